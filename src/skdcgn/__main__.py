@@ -1,0 +1,5 @@
+"""``python -m skdcgn``."""
+
+from skdcgn.cli import main
+
+main()

@@ -1,0 +1,319 @@
+"""The command line: one function per stage. torch is imported inside them, so that ``--help`` answers at once."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from skdcgn.config import ClassifyConfig, DistillConfig, QueryConfig, RunConfig, TeachConfig, digest, merge, override, with_flags
+from skdcgn.errors import UserError
+from skdcgn.presets import DEFAULT, RUNS, TEACHERS, run_preset, teach_preset
+
+if TYPE_CHECKING:
+    from skdcgn.progress import Watch
+
+app = typer.Typer(
+    help="Distill a black-box Counterfactual Generative Network (CGN) into a tiny student, and train classifiers "
+    "on its counterfactuals x = m * t + (1 - m) * b.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+)
+out_console, err_console = Console(), Console(stderr=True)
+
+
+class Format(StrEnum):
+    SAFETENSORS = "safetensors"
+    PNG = "png"
+
+
+class Device(StrEnum):
+    AUTO = "auto"
+    CPU = "cpu"
+    CUDA = "cuda"
+
+
+class Training(StrEnum):
+    BIASED = "biased"
+    ORACLE = "oracle"
+
+
+OutOption = Annotated[Path | None, typer.Option("--out", help="Folder of the run. Default: runs/NAME-DIGEST.")]
+ConfigOption = Annotated[Path | None, typer.Option("--config", help="JSON file laid over the preset; flags win over it.")]
+DataRoot = Annotated[
+    Path | None,
+    typer.Option(envvar="SKDCGN_DATA", help="Folder with MNIST's four idx files, or with mnist/ in it. Default: download."),
+]
+DeviceOption = Annotated[Device, typer.Option(help="Where networks run.")]
+SeedOption = Annotated[int, typer.Option(help="Seed of everything random.")]
+TeacherArgument = Annotated[str, typer.Argument(help="A zoo name, a CGN's .safetensors or .pth file, or a student's folder.")]
+FullOption = Annotated[bool, typer.Option("--full", help="The published classifier budget: 100,000 images, 10 epochs.")]
+
+
+def main() -> None:
+    """Run the command line; a user's mistake ends in one line and exit status 2."""
+    try:
+        app()
+    except UserError as error:
+        _fail(str(error))
+    except OSError as error:
+        _fail(_os_error(error))
+    except KeyboardInterrupt:
+        err_console.print("interrupted: run the same command again to go on")
+        sys.exit(130)
+
+
+def _fail(message: str) -> None:
+    print("error: " + " ".join(message.split()), file=sys.stderr)
+    sys.exit(2)
+
+
+def _os_error(error: OSError) -> str:
+    place = error.filename or "the output folder"
+    return f"{place}: {error.strerror or error}: free some space, check its permissions, or choose another --out"
+
+
+@contextmanager
+def watching() -> Iterator["Watch"]:
+    """Show a progress bar with ETA per task; on a pipe, a line when a task ends."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+    if not err_console.is_terminal:
+        yield _tell_by_line
+        return
+    columns = (TextColumn("{task.description:28}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=err_console) as progress:
+
+        def watch(name: str, total: int) -> Any:
+            task = progress.add_task(name, total=total)
+            return lambda done: progress.update(task, completed=done)
+
+        yield watch
+
+
+def _tell_by_line(name: str, total: int) -> Any:
+    def tell(done: int) -> None:
+        if done == total:
+            print(f"{name}: {total} done", file=sys.stderr, flush=True)
+
+    return tell
+
+
+def _default_out(out: Path | None, name: str, config: Any) -> Path:
+    return out or Path("runs") / f"{name}-{digest(config)}"
+
+
+def _laid_over(config: Any, file: Path | None, changes: dict[str, Any]) -> Any:
+    if file:
+        from skdcgn.files import read_json
+
+        values = read_json(file)
+        if not isinstance(values, dict):
+            raise UserError(f"{file} holds no JSON object: write one with the configuration's keys")
+        config = merge(config, values, str(file))
+    return override(config, changes, "command line")
+
+
+@app.command(rich_help_panel="The whole")
+@with_flags(RunConfig, leave_out=("preset",))
+def run(
+    preset: Annotated[str, typer.Argument(help=f"One of {', '.join(RUNS)}.")] = DEFAULT,
+    out: OutOption = None,
+    data_root: DataRoot = None,
+    device: DeviceOption = Device.AUTO,
+    config: ConfigOption = None,
+    full: FullOption = False,
+    *,
+    changes: dict[str, Any],
+) -> None:
+    """Do everything: query, distill, compose, classify, evaluate; ends with the table and report.html."""
+    chosen = _laid_over(run_preset(preset, full=full), config, changes)
+    folder = _default_out(out, preset, chosen)
+    from skdcgn import pipeline
+
+    with watching() as watch:
+        results = pipeline.run(chosen, folder, data_root=data_root, device=device, watch=watch)
+    show_table(results)
+    out_console.print(f"report: {escape(str(folder / 'report.html'))}", soft_wrap=True)
+
+
+def show_table(results: dict[str, Any]) -> None:
+    """Print the main table."""
+    from rich.table import Table
+
+    from skdcgn.evaluate import table
+
+    shown = Table(title=f"{results['preset']}, seed {results['seed']}")
+    for column in ("trained on", "parameters", "counterfactuals/s", "out-of-domain accuracy"):
+        shown.add_column(column, justify="left" if column == "trained on" else "right")
+    for row in table(results):
+        shown.add_row(*row)
+    out_console.print(shown)
+
+
+@app.command(rich_help_panel="Stages")
+@with_flags(TeachConfig)
+def teach(
+    preset: Annotated[str, typer.Argument(help=f"One of {', '.join(TEACHERS)}.")] = DEFAULT,
+    out: OutOption = None,
+    data_root: DataRoot = None,
+    device: DeviceOption = Device.AUTO,
+    config: ConfigOption = None,
+    sample_every: Annotated[int, typer.Option(min=1, help="Steps between sample grids.")] = 500,
+    *,
+    changes: dict[str, Any],
+) -> None:
+    """Train a teacher CGN on biased data: adversarial, binary, perceptual losses and reconstruction."""
+    chosen = _laid_over(teach_preset(preset), config, changes)
+    folder = _default_out(out, f"teach-{preset}", chosen)
+    from skdcgn.teach import teach as train_teacher
+
+    with watching() as watch:
+        tell = watch("teach", chosen.steps)
+        train_teacher(
+            chosen,
+            folder,
+            data_root=data_root,
+            device=device,
+            sample_every=sample_every,
+            callbacks=(lambda record: tell(record.step),),
+            announce=lambda line: print(line, file=sys.stderr, flush=True),
+        )
+    out_console.print(f"teacher: {escape(str(folder / 'teacher.safetensors'))}", soft_wrap=True)
+
+
+@app.command(rich_help_panel="Stages")
+@with_flags(QueryConfig)
+def query(
+    teacher: TeacherArgument,
+    out: Annotated[Path, typer.Option(help="Folder for the pairs.")],
+    seed: SeedOption = 0,
+    device: DeviceOption = Device.AUTO,
+    *,
+    changes: dict[str, Any],
+) -> None:
+    """Ask a teacher for (noise, label, image) pairs of each mechanism, within a query budget."""
+    chosen = override(QueryConfig(), changes, "command line")
+    from skdcgn.pairs import query_all
+    from skdcgn.teachers.registry import load_teacher
+
+    with watching() as watch:
+        spent = query_all(load_teacher(teacher, device=_torch_device(device)), out, chosen, seed=seed, watch=watch)
+    print(", ".join(f"{mechanism}: {count} queries" for mechanism, count in spent.items()))
+
+
+@app.command(rich_help_panel="Stages")
+@with_flags(DistillConfig)
+def distill(
+    pairs: Annotated[Path, typer.Argument(help="Folder that query wrote.")],
+    out: Annotated[Path, typer.Option(help="Folder of the run; the student lands in its sub-folder student.")],
+    seed: SeedOption = 0,
+    device: DeviceOption = Device.AUTO,
+    config: ConfigOption = None,
+    *,
+    changes: dict[str, Any],
+) -> None:
+    """Distill each mechanism's pairs into a tiny conditional generator: pixel, feature, KL, hinge losses."""
+    chosen = _laid_over(DistillConfig(), config, changes)
+    from skdcgn.distiller import distill as distill_pairs
+
+    with watching() as watch:
+        student = distill_pairs(pairs, out, chosen, seed=seed, device=device, watch=watch)
+    print(f"student: {out / 'student'} ({student.size:,} parameters)")
+
+
+@app.command(rich_help_panel="Stages")
+def generate(
+    cgn: TeacherArgument,
+    out: Annotated[Path, typer.Option(help="Folder for the images.")],
+    n: Annotated[int, typer.Option("--n", "-n", min=1, help="How many counterfactuals.")] = 1000,
+    per_shape: Annotated[int, typer.Option(min=1, help="Counterfactuals that share a mask (k).")] = 1,
+    seed: SeedOption = 0,
+    form: Annotated[Format, typer.Option("--format", help="One safetensors file, or a PNG each with labels.csv.")] = Format.SAFETENSORS,
+    interpolate: Annotated[
+        str | None, typer.Option(help="Instead: a strip and an animated GIF in shape, texture, background or all.")
+    ] = None,
+    classes: Annotated[tuple[int, int], typer.Option(help="The two classes to interpolate between.")] = (3, 5),
+    frames: Annotated[int, typer.Option(min=2, help="Frames of the interpolation.")] = 12,
+) -> None:
+    """Compose counterfactuals x = m * t + (1 - m) * b with independent labels; or interpolate."""
+    from skdcgn.generate import write_counterfactuals, write_interpolation
+    from skdcgn.teachers.registry import load_teacher
+
+    loaded = load_teacher(cgn)
+    if interpolate:
+        written = write_interpolation(loaded, out, interpolate, classes, frames=frames, seed=seed)
+    else:
+        written = write_counterfactuals(loaded, out, n, per_shape=per_shape, seed=seed, form=form)
+    print("\n".join(map(str, written)))
+
+
+@app.command(rich_help_panel="Stages")
+@with_flags(ClassifyConfig, leave_out=("images", "per_shape"))
+def classify(
+    images: Annotated[Path, typer.Argument(help="counterfactuals.safetensors that generate wrote.")],
+    out: Annotated[Path, typer.Option(help="Folder of the run.")],
+    seed: SeedOption = 0,
+    device: DeviceOption = Device.AUTO,
+    *,
+    changes: dict[str, Any],
+) -> None:
+    """Train the published classifier on counterfactuals; their shape label is the class."""
+    chosen = override(ClassifyConfig(), changes, "command line")
+    from skdcgn.generate import read_counterfactuals
+    from skdcgn.classifiers import classify as train_classifier
+    from skdcgn.files import sha256
+
+    data, checksum = read_counterfactuals(images), sha256(images)
+    with watching() as watch:
+        tell = watch("classify", -(-len(data.labels) // chosen.batch_size) * chosen.epochs)
+        train_classifier(
+            data, chosen, out, seed=seed, device=device, origin=checksum, callbacks=(lambda record: tell(record.step),)
+        )
+    print(f"classifier: {out}")
+
+
+@app.command(rich_help_panel="Stages")
+def evaluate(
+    folder: Annotated[Path, typer.Argument(help="A classifier's folder, or a whole run's (prints its table again).")],
+    preset: Annotated[str, typer.Option(help="Whose decorrelated test images measure a classifier.")] = DEFAULT,
+    data_root: DataRoot = None,
+) -> None:
+    """Measure out-of-domain accuracy: on test images whose colours and textures say nothing of the class."""
+    from skdcgn.files import read_json
+
+    if (folder / "results.json").exists():
+        show_table(read_json(folder / "results.json"))
+        return
+    from skdcgn.classifiers import accuracy, load_classifier
+    from skdcgn.pipeline import test_set
+
+    reached = accuracy(load_classifier(folder), test_set(run_preset(preset), data_root))
+    print(f"out-of-domain accuracy on {preset}: {reached:.2f} %")
+
+
+@app.command(rich_help_panel="Help")
+def doctor(data_root: DataRoot = None) -> None:
+    """Say what is installed, which device, teachers and data are at hand, and what to do about the rest."""
+    from skdcgn.doctor import examine
+
+    for name, fine, words in examine(data_root):
+        mark = "[green]ok[/green]     " if fine else "[yellow]missing[/yellow]"
+        out_console.print(f"{mark} [bold]{escape(name)}[/bold]: {escape(words)}", soft_wrap=True)
+
+
+def _torch_device(device: Device) -> str:
+    import torch
+
+    return "cuda" if device != Device.CPU and torch.cuda.is_available() else "cpu"
+
+
+if __name__ == "__main__":
+    main()

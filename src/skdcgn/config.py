@@ -1,0 +1,231 @@
+"""Configurations: frozen, typed dataclasses that make their own flags, read JSON and name their run by digest.
+
+No torch here: the command line imports this module to show its help.
+"""
+
+import difflib
+import hashlib
+import inspect
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import Field, asdict, field, fields, is_dataclass, replace
+from pathlib import Path
+from typing import Annotated, Any, TypeVar, get_args, get_type_hints
+
+import typer
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass
+
+from skdcgn.errors import UserError
+
+STRICT = ConfigDict(extra="forbid")
+C = TypeVar("C")
+
+
+def option(default: Any, help: str) -> Any:
+    """Declare a field with its default and the words that ``--help`` shows."""
+    return field(default=default, metadata={"help": help})
+
+
+@dataclass(frozen=True, config=STRICT)
+class QueryConfig:
+    """How many answers each mechanism of the teacher is asked for."""
+
+    shape: int = option(6000, "pairs asked of the shape mechanism (query budget)")
+    texture: int = option(3000, "pairs asked of the texture mechanism")
+    background: int = option(3000, "pairs asked of the background mechanism")
+    held_out: int = option(500, "further pairs per mechanism, for measuring only")
+    shard_size: int = option(1000, "pairs per shard")
+
+
+@dataclass(frozen=True, config=STRICT)
+class StudentConfig:
+    """The size of a student mechanism."""
+
+    channels: tuple[int, ...] = option((24, 16, 12), "channels at the initial grid and after each doubling block")
+    grid: int = option(4, "side of the initial grid; what the blocks do not double, a pixel shuffle does")
+    embedding: int = option(8, "dimension of the class embedding")
+    separable: bool = option(False, "depthwise-separable convolutions, as TinyGAN has them")
+
+
+@dataclass(frozen=True, config=STRICT)
+class DistillConfig:
+    """How a student is made to draw what its teacher drew."""
+
+    steps: int = option(1500, "generator steps per mechanism")
+    batch_size: int = option(64, "pairs per step")
+    learning_rate: float = option(4e-3, "Adam's rate for the student")
+    discriminator_rate: float = option(4e-4, "Adam's rate for the discriminator")
+    pixel: float = option(1.0, "weight of the pixel L1")
+    feature: float = option(0.0, "weight of the L1 on discriminator features")
+    kl: float = option(0.0, "weight of the KL divergence of discriminator features")
+    temperature: float = option(8.0, "temperature of the KL divergence")
+    adversarial: float = option(0.0, "weight of the hinge loss")
+    shape: StudentConfig = StudentConfig()
+    texture: StudentConfig = StudentConfig(channels=(12, 8, 8))
+    background: StudentConfig = StudentConfig(channels=(12, 8, 8))
+
+
+@dataclass(frozen=True, config=STRICT)
+class ClassifyConfig:
+    """The budget of every classifier: the same for biased, teacher, student and oracle."""
+
+    images: int = option(20_000, "images in each training set")
+    per_shape: int = option(10, "counterfactuals that share a mask (k)")
+    epochs: int = option(3, "passes over the training set")
+    batch_size: int = option(64, "images per step")
+    learning_rate: float = option(1.0, "Adadelta's rate")
+    decay: float = option(0.7, "factor on the rate after each epoch")
+
+
+@dataclass(frozen=True, config=STRICT)
+class TeachConfig:
+    """How a teacher CGN is trained on biased pictures (see skdcgn.teach for the losses)."""
+
+    glyphs: str = option("digits", "digits, mnist or a folder with four idx files")
+    appearance: str = option("double-colored", "colored, double-colored or wildlife")
+    textures: str | None = option(None, "folder of texture pictures for wildlife; default: procedural")
+    steps: int = option(4000, "steps")
+    batch_size: int = option(32, "real images per step")
+    learning_rate: float = option(1e-3, "Adam's rate for the CGN and the encoder")
+    discriminator_rate: float = option(4e-4, "Adam's rate for the discriminator")
+    reconstruction: float = option(1.0, "weight of the squared reconstruction error")
+    kl: float = option(4e-4, "weight of KL(q(u | x, y) || N(0, I)), which makes noise carry what varies")
+    adversarial: float = option(0.05, "weight of the least-squares adversarial loss")
+    binary: float = option(0.1, "weight of the mask's binary entropy, in bits")
+    perceptual: float = option(0.0, "weight of the Gram loss")
+    features: str = option("random", "features of the Gram loss: random, classifier, or a VGG16 state-dict file")
+    seed: int = option(0, "seed of everything random")
+
+
+@dataclass(frozen=True, config=STRICT)
+class RunConfig:
+    """The whole pipeline: query, distill, compose, classify, evaluate."""
+
+    preset: str = option("custom", "the name the results carry")
+    glyphs: str = option("digits", "digits, mnist or a folder with four idx files")
+    appearance: str = option("double-colored", "colored, double-colored or wildlife")
+    textures: str | None = option(None, "folder of texture pictures for wildlife; default: procedural")
+    teacher: str | None = option(None, "a name from the zoo, a file or a student's folder")
+    seed: int = option(0, "seed of everything random")
+    test_copies: int = option(10, "colourings of each test glyph")
+    query: QueryConfig = QueryConfig()
+    distill: DistillConfig = DistillConfig()
+    classify: ClassifyConfig = ClassifyConfig()
+
+
+def to_dict(config: Any) -> dict[str, Any]:
+    """Return the configuration as plain JSON values."""
+    plain: dict[str, Any] = json.loads(json.dumps(asdict(config) if is_dataclass(config) else config))  # type: ignore[arg-type]
+    return plain
+
+
+def digest(config: Any) -> str:
+    """Name a configuration by twelve hexadecimal digits of the sha256 of its canonical JSON."""
+    canonical = json.dumps(to_dict(config), sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode()).hexdigest()[:12]
+
+
+def from_dict(cls: type[C], values: dict[str, Any], origin: str = "configuration") -> C:
+    """Build ``cls`` from JSON values; raise UserError that names the first wrong key or value."""
+    try:
+        return TypeAdapter(cls).validate_python(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        if first["type"] == "unexpected_keyword_argument":
+            raise UserError(f"{origin}: unknown key {key!r}{_nearest(key, cls)}") from None
+        raise UserError(f"{origin}: {key}: {first['msg'].lower()}, got {first['input']!r}") from None
+
+
+def _nearest(key: str, cls: type) -> str:
+    known = [path for path, _ in leaves(cls)]
+    close = difflib.get_close_matches(key, known, n=1)
+    return f": did you mean {close[0]!r}?" if close else f": use one of {', '.join(known)}"
+
+
+def leaves(cls: type, prefix: str = "") -> Iterator[tuple[str, Field[Any]]]:
+    """Yield (dotted path, field) for each plain field of a configuration and of those inside it."""
+    for part in fields(cls):
+        if is_dataclass(part.default):
+            yield from leaves(type(part.default), f"{prefix}{part.name}.")
+        else:
+            yield prefix + part.name, part
+
+
+def override(config: C, changes: dict[str, Any], origin: str = "configuration") -> C:
+    """Return ``config`` with dotted paths replaced, checked as if it had been read from a file."""
+    values = to_dict(config)
+    for path, value in changes.items():
+        *parents, last = path.split(".")
+        place = values
+        for parent in parents:
+            place = place[parent]
+        place[last] = value
+    return from_dict(type(config), values, origin)
+
+
+def merge(config: C, values: dict[str, Any], origin: str) -> C:
+    """Return ``config`` with the (nested) JSON values of a file laid over it."""
+
+    def flatten(part: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+        for key, value in part.items():
+            if isinstance(value, dict):
+                yield from flatten(value, f"{prefix}{key}.")
+            else:
+                yield prefix + key, value
+
+    known = dict(leaves(type(config)))
+    changes = dict(flatten({key: value for key, value in values.items() if key != "digest"}))
+    for path in changes:
+        if path not in known:
+            raise UserError(f"{origin}: unknown key {path!r}{_nearest(path, type(config))}")
+    return override(config, changes, origin)
+
+
+def with_flags(cls: type, *, leave_out: tuple[str, ...] = ()) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Give a typer command one option per field of ``cls``; the command gets what was typed as ``changes``.
+
+    The decorated function must have a parameter ``changes: dict[str, Any]``; only flags that the user typed
+    are in it, under their dotted paths.
+    """
+    paths = {path.replace(".", "_"): (path, part) for path, part in leaves(cls) if path not in leave_out}
+
+    def decorate(function: Callable[..., None]) -> Callable[..., None]:
+        own = [p for name, p in inspect.signature(function).parameters.items() if name != "changes"]
+        hints = get_type_hints(function, include_extras=True)
+
+        def command(**given: Any) -> None:
+            changes = {paths[name][0]: given.pop(name) for name in paths if given.get(name) is not None}
+            given = {name: value for name, value in given.items() if name not in paths}
+            function(**given, changes={p: list(v) if isinstance(v, tuple) else v for p, v in changes.items()})
+
+        extra = [_parameter(name, path, part) for name, (path, part) in paths.items()]
+        own = [parameter.replace(annotation=hints[parameter.name]) for parameter in own]
+        command.__signature__ = inspect.Signature(own + extra)  # type: ignore[attr-defined]
+        command.__annotations__ = {p.name: p.annotation for p in own + extra}
+        command.__name__, command.__doc__ = function.__name__, function.__doc__
+        return command
+
+    return decorate
+
+
+def _parameter(name: str, path: str, part: Field[Any]) -> inspect.Parameter:
+    flag = "--" + path.replace(".", "-").replace("_", "-")
+    flags = f"{flag}/--no-{flag[2:]}" if part.type is bool else flag
+    described = f"{part.metadata['help']} [dim]\\[{_shown(part.default)}][/dim]"
+    panel = path.split(".")[0] + " options" if "." in path else "Configuration"
+    info = typer.Option(flags, help=described, show_default=False, rich_help_panel=panel)
+    annotation: Any = Annotated[_flag_type(part), info]
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
+
+
+def _shown(default: Any) -> str:
+    return " ".join(map(str, default)) if isinstance(default, tuple) else str(default)
+
+
+def _flag_type(part: Field[Any]) -> Any:
+    if isinstance(part.default, tuple):
+        return list[int] | None
+    plain: Any = part.type if isinstance(part.type, type) else next(t for t in get_args(part.type) if t is not type(None))
+    return plain | None

@@ -1,0 +1,70 @@
+"""Glyphs: shapes with labels, the raw material of every biased data set.
+
+A glyph is a binary mask on a 32 x 32 grid. ``digits`` are the 1,797 real handwritten digits that
+scikit-learn carries; ``mnist`` or a folder are four files in MNIST's idx format.
+"""
+
+from functools import lru_cache
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from skdcgn.data.idx import load_idx_folder, mnist_folder
+from skdcgn.errors import UserError
+
+SIZE = 32
+DIGITS_TEST_SHARE = 500
+MNIST_TRAIN_COUNT = 50_000
+
+
+class Glyphs(NamedTuple):
+    """Masks (N, 1, 32, 32) of zeros and ones, labels (N,) int64."""
+
+    masks: Tensor
+    labels: Tensor
+
+
+def load_glyphs(source: str, split: str, data_root: Path | None = None) -> Glyphs:
+    """Return the ``train`` or ``test`` glyphs of ``digits``, ``mnist`` or a folder of idx files.
+
+    As in Sauer & Geiger (2021), MNIST's training file is both: the first 50,000 train, the last 10,000
+    test. A folder's own test files are its test split.
+    """
+    if split not in ("train", "test"):
+        raise UserError(f"unknown split {split!r}: use train or test")
+    if source == "digits":
+        return _digits()[split]
+    if source == "mnist":
+        images, labels = load_idx_folder(mnist_folder(data_root), "train")
+        part = slice(None, MNIST_TRAIN_COUNT) if split == "train" else slice(MNIST_TRAIN_COUNT, None)
+        if len(labels) <= MNIST_TRAIN_COUNT:
+            raise UserError(f"the MNIST training file holds {len(labels)} images: the official one has 60,000")
+        return Glyphs(binarise(images[part]), labels[part])
+    if not Path(source).is_dir():
+        raise UserError(f"no glyphs called {source!r}: use digits, mnist or a folder with four idx files")
+    images, labels = load_idx_folder(Path(source), split)
+    return Glyphs(binarise(images), labels)
+
+
+def binarise(images: Tensor) -> Tensor:
+    """Bring pictures (N, H, W) uint8 to 32 x 32 by nearest neighbour and threshold at 0.1, as published."""
+    resized = F.interpolate(images[:, None].float() / 255, size=(SIZE, SIZE), mode="nearest")
+    return (resized > 0.1).float()  # (N, 1, 32, 32)
+
+
+@lru_cache(maxsize=1)
+def _digits() -> dict[str, Glyphs]:
+    """Smooth the 8 x 8 digits to 28 x 28, binarise, pad to 32; 1,297 train and 500 test, split by class."""
+    from sklearn.datasets import load_digits
+    from sklearn.model_selection import train_test_split
+
+    digits = load_digits()
+    images = torch.tensor(digits.images, dtype=torch.float32)[:, None] / 16  # (N, 1, 8, 8) in [0, 1]
+    smooth = F.interpolate(images, size=(28, 28), mode="bicubic", align_corners=False)
+    masks = F.pad((smooth > 0.5).float(), (2, 2, 2, 2))  # (N, 1, 32, 32)
+    labels = torch.tensor(digits.target, dtype=torch.int64)
+    train, test = train_test_split(range(len(labels)), test_size=DIGITS_TEST_SHARE, stratify=labels, random_state=0)
+    return {"train": Glyphs(masks[train], labels[train]), "test": Glyphs(masks[test], labels[test])}

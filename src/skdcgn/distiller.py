@@ -1,0 +1,208 @@
+"""Distillation: a student mechanism learns to draw what its teacher drew at the same (noise, label).
+
+.. math:: L = w_1 |s - t| + w_f sum_i w_i |f_i(s) - f_i(t)| + w_k sum_i KL(f_i(t)/T || f_i(s)/T) - w_a D(s, y)
+
+(SKDCGN; TinyGAN, Chang & Lu 2020, Eq. 6). The discriminator, hinge-trained to tell t from s, exists only while
+one of the last three weights is not zero. Teachers are seen through stored pairs alone.
+"""
+
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from skdcgn import losses
+from skdcgn.config import DistillConfig, QueryConfig, StudentConfig, to_dict
+from skdcgn.errors import TrainingStopped
+from skdcgn.files import read_json
+from skdcgn.mechanism import Mechanism, Spec, Teacher
+from skdcgn.metrics import class_diversity
+from skdcgn.pairs import TRAIN, Pairs, query_all, read_pairs
+from skdcgn.seeds import generator
+from skdcgn.students.discriminator import Discriminator
+from skdcgn.students.generator import StudentCGN, StudentGenerator
+from skdcgn.progress import Watch, unwatched
+from skdcgn.train import Batch, Callback, Method, Record, RunFolder, decay_after, every, train
+
+BETAS = (0.5, 0.99)
+DISCRIMINATOR_BETAS = (0.0, 0.9)
+COLLAPSED = 0.02
+GUARD_AFTER = 0.5
+GUARD_PER_CLASS = 16
+
+
+class Distill(Method):
+    """One step of distillation; the batch holds ``noise``, ``labels`` and the teacher's ``images``."""
+
+    def __init__(self, config: DistillConfig, mechanism: Mechanism, spec: Spec) -> None:
+        student = StudentGenerator(mechanism, spec, **student_size(config, mechanism))
+        modules: dict[str, torch.nn.Module] = {"student": student}
+        optimizers: dict[str, torch.optim.Optimizer] = {
+            "student": torch.optim.Adam(student.parameters(), lr=config.learning_rate, betas=BETAS)
+        }
+        self.judged = bool(config.feature or config.kl or config.adversarial)
+        if self.judged:
+            modules["discriminator"] = judge = Discriminator(mechanism.channels, spec.classes)
+            optimizers["discriminator"] = torch.optim.Adam(
+                judge.parameters(), lr=config.discriminator_rate, betas=DISCRIMINATOR_BETAS
+            )
+        super().__init__(modules, optimizers)
+        self.config = config
+
+    def step(self, batch: Batch) -> dict[str, float]:
+        student = self.modules["student"].train()(batch["noise"], batch["labels"])
+        terms = {"pixel": self.config.pixel * losses.pixel_l1(student, batch["images"])}
+        logged: dict[str, float] = {}
+        if self.judged:
+            logged["discriminator"] = self._train_discriminator(batch["images"], student.detach(), batch["labels"])
+            terms |= self._judge(student, batch["images"], batch["labels"])
+        self._descend("student", torch.stack(list(terms.values())).sum())
+        return logged | {name: value.item() for name, value in terms.items()}
+
+    def _judge(self, student: Tensor, teacher: Tensor, labels: Tensor) -> dict[str, Tensor]:
+        config, judge = self.config, self.modules["discriminator"].requires_grad_(False)
+        with torch.no_grad():
+            wanted = judge(teacher, labels).features
+        seen = judge(student, labels)
+        judge.requires_grad_(True)
+        return {
+            "feature": config.feature * losses.feature_l1(seen.features, wanted),
+            "kl": config.kl * losses.feature_kl(seen.features, wanted, config.temperature),
+            "adversarial": config.adversarial * losses.hinge_generator(seen.logits),
+        }
+
+    def _train_discriminator(self, real: Tensor, fake: Tensor, labels: Tensor) -> float:
+        judge = self.modules["discriminator"]
+        loss = losses.hinge_discriminator(judge(real, labels).logits, judge(fake, labels).logits)
+        self._descend("discriminator", loss)
+        return loss.item()
+
+    def _descend(self, name: str, loss: Tensor) -> None:
+        self.optimizers[name].zero_grad()
+        self.backward(loss)
+        self.optimizers[name].step()
+
+
+def student_size(config: DistillConfig, mechanism: Mechanism) -> dict[str, object]:
+    """Return the keywords of :class:`StudentGenerator` for one mechanism."""
+    sizes: dict[Mechanism, StudentConfig] = {
+        Mechanism.SHAPE: config.shape,
+        Mechanism.TEXTURE: config.texture,
+        Mechanism.BACKGROUND: config.background,
+    }
+    return to_dict(sizes[mechanism])
+
+
+def distill_mechanism(
+    pairs_folder: Path,
+    config: DistillConfig,
+    out: Path,
+    *,
+    seed: int = 0,
+    device: str = "auto",
+    callbacks: tuple[Callback, ...] = (),
+) -> StudentGenerator:
+    """Distill the pairs in ``pairs_folder`` in the run folder ``out``; resumes where it was killed."""
+    manifest, pairs = read_json(pairs_folder / "manifest.json"), read_pairs(pairs_folder)
+    mechanism, spec = Mechanism(manifest["mechanism"]), Spec(**manifest["spec"])
+    folder = RunFolder(out, {**to_dict(config), "mechanism": mechanism, "seed": seed, "pairs": _origin(manifest)})
+    torch.manual_seed(seed)
+    method = Distill(config, mechanism, spec)
+
+    def batch_at(step: int) -> Batch:
+        rows = torch.randint(
+            len(pairs.labels), (config.batch_size,), generator=generator(seed, "distill", mechanism, step)
+        )
+        return {name: values[rows] for name, values in pairs._asdict().items()}
+
+    train(
+        method,
+        batch_at,
+        folder,
+        steps=config.steps,
+        seed=seed,
+        schedule=decay_after(0.3),
+        callbacks=(every(100, collapse_guard(method, pairs, spec)), *callbacks),
+        device=device,
+    )
+    student = method.modules["student"].eval()
+    assert isinstance(student, StudentGenerator)
+    return student
+
+
+def _origin(manifest: dict[str, object]) -> dict[str, object]:
+    return {key: manifest[key] for key in ("teacher", "seed", "count", "shard_size")}
+
+
+def collapse_guard(method: Method, pairs: Pairs, spec: Spec) -> Callback:
+    """Stop in the second half of a run if a class has lost the diversity that its teacher has."""
+    few = torch.cat([(pairs.labels == c).nonzero()[:GUARD_PER_CLASS, 0] for c in range(spec.classes)])
+    noise, labels, images = (values[few] for values in pairs)
+    wanted = class_diversity(images, labels, spec.classes)
+
+    def guard(record: Record) -> None:
+        if record.step < GUARD_AFTER * record.total:
+            return
+        student = method.modules["student"].eval()
+        device = next(student.parameters()).device
+        with torch.no_grad():
+            found = class_diversity(student(noise.to(device), labels.to(device)).cpu(), labels, spec.classes)
+        lost = ((found < COLLAPSED * wanted) & (wanted > 0.02)).nonzero()[:, 0].tolist()
+        if lost:
+            raise TrainingStopped(
+                f"the student draws one image whatever the noise for class {lost[0]} at step {record.step}: "
+                "the last good checkpoint is kept; raise the pixel weight or lower the learning rate"
+            )
+
+    return guard
+
+
+def distill(
+    source: Teacher | str | Path,
+    out: str | Path,
+    config: DistillConfig | None = None,
+    query: QueryConfig | None = None,
+    *,
+    seed: int = 0,
+    device: str = "auto",
+    watch: Watch = unwatched,
+) -> StudentCGN:
+    """Distill a teacher into a student CGN, saved in ``out/student``; resumes where it was killed.
+
+    Args:
+        source: a teacher, asked for the pairs of ``query`` into ``out/pairs``; or a folder of stored pairs.
+        out: gets a run folder per mechanism under ``students`` and the student.
+        config: sizes, losses and steps; None takes the defaults.
+        query: the query budget; None takes the defaults. Ignored for stored pairs.
+        seed: of the queries, the initial weights and the batches.
+        device: ``auto``, ``cpu`` or ``cuda``.
+        watch: told how far each part is.
+    """
+    out, config = Path(out), config or DistillConfig()
+    if isinstance(source, str | Path):
+        pairs = Path(source)
+    else:
+        pairs = out / "pairs"
+        query_all(source, pairs, query or QueryConfig(), seed=seed, watch=watch)
+    trained = {}
+    for mechanism in Mechanism:
+        tell = watch(f"distill {mechanism}", config.steps)
+        trained[mechanism] = distill_mechanism(
+            pairs / mechanism / TRAIN,
+            config,
+            out / "students" / mechanism,
+            seed=seed,
+            device=device,
+            callbacks=(lambda record, tell=tell: tell(record.step),),  # type: ignore[misc]
+        )
+    return assemble(trained, config, out / "student")
+
+
+def assemble(mechanisms: dict[Mechanism, StudentGenerator], config: DistillConfig, out: Path) -> StudentCGN:
+    """Join three trained mechanisms into a student CGN and save it in ``out``."""
+    spec = mechanisms[Mechanism.SHAPE].spec
+    student = StudentCGN(spec.to_dict(), {m.value: dict(student_size(config, m)) for m in Mechanism})
+    for mechanism, trained in mechanisms.items():
+        student.mechanisms[mechanism.value].load_state_dict(trained.state_dict())
+    student.save_pretrained(out)
+    return student.eval()

@@ -1,0 +1,92 @@
+"""Feature extractors for the Gram (perceptual) loss: a name or a file becomes ``images -> [features]``.
+
+The published CGN uses VGG16, whose weights are a download. ``random`` needs none: fixed random filters at two
+scales, whose Gram matrices tell colours and local texture apart (Ustyuzhaninov et al. 2017).
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from skdcgn.errors import UserError
+from skdcgn.seeds import generator
+
+Extractor = Callable[[Tensor], list[Tensor]]
+
+VGG16 = (64, 64, "pool", 128, 128, "pool", 256, 256, 256, "pool", 512, 512, 512)
+IMAGENET_MEAN, IMAGENET_DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+class RandomFeatures(nn.Module):
+    """|random 5 x 5 filters * image| at full and half resolution: (B, 32, H, W), (B, 32, H/2, W/2)."""
+
+    def __init__(self, filters: int = 32) -> None:
+        super().__init__()
+        weights = torch.randn(2, filters, 3, 5, 5, generator=generator("random features"))
+        self.register_buffer("filters", weights / weights[0, 0].numel() ** 0.5)
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        filters = cast(Tensor, self.filters)
+        return [F.conv2d(F.avg_pool2d(images, 2**i), filters[i], padding=2).abs() for i in range(2)]
+
+
+class VGG16Features(nn.Module):
+    """VGG16's activations before its first four max-pools, for images (B, 3, H, W) in [-1, 1]."""
+
+    def __init__(self, weights: Path) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        channels = 3
+        for width in VGG16:
+            if width == "pool":
+                layers.append(nn.MaxPool2d(2))
+            else:
+                layers += [nn.Conv2d(channels, cast(int, width), 3, padding=1), nn.ReLU()]
+                channels = cast(int, width)
+        self.features = nn.Sequential(*layers)
+        self.register_buffer("mean", torch.tensor(IMAGENET_MEAN)[:, None, None])
+        self.register_buffer("deviation", torch.tensor(IMAGENET_DEVIATION)[:, None, None])
+        load_vgg16(self.features, weights)
+        self.requires_grad_(False)
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        x = (images / 2 + 0.5 - cast(Tensor, self.mean)) / cast(Tensor, self.deviation)
+        taken = []
+        for layer in self.features:
+            if isinstance(layer, nn.MaxPool2d):
+                taken.append(x)
+            x = layer(x)
+        return [*taken, x]
+
+
+def load_vgg16(features: nn.Sequential, weights: Path) -> None:
+    """Load the convolutions of a VGG16 state dict (``features.0.weight``, ...); raise UserError if they do not fit."""
+    from skdcgn.teachers.registry import read_state_dict
+
+    state = read_state_dict(weights)
+    wanted = {key: state.get(f"features.{key}") for key in features.state_dict()}
+    missing = [key for key, value in wanted.items() if value is None]
+    if missing:
+        raise UserError(f"{weights} is not a VGG16 state dict: features.{missing[0]} is missing")
+    try:
+        features.load_state_dict(cast(dict[str, Tensor], wanted))
+    except RuntimeError:
+        raise UserError(f"{weights} is not a VGG16 state dict: its convolutions have other sizes") from None
+
+
+def load_features(name: str) -> Extractor:
+    """Return ``random``, or the features of a VGG16 state-dict file or of a classifier's run folder."""
+    if name == "random":
+        return cast(Extractor, RandomFeatures())
+    path = Path(name)
+    if path.is_dir():
+        from skdcgn.classifiers import load_classifier
+
+        return load_classifier(path).features
+    if path.is_file():
+        return cast(Extractor, VGG16Features(path))
+    raise UserError(f"no features called {name!r}: use random, a VGG16 state-dict file or a classifier's run folder")

@@ -1,0 +1,80 @@
+"""Every loss of the method, one pure function each, with its equation and source.
+
+``f_i`` are the activations of the discriminator's i-th block; s is the student's image, t its teacher's.
+"""
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def pixel_l1(student: Tensor, teacher: Tensor) -> Tensor:
+    """Mean |s - t| over all pixels (TinyGAN, Chang & Lu 2020, Eq. 1)."""
+    return (student - teacher).abs().mean()
+
+
+def feature_l1(student: Sequence[Tensor], teacher: Sequence[Tensor]) -> Tensor:
+    """sum_i w_i mean |f_i(s) - f_i(t)|, w = ..., 1/4, 1/2, 1 from fine to coarse (TinyGAN, Eq. 3)."""
+    weights = [2.0 ** (i - len(student) + 1) for i in range(len(student))]
+    terms = [w * (s - t).abs().mean() for w, s, t in zip(weights, student, teacher, strict=True)]
+    return torch.stack(terms).sum()
+
+
+def feature_kl(student: Sequence[Tensor], teacher: Sequence[Tensor], temperature: float) -> Tensor:
+    """sum_i KL(softmax(f_i(t)/T) || softmax(f_i(s)/T)), softmax over channels, mean over places (SKDCGN)."""
+    return torch.stack([_kl(s / temperature, t / temperature) for s, t in zip(student, teacher, strict=True)]).sum()
+
+
+def _kl(student: Tensor, teacher: Tensor) -> Tensor:
+    log_p, log_q = teacher.log_softmax(1), student.log_softmax(1)  # (B, C, H, W)
+    return (log_p.exp() * (log_p - log_q)).sum(1).mean()
+
+
+def hinge_discriminator(real: Tensor, fake: Tensor) -> Tensor:
+    """E max(0, 1 - D(t)) + E max(0, 1 + D(s)) (Lim & Ye 2017)."""
+    return F.relu(1 - real).mean() + F.relu(1 + fake).mean()
+
+
+def hinge_generator(fake: Tensor) -> Tensor:
+    """-E D(s) (Lim & Ye 2017)."""
+    return -fake.mean()
+
+
+def least_squares_discriminator(real: Tensor, fake: Tensor) -> Tensor:
+    """(E (D(x) - 1)^2 + E D(x~)^2) / 2 (Mao et al. 2017, Eq. 2), the CGN's adversarial loss."""
+    return ((real - 1).square().mean() + fake.square().mean()) / 2
+
+
+def least_squares_generator(fake: Tensor) -> Tensor:
+    """E (D(x~) - 1)^2 (Mao et al. 2017, Eq. 2)."""
+    return (fake - 1).square().mean()
+
+
+def binary_entropy(mask: Tensor) -> Tensor:
+    """-p log2 p - (1 - p) log2(1 - p) in bits, mean over pixels: 0 for a binary mask (CGN, Eq. 5)."""
+    p = mask.clamp(1e-4, 1 - 1e-4)
+    return -(p * p.log2() + (1 - p) * (1 - p).log2()).mean()
+
+
+def mask_range(mask: Tensor, low: float, high: float) -> Tensor:
+    """Mean distance of each mask's mean from [low, high] (CGN, App. A): neither empty, full nor inverted."""
+    mean = mask.mean((1, 2, 3))  # (B,)
+    return (F.relu(low - mean) + F.relu(mean - high)).mean()
+
+
+def gram(features: Tensor) -> Tensor:
+    """Gram matrices of features (B, C, H, W), divided by C H W: (B, C, C) (Gatys et al. 2016, Eq. 3)."""
+    flat = features.flatten(2)
+    return flat @ flat.mT / (flat.shape[1] * flat.shape[2])
+
+
+def style_l1(fake: Sequence[Tensor], real: Sequence[Tensor]) -> Tensor:
+    """sum_i mean |Gram(g_i(x~)) - Gram(g_i(x))| over the extractor's layers g_i (CGN's perceptual loss)."""
+    return torch.stack([(gram(f) - gram(r)).abs().mean() for f, r in zip(fake, real, strict=True)]).sum()
+
+
+def gaussian_kl(mean: Tensor, log_variance: Tensor) -> Tensor:
+    """KL(N(mu, sigma^2) || N(0, I)) in nats, mean over the batch (Kingma & Welling 2014, App. B)."""
+    return (0.5 * (mean.square() + log_variance.exp() - 1 - log_variance)).sum(1).mean()

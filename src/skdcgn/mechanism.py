@@ -1,0 +1,120 @@
+"""The three mechanisms of a CGN, what they draw, and the one check of shapes and ranges.
+
+A CGN draws ``x = m * t + (1 - m) * b`` from a shape mask m, a texture t and a background b, each a
+function of noise u and a class label y (Sauer & Geiger, ICLR 2021, Eq. 2; the composition itself is in
+:mod:`skdcgn.composer`). A teacher or a student is anything that answers
+``query(mechanism, noise, labels)`` deterministically.
+"""
+
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from typing import NamedTuple, Protocol, runtime_checkable
+
+import torch
+from torch import Tensor
+
+from skdcgn.errors import UserError
+
+
+class Mechanism(StrEnum):
+    """``shape``, ``texture`` or ``background``."""
+
+    SHAPE = "shape"
+    TEXTURE = "texture"
+    BACKGROUND = "background"
+
+    @property
+    def channels(self) -> int:
+        """1 for a mask, 3 for a picture."""
+        return 1 if self is Mechanism.SHAPE else 3
+
+    @property
+    def low(self) -> float:
+        """Smallest value drawn: 0 for a mask, -1 for a picture. The largest is 1."""
+        return 0.0 if self is Mechanism.SHAPE else -1.0
+
+
+class Layers(NamedTuple):
+    """What the three mechanisms drew: mask (B, 1, H, W) in [0, 1], pictures (B, 3, H, W) in [-1, 1]."""
+
+    mask: Tensor
+    texture: Tensor
+    background: Tensor
+
+
+@dataclass(frozen=True)
+class Spec:
+    """What one needs to know to query a black box: noise ~ N(0, I) of ``noise_dim``, square images."""
+
+    image_size: int = 32
+    noise_dim: int = 32
+    classes: int = 10
+
+    def to_dict(self) -> dict[str, int]:
+        return asdict(self)
+
+    def sample_noise(self, count: int, generator: torch.Generator) -> Tensor:
+        """Draw (count, Z) standard normal numbers on the CPU, the same for the same generator state."""
+        return torch.randn(count, self.noise_dim, generator=generator)
+
+
+@runtime_checkable
+class Teacher(Protocol):
+    """A black-box CGN.
+
+    ``digest`` names its weights or its origin, so that answers are never mixed up; ``size`` is how many
+    numbers it holds, None where nobody can know.
+    """
+
+    @property
+    def spec(self) -> Spec: ...
+
+    @property
+    def digest(self) -> str: ...
+
+    @property
+    def size(self) -> int | None: ...
+
+    def query(self, mechanism: str, noise: Tensor, labels: Tensor) -> Tensor:
+        """Draw one image per row: noise (B, Z), labels (B,) int64 -> (B, C, H, W), a pure function."""
+        ...
+
+
+def as_mechanism(name: str) -> Mechanism:
+    """Return the mechanism called ``name``; raise UserError for any other word."""
+    try:
+        return Mechanism(name)
+    except ValueError:
+        raise UserError(f"unknown mechanism {name!r}: use shape, texture or background") from None
+
+
+def check_query(spec: Spec, noise: Tensor, labels: Tensor) -> None:
+    """Raise UserError unless noise is (B, Z) floating point and labels are (B,) int64 below the class count."""
+    if noise.ndim != 2 or noise.shape[1] != spec.noise_dim or not noise.is_floating_point():
+        raise UserError(
+            f"noise has shape {tuple(noise.shape)} and type {noise.dtype}: "
+            f"pass floating point numbers of shape (B, {spec.noise_dim})"
+        )
+    if labels.shape != noise.shape[:1] or labels.dtype != torch.int64:
+        raise UserError(
+            f"labels have shape {tuple(labels.shape)} and type {labels.dtype}: pass int64 of shape ({len(noise)},)"
+        )
+    if len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) < spec.classes:
+        raise UserError(
+            f"labels run from {int(labels.min())} to {int(labels.max())}: use classes 0 to {spec.classes - 1}"
+        )
+
+
+def check_answer(spec: Spec, mechanism: Mechanism, images: Tensor, count: int) -> Tensor:
+    """Return ``images`` if they are (count, C, H, W), finite and in range; raise UserError otherwise."""
+    expected = (count, mechanism.channels, spec.image_size, spec.image_size)
+    if tuple(images.shape) != expected:
+        raise UserError(f"the teacher's {mechanism} has shape {tuple(images.shape)}: it should draw {expected}")
+    if not bool(torch.isfinite(images).all()):
+        raise UserError(f"the teacher's {mechanism} holds NaN or infinity: check its weights and its precision")
+    if count and (float(images.min()) < mechanism.low - 1e-3 or float(images.max()) > 1 + 1e-3):
+        raise UserError(
+            f"the teacher's {mechanism} runs from {float(images.min()):.3g} to {float(images.max()):.3g}: "
+            f"scale it to [{mechanism.low:.0f}, 1]"
+        )
+    return images

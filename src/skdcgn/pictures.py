@@ -1,0 +1,91 @@
+"""Pictures of what mechanisms draw: grids, strips, contact sheets, an animation. Pillow writes them."""
+
+import io
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from skdcgn.composer import blend
+from skdcgn.files import write_bytes
+from skdcgn.mechanism import Layers, Mechanism, Teacher
+from skdcgn.seeds import generator
+
+GAP = 2
+
+
+def as_rgb(images: Tensor) -> Tensor:
+    """Masks (B, 1, H, W) in [0, 1] or pictures (B, 3, H, W) in [-1, 1] -> (B, 3, H, W) uint8."""
+    unit = images.expand(-1, 3, -1, -1) if images.shape[1] == 1 else images / 2 + 0.5
+    return (unit * 255).round().clamp(0, 255).to(torch.uint8)
+
+
+def grid(images: Tensor, columns: int) -> Tensor:
+    """Lay (N, 3, H, W) uint8 out in rows of ``columns`` with a white gap: (H', W', 3) uint8."""
+    padded = torch.nn.functional.pad(images, (0, GAP, 0, GAP), value=255)
+    blank = torch.full_like(padded[:1], 255).expand(-len(padded) % columns, -1, -1, -1)
+    cells = torch.cat([padded, blank]).unflatten(0, (-1, columns))  # (R, columns, 3, H, W)
+    sheet = cells.permute(0, 3, 1, 4, 2).flatten(2, 3).flatten(0, 1)
+    return sheet[:-GAP, :-GAP]
+
+
+def beside(grids: Sequence[Tensor], gap: int = 8) -> Tensor:
+    """Put (H, W_i, 3) pictures of one height side by side."""
+    spacer = torch.full((grids[0].shape[0], gap, 3), 255, dtype=torch.uint8)
+    return torch.cat([part for picture in grids for part in (picture, spacer)][:-1], dim=1)
+
+
+def encode(picture: Tensor, scale: int = 1) -> bytes:
+    """Return (H, W, 3) uint8 as PNG bytes, enlarged by a whole factor."""
+    buffer = io.BytesIO()
+    image = Image.fromarray(picture.contiguous().numpy())
+    image.resize((image.width * scale, image.height * scale), Image.Resampling.NEAREST).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def save_picture(path: Path, picture: Tensor, scale: int = 1) -> None:
+    """Write (H, W, 3) uint8 as PNG, atomically."""
+    write_bytes(path, encode(picture, scale))
+
+
+def layers_grid(cgn: Teacher, rows: int, seed: int) -> Tensor:
+    """Show mask, texture, background and their composition side by side, one column per class in each."""
+    noise, labels = class_columns(cgn, rows, seed)
+    layers = Layers(*(cgn.query(mechanism, noise, labels) for mechanism in Mechanism))
+    return beside([grid(as_rgb(x), cgn.spec.classes) for x in (*layers, blend(layers))])
+
+
+def class_columns(cgn: Teacher, rows: int, seed: int) -> tuple[Tensor, Tensor]:
+    """Noise and labels for a grid with one column per class."""
+    count = rows * cgn.spec.classes
+    return cgn.spec.sample_noise(count, generator(seed, "grid")), torch.arange(cgn.spec.classes).repeat(rows)
+
+
+def interpolate(
+    cgn: Teacher, what: str, first: int, second: int, *, frames: int = 12, seed: int = 0
+) -> Tensor:
+    """Go from class ``first`` to class ``second`` in one mechanism, or in ``all``, the others held: (F, 3, H, W).
+
+    The two ends are drawn by the mechanism; between them the drawn layers are mixed linearly.
+    """
+    spec = cgn.spec
+    noise = spec.sample_noise(2, generator(seed, "interpolate"))
+    ends = torch.tensor([first, second])
+    weights = torch.linspace(0, 1, frames)[:, None, None, None]
+    drawn = []
+    for mechanism in Mechanism:
+        moving = what in (mechanism, "all")
+        start, stop = cgn.query(mechanism, noise if moving else noise[:1].repeat(2, 1), ends if moving else ends[[0, 0]])
+        drawn.append(torch.lerp(start[None], stop[None], weights))
+    return blend(Layers(*drawn))
+
+
+def save_gif(path: Path, images: Tensor, *, scale: int = 4, milliseconds: int = 80) -> None:
+    """Write images (F, 3, H, W) in [-1, 1] as an endless animation that runs forth and back."""
+    frames = [Image.fromarray(x.permute(1, 2, 0).contiguous().numpy()) for x in as_rgb(images)]
+    frames = [f.resize((f.width * scale, f.height * scale), Image.Resampling.NEAREST) for f in frames]
+    loop, buffer = frames + frames[-2:0:-1], io.BytesIO()
+    loop[0].save(buffer, "GIF", save_all=True, append_images=loop[1:], duration=milliseconds, loop=0)
+    write_bytes(path, buffer.getvalue())

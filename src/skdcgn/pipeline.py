@@ -1,0 +1,196 @@
+"""``skdcgn run``: query, distill, compose, classify, evaluate, report, in one folder that any kill leaves usable.
+
+RUN/config.json, pairs/, students/, student/, classifiers/, pictures/, results.json, report.html
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from skdcgn.classifiers import accuracy, classify
+from skdcgn.composer import compose
+from skdcgn.config import RunConfig, override, to_dict
+from skdcgn.data import Dataset, load_glyphs, paint
+from skdcgn.distiller import distill
+from skdcgn.errors import UserError
+from skdcgn.evaluate import counterfactuals_per_second, fidelity, versions
+from skdcgn.files import read_json, write_json
+from skdcgn.mechanism import Mechanism, Teacher
+from skdcgn.pairs import query_all
+from skdcgn.pictures import as_rgb, beside, class_columns, grid, interpolate, save_picture
+from skdcgn.progress import Watch, unwatched
+from skdcgn.report import write_report
+from skdcgn.students.generator import StudentCGN
+from skdcgn.teachers.registry import cards, load_teacher
+from skdcgn.train import Record, RunFolder
+
+CLASSIFIERS = ("biased", "teacher", "student", "oracle")
+INTERPOLATED = ("shape", "texture", "background", "all")
+
+
+def run(
+    config: RunConfig,
+    out: Path,
+    *,
+    data_root: Path | None = None,
+    device: str = "auto",
+    watch: Watch = unwatched,
+) -> dict[str, Any]:
+    """Run the whole pipeline in ``out``; return the results, which stand in ``out/results.json`` too."""
+    teacher = teacher_of(config, device)
+    folder = RunFolder(out, config)
+    done = out / "results.json"
+    if done.exists():
+        write_report(out)
+        return dict(read_json(done))
+    clock = Clock(out / "seconds.json")
+    with clock("query"):
+        queries = query_all(teacher, out / "pairs", config.query, seed=config.seed, watch=watch)
+    with clock("distill"):
+        student = distill(out / "pairs", out, config.distill, seed=config.seed, device=device, watch=watch)
+    student.to("cpu")
+    sets = training_sets(config, {"teacher": teacher, "student": student}, data_root)
+    test = test_set(config, data_root)
+    scores = {}
+    with clock("classify"):
+        for name in CLASSIFIERS:
+            origin = {"run": folder.digest, "data": name}
+            scores[name] = score(sets[name], test, config, out / "classifiers" / name, origin, device, watch)
+    with clock("evaluate"):
+        l1, diversity = fidelity(student, out / "pairs")
+        speed = counterfactuals_per_second({"teacher": teacher, "student": student})
+        draw_pictures(config, teacher, student, test, out / "pictures", data_root)
+    results = {
+        "preset": config.preset,
+        "seed": config.seed,
+        "digest": folder.digest,
+        "ood_accuracy": scores,
+        "parameters": {"teacher": teacher.size, "student": student.size},
+        "counterfactuals_per_second": speed,
+        "queries": queries,
+        "held_out_queries": config.query.held_out,
+        "pixel_l1": l1,
+        "diversity": diversity,
+        "teacher": {"name": config.teacher, "digest": teacher.digest},
+        "classifier_budget": {key: to_dict(config.classify)[key] for key in ("images", "per_shape", "epochs")},
+        "test_images": len(test.labels),
+        "seconds": clock.seconds,
+        "versions": versions(),
+    }
+    write_json(done, results)
+    write_report(out)
+    return results
+
+
+class Clock:
+    """Seconds spent per stage, kept in a file so that a resumed run adds to them."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.seconds: dict[str, float] = read_json(path) if path.exists() else {}
+
+    @contextmanager
+    def __call__(self, stage: str) -> Iterator[None]:
+        start = time.perf_counter()
+        yield
+        self.seconds[stage] = round(self.seconds.get(stage, 0.0) + time.perf_counter() - start, 2)
+        write_json(self.path, self.seconds)
+
+
+def teacher_of(config: RunConfig, device: str) -> Teacher:
+    """Load the run's teacher; raise UserError if the preset has none and none was named."""
+    if config.teacher is None:
+        raise UserError(f"preset {config.preset!r} has no teacher in the zoo yet: pass --teacher with {', '.join(cards())} or a file")
+    return load_teacher(config.teacher, device="cuda" if device != "cpu" and torch.cuda.is_available() else "cpu")
+
+
+def training_sets(
+    config: RunConfig, cgns: dict[str, Teacher], data_root: Path | None
+) -> dict[str, Callable[[], Dataset]]:
+    """Return how to make each training set, all of ``config.classify.images`` images."""
+
+    def counterfactuals(cgn: Teacher) -> Dataset:
+        made = compose(cgn, config.classify.images, per_shape=config.classify.per_shape, seed=config.seed)
+        return Dataset(made.images, made.shape_labels)
+
+    def real(correlated: bool) -> Dataset:
+        glyphs = load_glyphs(config.glyphs, "train", data_root)
+        wanted = config.classify.images
+        copies = -(-wanted // len(glyphs.labels))
+        painted = paint(
+            glyphs, config.appearance, correlated=correlated, seed=config.seed, copies=copies, textures=textures(config)
+        )
+        return Dataset(painted.images[:wanted], painted.labels[:wanted])
+
+    return {
+        "biased": lambda: real(correlated=True),
+        "oracle": lambda: real(correlated=False),
+        **{name: lambda cgn=cgn: counterfactuals(cgn) for name, cgn in cgns.items()},  # type: ignore[misc]
+    }
+
+
+def test_set(config: RunConfig, data_root: Path | None) -> Dataset:
+    """Return the decorrelated test images; their colours are drawn from seed 0 whatever the run's seed."""
+    glyphs = load_glyphs(config.glyphs, "test", data_root)
+    return paint(
+        glyphs, config.appearance, correlated=False, seed=0, copies=config.test_copies, textures=textures(config)
+    )
+
+
+def textures(config: RunConfig) -> Path | None:
+    return Path(config.textures) if config.textures else None
+
+
+def score(
+    make: Callable[[], Dataset],
+    test: Dataset,
+    config: RunConfig,
+    out: Path,
+    origin: dict[str, str],
+    device: str,
+    watch: Watch,
+) -> float:
+    """Train a classifier on what ``make`` returns and measure it on ``test``, unless that was done before."""
+    result = out / "result.json"
+    if result.exists():
+        return float(read_json(result)["ood_accuracy"])
+    budget = config.classify
+    tell = watch(f"classify {out.name}", -(-budget.images // budget.batch_size) * budget.epochs)
+
+    def report(record: Record) -> None:
+        tell(record.step)
+
+    classifier = classify(make(), budget, out, seed=config.seed, device=device, origin=origin, callbacks=(report,))
+    reached = round(accuracy(classifier, test), 3)
+    write_json(result, {"ood_accuracy": reached, "test_images": len(test.labels)})
+    return reached
+
+
+def draw_pictures(
+    config: RunConfig, teacher: Teacher, student: StudentCGN, test: Dataset, out: Path, data_root: Path | None
+) -> None:
+    """Write what the report shows: teacher above student, counterfactuals, interpolations, the data."""
+    noise, labels = class_columns(teacher, rows=3, seed=config.seed)
+    classes = teacher.spec.classes
+    for mechanism in Mechanism:
+        drawn = torch.cat([as_rgb(cgn.query(mechanism, noise, labels)) for cgn in (teacher, student)])
+        save_picture(out / f"{mechanism}.png", grid(drawn, classes), scale=2)
+    for name, cgn in (("teacher", teacher), ("student", student)):
+        save_picture(out / f"counterfactuals_{name}.png", contact_sheet(compose(cgn, 80, seed=config.seed).images), scale=2)
+    for what in INTERPOLATED:
+        strip = as_rgb(interpolate(student, what, 3, 5, seed=config.seed))
+        save_picture(out / f"interpolation_{what}.png", grid(strip, len(strip)), scale=2)
+    glyphs = load_glyphs(config.glyphs, "train", data_root)
+    biased = paint(glyphs, config.appearance, correlated=True, seed=config.seed, textures=textures(config))
+    columns = [(d.labels == c).nonzero()[:3, 0] for d in (biased, test) for c in range(classes)]
+    shown = [torch.stack([d.images[columns[i * classes + c][r]] for r in range(3) for c in range(classes)]) for i, d in enumerate((biased, test))]
+    save_picture(out / "data.png", beside([grid(as_rgb(x), classes) for x in shown]), scale=2)
+
+
+def contact_sheet(images: torch.Tensor, columns: int = 10) -> torch.Tensor:
+    """Lay images (N, 3, H, W) in [-1, 1] out in rows: (H', W', 3) uint8."""
+    return grid(as_rgb(images), columns)

@@ -1,0 +1,1 @@
+"""Students: tiny conditional generators, and the discriminator they are trained against."""

@@ -1,0 +1,149 @@
+"""The student: a TinyGAN-style conditional generator per mechanism, and the CGN of three.
+
+G(u, y): Linear from concat(u, emb(y)) to a small grid, residual blocks with conditional batch norm that each
+double it, and a convolution whose pixel shuffle makes up what is left (Chang & Lu 2020; de Vries et al. 2017;
+Shi et al. 2016). With grid = image_size / 2 ** blocks there is nothing left and the layout is TinyGAN's.
+"""
+
+import hashlib
+from pathlib import Path
+from typing import Any, Self, cast
+
+import torch
+import torch.nn.functional as F
+from huggingface_hub import PyTorchModelHubMixin
+from torch import Tensor, nn
+
+from skdcgn.errors import UserError
+from skdcgn.mechanism import Mechanism, Spec, as_mechanism, check_query
+
+
+class ConditionalBatchNorm2d(nn.Module):
+    """Batch norm whose scale and offset are linear in the class embedding; at first they are 1 and 0."""
+
+    def __init__(self, channels: int, embedding: int) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm2d(channels, affine=False)
+        self.affine = nn.Linear(embedding, 2 * channels)
+        nn.init.zeros_(self.affine.weight)
+        with torch.no_grad():
+            self.affine.bias.copy_(torch.cat([torch.ones(channels), torch.zeros(channels)]))
+
+    def forward(self, x: Tensor, embedded: Tensor) -> Tensor:
+        scale, offset = self.affine(embedded)[..., None, None].chunk(2, dim=1)  # (B, C, 1, 1) each
+        return cast(Tensor, scale * self.norm(x) + offset)
+
+
+def conv3x3(inputs: int, outputs: int, separable: bool) -> nn.Module:
+    """A 3 x 3 convolution, or a depthwise one followed by a pointwise one."""
+    if not separable:
+        return nn.Conv2d(inputs, outputs, 3, padding=1)
+    depthwise = nn.Conv2d(inputs, inputs, 3, padding=1, groups=inputs, bias=False)
+    return nn.Sequential(depthwise, nn.Conv2d(inputs, outputs, 1))
+
+
+class UpBlock(nn.Module):
+    """[CBN, ReLU, bilinear x2, conv, CBN, ReLU, conv] + 1 x 1 shortcut."""
+
+    def __init__(self, inputs: int, outputs: int, embedding: int, separable: bool) -> None:
+        super().__init__()
+        self.norm1 = ConditionalBatchNorm2d(inputs, embedding)
+        self.conv1 = conv3x3(inputs, outputs, separable)
+        self.norm2 = ConditionalBatchNorm2d(outputs, embedding)
+        self.conv2 = conv3x3(outputs, outputs, separable)
+        self.shortcut = nn.Conv2d(inputs, outputs, 1)
+
+    def forward(self, x: Tensor, embedded: Tensor) -> Tensor:
+        h = _double(F.relu(self.norm1(x, embedded)))
+        h = self.conv2(F.relu(self.norm2(self.conv1(h), embedded)))
+        return h + _double(self.shortcut(x))
+
+
+def _double(x: Tensor) -> Tensor:
+    return F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
+
+
+class StudentGenerator(nn.Module):
+    """One mechanism of a student.
+
+    Args:
+        mechanism: decides the channels and the range of what is drawn.
+        spec: image size, noise dimension and classes of the teacher.
+        channels: at the initial grid and after each block.
+        grid: side of the initial grid; ``image_size`` must be a whole multiple of grid * 2 ** blocks.
+    """
+
+    def __init__(
+        self, mechanism: str, spec: Spec, channels: tuple[int, ...], grid: int, embedding: int, separable: bool
+    ) -> None:
+        super().__init__()
+        self.mechanism, self.spec, self.grid = as_mechanism(mechanism), spec, grid
+        self.shuffle, rest = divmod(spec.image_size, grid * 2 ** (len(channels) - 1))
+        if rest or not self.shuffle:
+            raise UserError(
+                f"a grid of {grid} doubled {len(channels) - 1} times does not divide {spec.image_size} pixels: "
+                "choose another grid or another number of channels"
+            )
+        self.embed = nn.Embedding(spec.classes, embedding)
+        self.input = nn.Linear(spec.noise_dim + embedding, channels[0] * grid * grid)
+        pairs = zip(channels, channels[1:], strict=False)
+        self.blocks = nn.ModuleList(UpBlock(i, o, embedding, separable) for i, o in pairs)
+        self.norm = ConditionalBatchNorm2d(channels[-1], embedding)
+        self.output = nn.Conv2d(channels[-1], self.mechanism.channels * self.shuffle**2, 3, padding=1)
+
+    def forward(self, noise: Tensor, labels: Tensor) -> Tensor:
+        """Draw (B, C, H, W) for noise (B, Z) and labels (B,): masks in [0, 1], pictures in [-1, 1]."""
+        embedded = self.embed(labels)
+        x = self.input(torch.cat([noise, embedded], dim=1)).unflatten(1, (-1, self.grid, self.grid))
+        for block in self.blocks:
+            x = block(x, embedded)
+        x = self.output(F.relu(self.norm(x, embedded)))
+        x = F.pixel_shuffle(x, self.shuffle)
+        return x.sigmoid() if self.mechanism is Mechanism.SHAPE else x.tanh()
+
+
+class StudentCGN(nn.Module, PyTorchModelHubMixin, library_name="skdcgn", license="mit"):
+    """Three student mechanisms behind the same ``query`` as their teacher.
+
+    Args:
+        spec: ``image_size``, ``noise_dim`` and ``classes``.
+        sizes: for each mechanism the keywords of :class:`StudentGenerator` (channels, grid, embedding, separable).
+    """
+
+    def __init__(self, spec: dict[str, int], sizes: dict[str, dict[str, Any]]) -> None:
+        super().__init__()
+        self.spec = Spec(**spec)
+        self.mechanisms = nn.ModuleDict({m.value: StudentGenerator(m, self.spec, **sizes[m]) for m in Mechanism})
+        self.eval()
+
+    def query(self, mechanism: str, noise: Tensor, labels: Tensor) -> Tensor:
+        """Draw (B, C, H, W) on the CPU for noise (B, Z) and labels (B,) int64."""
+        check_query(self.spec, noise, labels)
+        network = self.mechanisms[as_mechanism(mechanism).value]
+        device = next(network.parameters()).device
+        with torch.inference_mode():
+            return cast(Tensor, network(noise.to(device), labels.to(device))).cpu()
+
+    @property
+    def digest(self) -> str:
+        """sha256 over names and bytes of all weights."""
+        state = hashlib.sha256()
+        for name, tensor in self.state_dict().items():
+            state.update(name.encode() + tensor.cpu().contiguous().numpy().tobytes())
+        return state.hexdigest()
+
+    @property
+    def size(self) -> int:
+        """How many numbers the three mechanisms hold."""
+        return sum(p.numel() for p in self.parameters())
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        """Load a folder written by ``save_pretrained``; raise UserError if it is something else."""
+        if not (folder / "config.json").is_file() or not (folder / "model.safetensors").is_file():
+            raise UserError(f"{folder} holds no student: it should have config.json and model.safetensors")
+        try:
+            return cls.from_pretrained(folder, local_files_only=True).eval()
+        except (RuntimeError, TypeError, KeyError, ValueError, OSError) as error:
+            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            raise UserError(f"{folder} holds a student of another architecture, or a damaged one: {reason}") from None

@@ -1,0 +1,243 @@
+r"""Teaching: train a CGN on biased pictures, the source data that a distillation never sees.
+
+Two CGN passes per real image x of class y, both composed as :math:`\tilde x = m t + (1 - m) b` with textures
+tiled and cropped at random: one from noise u ~ N(0, I), one from u ~ q(u | x, y), an encoder's guess.
+
+.. math:: L = w_r E (x - \tilde x_q)^2 + w_k KL(q(u|x,y) || N(0,I)) + w_a E (D(\tilde x_p, y) - 1)^2
+              + w_b H_2(m) + w_p |Gram(\tilde x_p) - Gram(x)| + range(m)
+
+Adversarial, binary and perceptual are the CGN's three losses (Sauer & Geiger 2021, Sec. 3). The reconstruction
+through an encoder (VAE-GAN, Larsen et al. 2016) is ours: without it the adversarial game draws one shape per
+class and ignores the noise; with it within-class diversity follows the data's. The random crop does the rest:
+a texture that carried the shape could not reconstruct it, for the composer moves it at every step.
+The encoder is thrown away.
+"""
+
+import copy
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple, cast
+
+import torch
+from torch import Tensor, nn
+
+from skdcgn import losses
+from skdcgn.composer import blend, sample_offsets, tile_crop
+from skdcgn.config import TeachConfig
+from skdcgn.data import Glyphs, load_glyphs, paint
+from skdcgn.errors import TrainingStopped
+from skdcgn.features import load_features
+from skdcgn.files import write_tensors
+from skdcgn.mechanism import Layers, Mechanism, Spec
+from skdcgn.metrics import class_diversity
+from skdcgn.pictures import layers_grid, save_picture
+from skdcgn.seeds import generator
+from skdcgn.students.discriminator import Discriminator
+from skdcgn.teachers.cgn import CGN, CGNTeacher
+from skdcgn.train import Batch, Callback, Method, Record, RunFolder, decay_after, every, train
+
+BETAS = (0.5, 0.99)
+EMA = 0.995
+MASK_RANGE = (0.05, 0.5)
+SHIFT = 1
+LOG_VARIANCE_RANGE = (-8.0, 4.0)
+PER_CLASS = 40
+GUARD_AFTER = 0.5
+
+
+class Encoder(nn.Module):
+    """q(u | x, y): a diagonal Gaussian over noise for images (B, 3, 32, 32) and labels (B,)."""
+
+    def __init__(self, spec: Spec, width: int = 32) -> None:
+        super().__init__()
+        self.convolutions = nn.Sequential(
+            nn.Conv2d(3, width, 4, stride=2, padding=1),
+            nn.LeakyReLU(0.1),
+            *self._down(width, 2 * width),
+            *self._down(2 * width, 4 * width),
+            nn.Flatten(),
+        )
+        self.embed = nn.Embedding(spec.classes, 10)
+        self.head = nn.Linear(4 * width * (spec.image_size // 8) ** 2 + 10, 2 * spec.noise_dim)
+
+    @staticmethod
+    def _down(inputs: int, outputs: int) -> list[nn.Module]:
+        return [nn.Conv2d(inputs, outputs, 4, stride=2, padding=1), nn.BatchNorm2d(outputs), nn.LeakyReLU(0.1)]
+
+    def forward(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Return mean and log variance, (B, Z) each."""
+        features = torch.cat([self.convolutions(images), self.embed(labels)], dim=1)
+        mean, log_variance = self.head(features).chunk(2, dim=1)
+        return mean, log_variance.clamp(*LOG_VARIANCE_RANGE)
+
+
+class Teach(Method):
+    """One step of CGN training; the batch holds real ``images`` (B, 3, 32, 32) and ``labels`` (B,)."""
+
+    def __init__(self, config: TeachConfig, spec: Spec) -> None:
+        cgn, encoder = CGN(spec), Encoder(spec)
+        discriminator = Discriminator(3, spec.classes)
+        ema = copy.deepcopy(cgn).requires_grad_(False)
+        learned = [*cgn.parameters(), *encoder.parameters()]
+        super().__init__(
+            {"cgn": cgn, "encoder": encoder, "discriminator": discriminator, "ema": ema},
+            {
+                "generator": torch.optim.Adam(learned, lr=config.learning_rate, betas=BETAS),
+                "discriminator": torch.optim.Adam(
+                    discriminator.parameters(), lr=config.discriminator_rate, betas=BETAS
+                ),
+            },
+        )
+        self.config = config
+        self.extract = load_features(config.features) if config.perceptual else None
+
+    def step(self, batch: Batch) -> dict[str, float]:
+        images, labels = batch["images"], batch["labels"]
+        mean, log_variance = self.modules["encoder"](images, labels)
+        guess = mean + torch.randn_like(mean) * (log_variance / 2).exp()
+        mask, drawn = self._draw(torch.cat([guess, torch.randn_like(mean)]), labels.repeat(2))
+        rebuilt, sampled = drawn.chunk(2)
+        judged = self._train_discriminator(images, sampled.detach(), labels)
+        config = self.config
+        terms = {
+            "reconstruction": config.reconstruction * (rebuilt - images).square().mean(),
+            "kl": config.kl * losses.gaussian_kl(mean, log_variance),
+            "adversarial": config.adversarial * self._fool(sampled, labels),
+            "binary": config.binary * losses.binary_entropy(mask),
+            "range": losses.mask_range(mask, *MASK_RANGE),
+        }
+        if self.extract:
+            with torch.no_grad():
+                style = self.extract(images)
+            terms["perceptual"] = config.perceptual * losses.style_l1(self.extract(sampled), style)
+        self._descend("generator", torch.stack(list(terms.values())).sum())
+        self._average()
+        return {"discriminator": judged, **{name: value.item() for name, value in terms.items()}}
+
+    def _draw(self, noise: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        cgn, size = self.modules["cgn"], self.modules["ema"].spec.image_size
+        mask, *pictures = (cgn(mechanism, noise, labels) for mechanism in Mechanism)
+        moved = (tile_crop(p, torch.randint(size, (len(p), 2), device=p.device)) for p in pictures)
+        return mask, blend(Layers(mask, *moved))
+
+    def _train_discriminator(self, real: Tensor, fake: Tensor, labels: Tensor) -> float:
+        judge = self.modules["discriminator"]
+        scores = judge(torch.cat([shift(real), shift(fake)]), labels.repeat(2)).logits.chunk(2)
+        loss = losses.least_squares_discriminator(*scores)
+        self._descend("discriminator", loss)
+        return loss.item()
+
+    def _fool(self, sampled: Tensor, labels: Tensor) -> Tensor:
+        judge = self.modules["discriminator"].requires_grad_(False)
+        loss = losses.least_squares_generator(judge(shift(sampled), labels).logits)
+        judge.requires_grad_(True)
+        return loss
+
+    def _descend(self, name: str, loss: Tensor) -> None:
+        self.optimizers[name].zero_grad()
+        self.backward(loss)
+        self.optimizers[name].step()
+
+    @torch.no_grad()
+    def _average(self) -> None:
+        """Move the averaged CGN towards the trained one, buffers included."""
+        for average, value in zip(
+            self.modules["ema"].state_dict().values(), self.modules["cgn"].state_dict().values(), strict=True
+        ):
+            if average.is_floating_point():
+                average.lerp_(value, 1 - EMA)
+            else:
+                average.copy_(value)
+
+
+def shift(images: Tensor) -> Tensor:
+    """Move each image (B, C, H, W) by up to a pixel, edges repeated: augmentation for the discriminator."""
+    height, width = images.shape[-2:]
+    dy, dx = torch.randint(-SHIFT, SHIFT + 1, (2, len(images), 1, 1), device=images.device)
+    rows = (torch.arange(height, device=images.device)[:, None] + dy).clamp(0, height - 1)
+    columns = (torch.arange(width, device=images.device) + dx).clamp(0, width - 1)
+    batch = torch.arange(len(images), device=images.device)[:, None, None]
+    return images[batch, :, rows, columns].permute(0, 3, 1, 2)
+
+
+class Health(NamedTuple):
+    """What a sample of masks says: diversity as a share of the real glyphs', class accuracy, ink, class extremes."""
+
+    diversity: float
+    least_diversity: float
+    class_accuracy: float
+    mask_mean: float
+
+
+def check_health(teacher: CGNTeacher, glyphs: Glyphs, seed: int) -> Health:
+    """Compare drawn masks with real glyphs: diversity within a class, and the class of the nearest real glyph."""
+    spec = teacher.spec
+    labels = torch.arange(spec.classes).repeat_interleave(PER_CLASS)
+    masks = teacher.query(Mechanism.SHAPE, spec.sample_noise(len(labels), generator(seed, "health")), labels)
+    share = class_diversity(masks, labels, spec.classes) / class_diversity(glyphs.masks, glyphs.labels, spec.classes)
+    nearest = torch.cdist(masks.flatten(1), glyphs.masks.flatten(1), p=1).argmin(1)
+    accuracy = (glyphs.labels[nearest] == labels).float().mean()
+    return Health(float(share.mean()), float(share.min()), float(accuracy), float(masks.mean()))
+
+
+def raise_if_collapsed(health: Health, step: int) -> None:
+    """Raise TrainingStopped if a class has one shape only, or masks are empty, full or inverted."""
+    if health.least_diversity < 0.05:
+        raise TrainingStopped(f"step {step}: a class draws one shape whatever the noise: raise --reconstruction")
+    if not MASK_RANGE[0] / 2 < health.mask_mean < 0.6:
+        raise TrainingStopped(f"step {step}: the masks' mean is {health.mask_mean:.2f}: raise --binary or another --seed")
+
+
+def teach(
+    config: TeachConfig,
+    out: Path,
+    *,
+    data_root: Path | None = None,
+    device: str = "auto",
+    sample_every: int = 500,
+    callbacks: tuple[Callback, ...] = (),
+    announce: Callable[[str], None] = lambda line: None,
+) -> CGNTeacher:
+    """Train a CGN in the run folder ``out`` and return it; resumes where it was killed.
+
+    Writes ``teacher.safetensors`` at the end, and ``samples-STEP.png`` every ``sample_every`` steps, with
+    diversity, class accuracy and mask mean in metrics.jsonl.
+    """
+    folder = RunFolder(out, config)
+    glyphs = load_glyphs(config.glyphs, "train", data_root)
+    textures = Path(config.textures) if config.textures else None
+    images, labels = paint(glyphs, config.appearance, correlated=True, seed=config.seed, textures=textures)
+    torch.manual_seed(config.seed)
+    method = Teach(config, Spec())
+
+    def batch_at(step: int) -> Batch:
+        rows = torch.randint(len(labels), (config.batch_size,), generator=generator(config.seed, "teach", step))
+        return {"images": images[rows], "labels": labels[rows]}
+
+    def sample(record: Record) -> None:
+        teacher = averaged(method)
+        health = check_health(teacher, glyphs, config.seed)
+        announce(f"step {record.step}: " + ", ".join(f"{name} {value:.2f}" for name, value in health._asdict().items()))
+        folder.log(Record(record.step, record.total, health._asdict()))
+        save_picture(out / f"samples-{record.step:06d}.png", layers_grid(teacher, rows=6, seed=config.seed))
+        if record.step >= GUARD_AFTER * record.total:
+            raise_if_collapsed(health, record.step)
+
+    train(
+        method,
+        batch_at,
+        folder,
+        steps=config.steps,
+        seed=config.seed,
+        schedule=decay_after(0.5),
+        callbacks=(every(sample_every, sample), *callbacks),
+        device=device,
+    )
+    teacher = averaged(method)
+    write_tensors(out / "teacher.safetensors", teacher.cgn.state_dict())
+    return teacher
+
+
+def averaged(method: Method) -> CGNTeacher:
+    """Return a frozen copy of the averaged CGN."""
+    return CGNTeacher(copy.deepcopy(cast(CGN, method.modules["ema"])).cpu(), digest="in training")

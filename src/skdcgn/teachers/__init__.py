@@ -1,0 +1,1 @@
+"""Teachers: black boxes that answer ``query(mechanism, noise, labels)``."""

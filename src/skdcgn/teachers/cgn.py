@@ -1,0 +1,122 @@
+"""The MNIST CGN of Sauer & Geiger (ICLR 2021, App. B), with the state-dict names of the published files.
+
+Mechanism input is concat(u, emb(y)), 42 numbers, on an initial grid of 8 x 8. The random crop of tiled
+textures that the published code does inside the network is the composer's: here each mechanism is a function
+of (u, y).
+"""
+
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from skdcgn.mechanism import Mechanism, Spec, as_mechanism, check_query
+
+WIDTH = 32
+GRID = 8
+EMBEDDING = 10
+LEAK = 0.2
+MASK_LOW, MASK_HIGH = 1e-4, 0.9999
+
+
+class InwardClamp(torch.autograd.Function):
+    """Clamp to [low, high]; its gradient vanishes outside only where it would push further outside.
+
+    A plain clamp has no gradient at a saturated pixel, and a good mask is saturated almost everywhere.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, low: float, high: float) -> Tensor:
+        ctx.save_for_backward(x)
+        ctx.low, ctx.high = low, high
+        return x.clamp(low, high)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
+        (x,), (grad,) = ctx.saved_tensors, grads
+        outward = ((x < ctx.low) & (grad > 0)) | ((x > ctx.high) & (grad < 0))  # descent moves along -grad
+        return grad.masked_fill(outward, 0), None, None
+
+
+class Reshape(nn.Module):
+    """(B, C * G * G) -> (B, C, G, G)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.unflatten(1, (-1, GRID, GRID))
+
+
+def up_block(inputs: int, outputs: int) -> list[nn.Module]:
+    """Nearest x2, Conv3x3 without bias, BatchNorm, LeakyReLU 0.2."""
+    return [
+        nn.Upsample(scale_factor=2),
+        nn.Conv2d(inputs, outputs, 3, padding=1, bias=False),
+        nn.BatchNorm2d(outputs),
+        nn.LeakyReLU(LEAK),
+    ]
+
+
+def shape_network(inputs: int) -> nn.Sequential:
+    """The shape mechanism up to the clamp; instance norms are not affine and keep no statistics."""
+    return nn.Sequential(
+        nn.Linear(inputs, 2 * WIDTH * GRID * GRID),
+        Reshape(),
+        nn.InstanceNorm2d(2 * WIDTH),
+        *up_block(2 * WIDTH, WIDTH),
+        nn.InstanceNorm2d(WIDTH),
+        *up_block(WIDTH, 1),
+        nn.InstanceNorm2d(1),
+    )
+
+
+def texture_network(inputs: int) -> nn.Sequential:
+    """The texture and the background mechanism."""
+    return nn.Sequential(
+        nn.Linear(inputs, 2 * WIDTH * GRID * GRID),
+        Reshape(),
+        *up_block(2 * WIDTH, 2 * WIDTH),
+        *up_block(2 * WIDTH, WIDTH),
+        nn.Conv2d(WIDTH, 3, 3, padding=1),
+        nn.BatchNorm2d(3),
+        nn.Tanh(),
+    )
+
+
+class CGN(nn.Module):
+    """The 32 x 32 CGN, 659,992 parameters at its published size (noise 32, ten classes)."""
+
+    def __init__(self, spec: Spec | None = None) -> None:
+        super().__init__()
+        self.spec = spec or Spec()
+        inputs = self.spec.noise_dim + EMBEDDING
+        self.label_emb = nn.Embedding(self.spec.classes, EMBEDDING)
+        self.f_shape = shape_network(inputs)
+        self.f_text1 = texture_network(inputs)
+        self.f_text2 = texture_network(inputs)
+
+    def forward(self, mechanism: Mechanism, noise: Tensor, labels: Tensor) -> Tensor:
+        """Draw what ``mechanism`` makes of noise (B, 32) and labels (B,)."""
+        inputs = torch.cat([noise, self.label_emb(labels)], dim=1)  # (B, 42)
+        if mechanism is Mechanism.SHAPE:
+            return cast(Tensor, InwardClamp.apply(self.f_shape(inputs), MASK_LOW, MASK_HIGH))  # (B, 1, 32, 32)
+        network = self.f_text1 if mechanism is Mechanism.TEXTURE else self.f_text2
+        return cast(Tensor, network(inputs))  # (B, 3, 32, 32)
+
+
+class CGNTeacher:
+    """A frozen CGN behind ``query``: evaluation mode, no gradients."""
+
+    def __init__(self, cgn: CGN, digest: str, device: str = "cpu") -> None:
+        self.cgn = cgn.eval().requires_grad_(False).to(device)
+        self.spec, self.digest = cgn.spec, digest
+
+    def query(self, mechanism: str, noise: Tensor, labels: Tensor) -> Tensor:
+        """Draw (B, C, 32, 32) on the CPU for noise (B, 32) and labels (B,) int64."""
+        check_query(self.spec, noise, labels)
+        device = self.cgn.label_emb.weight.device
+        with torch.inference_mode():
+            return cast(Tensor, self.cgn(as_mechanism(mechanism), noise.to(device), labels.to(device))).cpu()
+
+    @property
+    def size(self) -> int:
+        """How many numbers the three mechanisms hold."""
+        return sum(p.numel() for p in self.cgn.parameters())

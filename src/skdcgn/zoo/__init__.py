@@ -1,0 +1,1 @@
+"""Weights and cards of the teachers that the package knows by name."""

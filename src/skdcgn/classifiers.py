@@ -106,6 +106,7 @@ def classify(
         steps=per_epoch * config.epochs,
         seed=seed,
         schedule=lambda progress: config.decay ** int(progress * config.epochs + 1e-9),
+        save_every=config.save_every,
         callbacks=callbacks,
         device=device,
     )

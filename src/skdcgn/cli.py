@@ -11,7 +11,17 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from skdcgn.config import ClassifyConfig, DistillConfig, QueryConfig, RunConfig, TeachConfig, digest, merge, override, with_flags
+from skdcgn.config import (
+    ClassifyConfig,
+    DistillConfig,
+    QueryConfig,
+    RunConfig,
+    TeachConfig,
+    digest,
+    merge,
+    override,
+    with_flags,
+)
 from skdcgn.errors import UserError
 from skdcgn.presets import DEFAULT, RUNS, TEACHERS, run_preset, teach_preset
 
@@ -46,14 +56,20 @@ class Training(StrEnum):
 
 
 OutOption = Annotated[Path | None, typer.Option("--out", help="Folder of the run. Default: runs/NAME-DIGEST.")]
-ConfigOption = Annotated[Path | None, typer.Option("--config", help="JSON file laid over the preset; flags win over it.")]
+ConfigOption = Annotated[
+    Path | None, typer.Option("--config", help="JSON file laid over the preset; flags win over it.")
+]
 DataRoot = Annotated[
     Path | None,
-    typer.Option(envvar="SKDCGN_DATA", help="Folder with MNIST's four idx files, or with mnist/ in it. Default: download."),
+    typer.Option(
+        envvar="SKDCGN_DATA", help="Folder with MNIST's four idx files, or with mnist/ in it. Default: download."
+    ),
 ]
 DeviceOption = Annotated[Device, typer.Option(help="Where networks run.")]
 SeedOption = Annotated[int, typer.Option(help="Seed of everything random.")]
-TeacherArgument = Annotated[str, typer.Argument(help="A zoo name, a CGN's .safetensors or .pth file, or a student's folder.")]
+TeacherArgument = Annotated[
+    str, typer.Argument(help="A zoo name, a CGN's .safetensors or .pth file, or a student's folder.")
+]
 FullOption = Annotated[bool, typer.Option("--full", help="The published classifier budget: 100,000 images, 10 epochs.")]
 
 
@@ -83,12 +99,25 @@ def _os_error(error: OSError) -> str:
 @contextmanager
 def watching() -> Iterator["Watch"]:
     """Show a progress bar with ETA per task; on a pipe, a line when a task ends."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
 
     if not err_console.is_terminal:
         yield _tell_by_line
         return
-    columns = (TextColumn("{task.description:28}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+    columns = (
+        TextColumn("{task.description:28}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
     with Progress(*columns, console=err_console) as progress:
 
         def watch(name: str, total: int) -> Any:
@@ -236,7 +265,9 @@ def generate(
     n: Annotated[int, typer.Option("--n", "-n", min=1, help="How many counterfactuals.")] = 1000,
     per_shape: Annotated[int, typer.Option(min=1, help="Counterfactuals that share a mask (k).")] = 1,
     seed: SeedOption = 0,
-    form: Annotated[Format, typer.Option("--format", help="One safetensors file, or a PNG each with labels.csv.")] = Format.SAFETENSORS,
+    form: Annotated[
+        Format, typer.Option("--format", help="One safetensors file, or a PNG each with labels.csv.")
+    ] = Format.SAFETENSORS,
     interpolate: Annotated[
         str | None, typer.Option(help="Instead: a strip and an animated GIF in shape, texture, background or all.")
     ] = None,
@@ -267,9 +298,9 @@ def classify(
 ) -> None:
     """Train the published classifier on counterfactuals; their shape label is the class."""
     chosen = override(ClassifyConfig(), changes, "command line")
-    from skdcgn.generate import read_counterfactuals
     from skdcgn.classifiers import classify as train_classifier
     from skdcgn.files import sha256
+    from skdcgn.generate import read_counterfactuals
 
     data, checksum = read_counterfactuals(images), sha256(images)
     with watching() as watch:

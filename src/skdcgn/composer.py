@@ -60,9 +60,7 @@ class Counterfactuals:
 def draw(cgn: Teacher, mechanism: Mechanism, noise: Tensor, labels: Tensor) -> Tensor:
     """Query in batches without gradients; return (N, C, H, W)."""
     with torch.inference_mode():
-        answers = [
-            cgn.query(mechanism, u, y) for u, y in zip(noise.split(BATCH), labels.split(BATCH), strict=True)
-        ]
+        answers = [cgn.query(mechanism, u, y) for u, y in zip(noise.split(BATCH), labels.split(BATCH), strict=True)]
     return torch.cat(answers)
 
 

@@ -8,8 +8,7 @@ import hashlib
 import inspect
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import Field, asdict, field, fields, is_dataclass, replace
-from pathlib import Path
+from dataclasses import Field, asdict, field, fields, is_dataclass
 from typing import Annotated, Any, TypeVar, get_args, get_type_hints
 
 import typer
@@ -61,6 +60,7 @@ class DistillConfig:
     kl: float = option(0.0, "weight of the KL divergence of discriminator features")
     temperature: float = option(8.0, "temperature of the KL divergence")
     adversarial: float = option(0.0, "weight of the hinge loss")
+    save_every: int = option(500, "steps between checkpoints")
     shape: StudentConfig = StudentConfig()
     texture: StudentConfig = StudentConfig(channels=(12, 8, 8))
     background: StudentConfig = StudentConfig(channels=(12, 8, 8))
@@ -76,6 +76,7 @@ class ClassifyConfig:
     batch_size: int = option(64, "images per step")
     learning_rate: float = option(1.0, "Adadelta's rate")
     decay: float = option(0.7, "factor on the rate after each epoch")
+    save_every: int = option(500, "steps between checkpoints")
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -85,16 +86,18 @@ class TeachConfig:
     glyphs: str = option("digits", "digits, mnist or a folder with four idx files")
     appearance: str = option("double-colored", "colored, double-colored or wildlife")
     textures: str | None = option(None, "folder of texture pictures for wildlife; default: procedural")
-    steps: int = option(4000, "steps")
+    steps: int = option(3500, "steps")
     batch_size: int = option(32, "real images per step")
     learning_rate: float = option(1e-3, "Adam's rate for the CGN and the encoder")
     discriminator_rate: float = option(4e-4, "Adam's rate for the discriminator")
     reconstruction: float = option(1.0, "weight of the squared reconstruction error")
-    kl: float = option(4e-4, "weight of KL(q(u | x, y) || N(0, I)), which makes noise carry what varies")
+    kl: float = option(2e-4, "weight of KL(q(u | x, y) || N(0, I)), which makes noise carry what varies")
     adversarial: float = option(0.05, "weight of the least-squares adversarial loss")
     binary: float = option(0.1, "weight of the mask's binary entropy, in bits")
-    perceptual: float = option(0.0, "weight of the Gram loss")
-    features: str = option("random", "features of the Gram loss: random, classifier, or a VGG16 state-dict file")
+    perceptual: float = option(30.0, "weight of the Gram loss")
+    features: str = option(
+        "random", "features of the Gram loss: random, a VGG16 state-dict file or a classifier's run folder"
+    )
     seed: int = option(0, "seed of everything random")
 
 
@@ -227,5 +230,7 @@ def _shown(default: Any) -> str:
 def _flag_type(part: Field[Any]) -> Any:
     if isinstance(part.default, tuple):
         return list[int] | None
-    plain: Any = part.type if isinstance(part.type, type) else next(t for t in get_args(part.type) if t is not type(None))
+    plain: Any = (
+        part.type if isinstance(part.type, type) else next(t for t in get_args(part.type) if t is not type(None))
+    )
     return plain | None

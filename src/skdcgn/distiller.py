@@ -7,21 +7,22 @@ one of the last three weights is not zero. Teachers are seen through stored pair
 """
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from skdcgn import losses
 from skdcgn.config import DistillConfig, QueryConfig, StudentConfig, to_dict
-from skdcgn.errors import TrainingStopped
+from skdcgn.errors import TrainingStoppedError
 from skdcgn.files import read_json
 from skdcgn.mechanism import Mechanism, Spec, Teacher
 from skdcgn.metrics import class_diversity
 from skdcgn.pairs import TRAIN, Pairs, query_all, read_pairs
+from skdcgn.progress import Watch, unwatched
 from skdcgn.seeds import generator
 from skdcgn.students.discriminator import Discriminator
 from skdcgn.students.generator import StudentCGN, StudentGenerator
-from skdcgn.progress import Watch, unwatched
 from skdcgn.train import Batch, Callback, Method, Record, RunFolder, decay_after, every, train
 
 BETAS = (0.5, 0.99)
@@ -83,7 +84,7 @@ class Distill(Method):
         self.optimizers[name].step()
 
 
-def student_size(config: DistillConfig, mechanism: Mechanism) -> dict[str, object]:
+def student_size(config: DistillConfig, mechanism: Mechanism) -> dict[str, Any]:
     """Return the keywords of :class:`StudentGenerator` for one mechanism."""
     sizes: dict[Mechanism, StudentConfig] = {
         Mechanism.SHAPE: config.shape,
@@ -122,6 +123,7 @@ def distill_mechanism(
         steps=config.steps,
         seed=seed,
         schedule=decay_after(0.3),
+        save_every=config.save_every,
         callbacks=(every(100, collapse_guard(method, pairs, spec)), *callbacks),
         device=device,
     )
@@ -149,7 +151,7 @@ def collapse_guard(method: Method, pairs: Pairs, spec: Spec) -> Callback:
             found = class_diversity(student(noise.to(device), labels.to(device)).cpu(), labels, spec.classes)
         lost = ((found < COLLAPSED * wanted) & (wanted > 0.02)).nonzero()[:, 0].tolist()
         if lost:
-            raise TrainingStopped(
+            raise TrainingStoppedError(
                 f"the student draws one image whatever the noise for class {lost[0]} at step {record.step}: "
                 "the last good checkpoint is kept; raise the pixel weight or lower the learning rate"
             )

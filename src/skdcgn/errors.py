@@ -5,5 +5,5 @@ class UserError(Exception):
     """One line that names the thing and the mend; the command line prints it and exits with status 2."""
 
 
-class TrainingStopped(UserError):
+class TrainingStoppedError(UserError):
     """A run went wrong (NaN, collapse); its last good checkpoint is kept."""

@@ -37,9 +37,7 @@ def _write_pngs(made: Counterfactuals, out: Path) -> Path:
     table = io.StringIO()
     rows = csv.writer(table, lineterminator="\n")
     rows.writerow(["file", "shape", "texture", "background"])
-    labels = zip(
-        made.shape_labels.tolist(), made.texture_labels.tolist(), made.background_labels.tolist(), strict=True
-    )
+    labels = zip(made.shape_labels.tolist(), made.texture_labels.tolist(), made.background_labels.tolist(), strict=True)
     for index, (picture, three) in enumerate(zip(as_rgb(made.images), labels, strict=True)):
         name = f"{index:06d}.png"
         write_bytes(out / name, encode(picture.permute(1, 2, 0)))

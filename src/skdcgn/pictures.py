@@ -63,9 +63,7 @@ def class_columns(cgn: Teacher, rows: int, seed: int) -> tuple[Tensor, Tensor]:
     return cgn.spec.sample_noise(count, generator(seed, "grid")), torch.arange(cgn.spec.classes).repeat(rows)
 
 
-def interpolate(
-    cgn: Teacher, what: str, first: int, second: int, *, frames: int = 12, seed: int = 0
-) -> Tensor:
+def interpolate(cgn: Teacher, what: str, first: int, second: int, *, frames: int = 12, seed: int = 0) -> Tensor:
     """Go from class ``first`` to class ``second`` in one mechanism, or in ``all``, the others held: (F, 3, H, W).
 
     The two ends are drawn by the mechanism; between them the drawn layers are mixed linearly.
@@ -77,7 +75,9 @@ def interpolate(
     drawn = []
     for mechanism in Mechanism:
         moving = what in (mechanism, "all")
-        start, stop = cgn.query(mechanism, noise if moving else noise[:1].repeat(2, 1), ends if moving else ends[[0, 0]])
+        start, stop = cgn.query(
+            mechanism, noise if moving else noise[:1].repeat(2, 1), ends if moving else ends[[0, 0]]
+        )
         drawn.append(torch.lerp(start[None], stop[None], weights))
     return blend(Layers(*drawn))
 

@@ -13,7 +13,7 @@ import torch
 
 from skdcgn.classifiers import accuracy, classify
 from skdcgn.composer import compose
-from skdcgn.config import RunConfig, override, to_dict
+from skdcgn.config import RunConfig, to_dict
 from skdcgn.data import Dataset, load_glyphs, paint
 from skdcgn.distiller import distill
 from skdcgn.errors import UserError
@@ -104,7 +104,10 @@ class Clock:
 def teacher_of(config: RunConfig, device: str) -> Teacher:
     """Load the run's teacher; raise UserError if the preset has none and none was named."""
     if config.teacher is None:
-        raise UserError(f"preset {config.preset!r} has no teacher in the zoo yet: pass --teacher with {', '.join(cards())} or a file")
+        raise UserError(
+            f"preset {config.preset!r} has no teacher of its own yet: "
+            f"pass --teacher with a file or one of {', '.join(cards())}"
+        )
     return load_teacher(config.teacher, device="cuda" if device != "cpu" and torch.cuda.is_available() else "cpu")
 
 
@@ -180,14 +183,19 @@ def draw_pictures(
         drawn = torch.cat([as_rgb(cgn.query(mechanism, noise, labels)) for cgn in (teacher, student)])
         save_picture(out / f"{mechanism}.png", grid(drawn, classes), scale=2)
     for name, cgn in (("teacher", teacher), ("student", student)):
-        save_picture(out / f"counterfactuals_{name}.png", contact_sheet(compose(cgn, 80, seed=config.seed).images), scale=2)
+        save_picture(
+            out / f"counterfactuals_{name}.png", contact_sheet(compose(cgn, 80, seed=config.seed).images), scale=2
+        )
     for what in INTERPOLATED:
         strip = as_rgb(interpolate(student, what, 3, 5, seed=config.seed))
         save_picture(out / f"interpolation_{what}.png", grid(strip, len(strip)), scale=2)
     glyphs = load_glyphs(config.glyphs, "train", data_root)
     biased = paint(glyphs, config.appearance, correlated=True, seed=config.seed, textures=textures(config))
     columns = [(d.labels == c).nonzero()[:3, 0] for d in (biased, test) for c in range(classes)]
-    shown = [torch.stack([d.images[columns[i * classes + c][r]] for r in range(3) for c in range(classes)]) for i, d in enumerate((biased, test))]
+    shown = [
+        torch.stack([d.images[columns[i * classes + c][r]] for r in range(3) for c in range(classes)])
+        for i, d in enumerate((biased, test))
+    ]
     save_picture(out / "data.png", beside([grid(as_rgb(x), classes) for x in shown]), scale=2)
 
 

@@ -13,29 +13,38 @@ DEFAULT = "double-colored-digits"
 
 TINY = StudentConfig(channels=(8, 8), grid=8, embedding=4)
 SMOKE_DISTILL = DistillConfig(steps=40, batch_size=32, shape=TINY, texture=TINY, background=TINY)
-MNIST_QUERY = QueryConfig(shape=10_000, texture=5_000, background=5_000)
-MNIST_DISTILL = DistillConfig(steps=3000)
-MNIST_CLASSIFY = ClassifyConfig(images=50_000, epochs=3)
+MNIST = RunConfig(
+    glyphs="mnist",
+    test_copies=1,
+    query=QueryConfig(shape=10_000, texture=5_000, background=5_000),
+    distill=DistillConfig(steps=3000),
+    classify=ClassifyConfig(images=50_000, epochs=3),
+)
 FULL_CLASSIFY = ClassifyConfig(images=100_000, epochs=10)
+SMOKE = RunConfig(
+    test_copies=1,
+    query=QueryConfig(shape=200, texture=100, background=100, held_out=100, shard_size=100),
+    distill=SMOKE_DISTILL,
+    classify=ClassifyConfig(images=640, epochs=1),
+)
 
 # fmt: off
 RUNS = {run.preset: run for run in (
-    RunConfig("double-colored-digits", "digits", "double-colored", teacher="double-colored-digits"),
-    RunConfig("colored-mnist",         "mnist",  "colored",        query=MNIST_QUERY, distill=MNIST_DISTILL, classify=MNIST_CLASSIFY, test_copies=1),
-    RunConfig("double-colored-mnist",  "mnist",  "double-colored", query=MNIST_QUERY, distill=MNIST_DISTILL, classify=MNIST_CLASSIFY, test_copies=1),
-    RunConfig("wildlife-mnist",        "mnist",  "wildlife",       query=MNIST_QUERY, distill=MNIST_DISTILL, classify=MNIST_CLASSIFY, test_copies=1),
-    RunConfig("smoke",                 "digits", "double-colored", teacher="double-colored-digits", test_copies=1,
-              query=QueryConfig(200, 100, 100, 100, 100), distill=SMOKE_DISTILL, classify=ClassifyConfig(640, 10, 1)),
+    replace(RunConfig(), preset=DEFAULT,                appearance="double-colored", teacher=DEFAULT),
+    replace(MNIST,       preset="colored-mnist",        appearance="colored"),
+    replace(MNIST,       preset="double-colored-mnist", appearance="double-colored"),
+    replace(MNIST,       preset="wildlife-mnist",       appearance="wildlife"),
+    replace(SMOKE,       preset="smoke",                appearance="double-colored", teacher=DEFAULT),
 )}
-# fmt: on
 
 TEACHERS = {
-    "double-colored-digits": TeachConfig("digits", "double-colored"),
-    "colored-mnist": TeachConfig("mnist", "colored"),
-    "double-colored-mnist": TeachConfig("mnist", "double-colored"),
-    "wildlife-mnist": TeachConfig("mnist", "wildlife"),
-    "smoke": TeachConfig("digits", "double-colored", steps=6, batch_size=8),
+    DEFAULT:                TeachConfig(glyphs="digits", appearance="double-colored"),
+    "colored-mnist":        TeachConfig(glyphs="mnist",  appearance="colored"),
+    "double-colored-mnist": TeachConfig(glyphs="mnist",  appearance="double-colored"),
+    "wildlife-mnist":       TeachConfig(glyphs="mnist",  appearance="wildlife"),
+    "smoke":                TeachConfig(glyphs="digits", appearance="double-colored", steps=6, batch_size=8),
 }
+# fmt: on
 
 
 def run_preset(name: str, *, full: bool = False) -> RunConfig:

@@ -19,7 +19,7 @@ from accelerate.utils import send_to_device
 from torch import Tensor, nn
 
 from skdcgn.config import digest, to_dict
-from skdcgn.errors import TrainingStopped, UserError
+from skdcgn.errors import TrainingStoppedError, UserError
 from skdcgn.files import read_json, read_tensors, write_bytes, write_json, write_tensors
 from skdcgn.seeds import derive_seed
 
@@ -125,10 +125,10 @@ def at_end(act: Callback) -> Callback:
 
 
 def stop_if_not_finite(record: Record) -> None:
-    """Raise TrainingStopped when a loss is NaN or infinite."""
+    """Raise TrainingStoppedError when a loss is NaN or infinite."""
     for name, value in record.losses.items():
         if not math.isfinite(value):
-            raise TrainingStopped(
+            raise TrainingStoppedError(
                 f"loss {name!r} became {value} at step {record.step}: the last good checkpoint is kept; "
                 "lower the learning rate or the loss's weight"
             )

@@ -6,6 +6,7 @@ Shi et al. 2016). With grid = image_size / 2 ** blocks there is nothing left and
 """
 
 import hashlib
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Self, cast
 
@@ -86,7 +87,7 @@ class StudentGenerator(nn.Module):
             )
         self.embed = nn.Embedding(spec.classes, embedding)
         self.input = nn.Linear(spec.noise_dim + embedding, channels[0] * grid * grid)
-        pairs = zip(channels, channels[1:], strict=False)
+        pairs = pairwise(channels)
         self.blocks = nn.ModuleList(UpBlock(i, o, embedding, separable) for i, o in pairs)
         self.norm = ConditionalBatchNorm2d(channels[-1], embedding)
         self.output = nn.Conv2d(channels[-1], self.mechanism.channels * self.shuffle**2, 3, padding=1)

@@ -72,7 +72,9 @@ def load_student(folder: str | Path, *, device: str = "cpu") -> StudentCGN:
 
 def load_cgn(path: Path, device: str = "cpu") -> CGNTeacher:
     """Load an MNIST CGN from ``.safetensors`` or a ``.pth`` state dict; half precision is widened."""
-    state = {name: value.float() if value.is_floating_point() else value for name, value in read_state_dict(path).items()}
+    state = {
+        name: value.float() if value.is_floating_point() else value for name, value in read_state_dict(path).items()
+    }
     cgn = CGN(_spec_of(path, state))
     try:
         cgn.load_state_dict(state)
@@ -150,5 +152,6 @@ def _download(name: str, card: dict[str, Any]) -> Path:
         return Path(pooch.retrieve(card["url"], card["sha256"], f"{name}.pth", pooch.os_cache("skdcgn")))
     except (OSError, ValueError) as error:
         raise UserError(
-            f"could not download {name} from {card['url']} ({type(error).__name__}): pass a local file by --teacher PATH"
+            f"could not download {name} from {card['url']} ({type(error).__name__}): "
+            "pass a local file by --teacher PATH"
         ) from None

@@ -1,0 +1,33 @@
+# make run: install into .venv and do the main job; make test: checks and tests. Both work from a bare clone.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: run test check clean
+
+run: .venv/installed
+	$(BIN)/skdcgn run
+
+test: check
+	$(BIN)/pytest -q
+
+check: .venv/developed
+	$(BIN)/ruff format --check src tests
+	$(BIN)/ruff check src tests
+	$(BIN)/mypy
+
+# torch first and pinned: a later resolution would fetch a CUDA build of several GB.
+.venv/torch: constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install -q -c constraints.txt torch
+	touch $@
+
+.venv/installed: .venv/torch pyproject.toml
+	$(BIN)/pip install -q -c constraints.txt -e .
+	touch $@
+
+.venv/developed: .venv/installed
+	$(BIN)/pip install -q -c constraints.txt -e '.[dev]'
+	touch $@
+
+clean:
+	rm -rf .venv runs

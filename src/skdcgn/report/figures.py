@@ -1,0 +1,171 @@
+"""Figures of the report: SVG to be inlined in HTML, the same bytes for the same numbers, coloured by the page.
+
+Matplotlib draws with a few placeholder colours, each of which becomes a CSS variable; text stays text in the
+font of the page. So one drawing reads in light and dark, and a screen reader or a search finds its words.
+"""
+
+import io
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from markupsafe import Markup, escape
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+Series = dict[str, tuple[list[float], list[float]]]
+
+INK, MUTED, RULE, BAR, ACCENT = "#010101", "#010102", "#010103", "#010104", "#010105"
+LINES = (ACCENT, "#010106", "#010107", "#010108", "#010109")
+NICE = [1, 2, 2.5, 5, 10]
+VARIABLES = {
+    INK: "--ink",
+    MUTED: "--muted",
+    RULE: "--rule",
+    BAR: "--bar",
+    ACCENT: "--accent",
+    **{color: f"--line-{number}" for number, color in enumerate(LINES[1:], 2)},
+}
+STYLE = {
+    "svg.fonttype": "none",
+    "text.parse_math": False,
+    "text.color": INK,
+    "axes.labelcolor": MUTED,
+    "axes.edgecolor": RULE,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.titlelocation": "left",
+    "axes.titlesize": 8.5,
+    "axes.titlepad": 7,
+    "axes.grid": True,
+    "axes.grid.axis": "y",
+    "axes.axisbelow": True,
+    "grid.color": RULE,
+    "grid.linewidth": 0.5,
+    "xtick.color": RULE,
+    "ytick.color": RULE,
+    "xtick.labelcolor": MUTED,
+    "ytick.labelcolor": MUTED,
+    "ytick.major.size": 0,
+    "legend.frameon": False,
+    "legend.fontsize": 7,
+    "font.size": 7.5,
+}
+
+
+def bars(
+    name: str,
+    alt: str,
+    rows: Sequence[tuple[str, float, str]],
+    *,
+    limit: float,
+    highlight: str | None = None,
+    reference: float | None = None,
+) -> Markup:
+    """Draw a line for each (label, value, text shown): the label, the text, and a bar on a scale up to ``limit``.
+
+    The bar labelled ``highlight`` has the accent colour; ``reference`` is a dashed line across all bars, which then
+    stand on a track as long as the scale.
+    """
+    text: Any = {"va": "center", "fontsize": 8.5, "color": INK}
+    with _style():
+        left = 0.34
+        figure, axes = _panel(4.6, 0.25 * len(rows), left=left, right=1.0, bottom=0.0, top=1.0)
+        axes.set(xlim=(0, limit), ylim=(len(rows) - 0.5, -0.5))
+        axes.set_axis_off()
+        for place, (label, value, shown) in enumerate(rows):
+            color = ACCENT if label == highlight else BAR
+            axes.barh(place, value, 0.6, color=color, linewidth=0)
+            axes.text(-left / (1 - left), place, label, transform=axes.get_yaxis_transform(), ha="left", **text)
+            axes.text(-0.03, place, shown, transform=axes.get_yaxis_transform(), ha="right", **text)
+        if reference is not None:
+            axes.barh(range(len(rows)), limit, 0.6, color=RULE, linewidth=0, zorder=0)
+            axes.axvline(reference, color=MUTED, linewidth=0.8, linestyle=(0, (3, 2)))
+        return _inline(figure, name, alt)
+
+
+def curves(
+    name: str, alt: str, title: str, series: Series, *, limit: float | None = None, reference: float | None = None
+) -> Markup:
+    """Draw values over steps, one line per name, from 0 to ``limit``; ``reference`` is a dashed level."""
+    with _style():
+        figure, axes = _panel(2.15, 1.6, left=0.15, right=0.985, bottom=0.14, top=0.85)
+        axes.set_title(title, color=INK)
+        for color, (label, (steps, values)) in zip(
+            LINES * (1 + len(series) // len(LINES)), series.items(), strict=False
+        ):
+            axes.plot(steps, values, color=color, linewidth=1.2, label=label)
+        if reference is not None:
+            axes.axhline(reference, color=MUTED, linewidth=0.8, linestyle=(0, (3, 2)))
+        if len(series) > 1:
+            axes.legend(loc="upper right", labelcolor=MUTED, borderaxespad=0.1, handlelength=1.2)
+        _scale(axes, [value for _, values in series.values() for value in values], limit)
+        return _inline(figure, name, alt)
+
+
+def _scale(axes: "Axes", values: list[float], limit: float | None) -> None:
+    """Start both axes at zero, but show losses that differ twentyfold on a logarithmic scale."""
+    from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
+
+    axes.xaxis.set_major_locator(MaxNLocator(4, steps=NICE, integer=True))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda step, _: f"{step:,.0f}"))
+    axes.set_xlim(left=0)
+    if limit is None and min(values) > 0 and max(values) > 20 * min(values):
+        axes.set_yscale("log")
+        axes.yaxis.set_minor_locator(NullLocator())
+    else:
+        axes.set_ylim(min(0.0, *values), limit)
+        axes.yaxis.set_major_locator(MaxNLocator(4, steps=NICE))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+
+
+@contextmanager
+def _style() -> Iterator[None]:
+    """Use the report's style over matplotlib's defaults, whatever the user's matplotlibrc says."""
+    import matplotlib
+
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()
+        matplotlib.rcParams.update(STYLE)
+        yield
+
+
+def _panel(
+    width: float, height: float, *, left: float, right: float, bottom: float, top: float
+) -> "tuple[Figure, Axes]":
+    """Return a figure of ``width`` x ``height`` inches and axes that fill the given fractions of it."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height))
+    return figure, figure.add_axes((left, bottom, right - left, top - bottom))
+
+
+def _inline(figure: "Figure", name: str, alt: str) -> Markup:
+    """Return the figure as an <svg> element whose ids begin with ``name`` and that is read aloud as ``alt``."""
+    import matplotlib
+
+    matplotlib.rcParams["svg.hashsalt"] = name
+    buffer = io.StringIO()
+    figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
+    svg = buffer.getvalue()
+    for pattern, replacement in (
+        (r"(?s)^.*?<svg.*?(viewBox=\"[^\"]*\").*?>", rf'<svg role="img" aria-label="{_literal(alt)}" \1>'),
+        (r"(?s)\s*<(metadata|style).*?</\1>", ""),
+        (r"\bid=\"", f'id="{name}-'),
+        (r"url\(#", f"url(#{name}-"),
+        (r"xlink:href=\"#", f'href="#{name}-'),
+        (r"font: ([\d.]+px)[^;\"]*", r"font-size: \1"),
+        (r"font-family: [^;\"]*;? ?", ""),
+    ):
+        svg = re.sub(pattern, replacement, svg)
+    for color, variable in VARIABLES.items():
+        svg = svg.replace(color, f"var({variable})")
+    return Markup(svg.strip())
+
+
+def _literal(text: str) -> str:
+    """Escape ``text`` for an attribute, and for use as a replacement in a regular expression."""
+    return str(escape(text)).replace("\\", r"\\")

@@ -1,0 +1,49 @@
+"""The classifier: published layout, exact epochs, and it learns what the labels say."""
+
+import pytest
+import torch
+
+from skdcgn.classifiers import Classifier, accuracy, classify, epoch_order, load_classifier, predict
+from skdcgn.config import ClassifyConfig
+from skdcgn.data import Dataset
+from skdcgn.errors import UserError
+
+
+def coloured(count, seed=0):
+    labels = torch.arange(count) % 3
+    images = torch.full((count, 3, 32, 32), -1.0)
+    images[torch.arange(count), labels] = 1.0
+    return Dataset(images + 0.1 * torch.randn(images.shape, generator=torch.Generator().manual_seed(seed)), labels)
+
+
+def test_layout_has_the_published_layers():
+    parameters = sum(p.numel() for p in Classifier().parameters())
+    convolutions = (3 * 25 + 1) * 32 + (32 * 9 + 1) * 32 + (32 * 9 + 1) * 64 + (64 * 9 + 1) * 64
+    assert parameters == 6 + convolutions + 65 * 10
+
+
+def test_an_epoch_visits_every_row_once_in_an_order_of_its_own():
+    first, second = epoch_order(50, 0, 0), epoch_order(50, 0, 1)
+    assert sorted(first.tolist()) == sorted(second.tolist()) == list(range(50))
+    assert not torch.equal(first, second)
+
+
+def test_it_learns_and_is_loaded_back(tmp_path):
+    config = ClassifyConfig(epochs=2, batch_size=16)
+    trained = classify(coloured(160), config, tmp_path, device="cpu")
+    unseen = coloured(90, seed=1)
+    assert accuracy(trained, unseen) == 100.0
+    loaded = load_classifier(tmp_path)
+    assert torch.equal(predict(loaded, unseen.images), predict(trained, unseen.images))
+
+
+def test_features_are_the_activations_after_each_relu():
+    with torch.no_grad():
+        features = Classifier().eval().features(torch.randn(2, 3, 32, 32))
+    assert [tuple(f.shape[1:]) for f in features] == [(32, 32, 32), (32, 16, 16), (64, 8, 8), (64, 8, 8)]
+    assert all(float(f.min()) >= 0 for f in features)
+
+
+def test_a_folder_without_a_classifier_is_named(tmp_path):
+    with pytest.raises(UserError, match=r"checkpoint\.safetensors does not exist"):
+        load_classifier(tmp_path)

@@ -1,0 +1,146 @@
+"""The command line: instant help, one line and status 2 for a user's mistake."""
+
+import errno
+import os
+import subprocess
+import sys
+
+import pytest
+
+from skdcgn import cli
+from skdcgn.teachers.registry import load_student
+
+VERBS = ("run", "teach", "query", "distill", "generate", "classify", "evaluate", "doctor")
+
+
+def skdcgn(*words, **environment):
+    return subprocess.run(
+        [sys.executable, "-m", "skdcgn", *map(str, words)],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "COLUMNS": "120", **environment},
+        check=False,
+    )
+
+
+def in_process(monkeypatch, capsys, *words):
+    """Run main() in this process; return (exit status, standard error)."""
+    monkeypatch.setattr(sys, "argv", ["skdcgn", *map(str, words)])
+    with pytest.raises(SystemExit) as exit_:
+        cli.main()
+    return exit_.value.code, capsys.readouterr().err
+
+
+def test_help_does_not_import_torch():
+    code = (
+        "import sys; sys.argv = ['skdcgn', '--help']\ntry:\n import skdcgn.cli as c; c.app()\nexcept SystemExit: pass\n"
+    )
+    heavy = "assert not {'torch', 'sklearn', 'matplotlib', 'accelerate', 'numpy'} & set(sys.modules), 'heavy import'"
+    done = subprocess.run([sys.executable, "-c", code + heavy], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    for verb in VERBS:
+        assert f" {verb} " in done.stdout
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_explains_itself(verb, monkeypatch, capsys):
+    assert in_process(monkeypatch, capsys, verb, "--help")[0] == 0
+
+
+MISTAKES = {
+    "unknown preset": (["run", "dubble-colored-digits"], "did you mean 'double-colored-digits'"),
+    "preset without a teacher": (["run", "wildlife-mnist", "--out", "OUT"], "pass --teacher"),
+    "teacher of another kind": (["query", "TEXT", "--out", "OUT"], "no plain state dict"),
+    "teacher that is not there": (["query", "nowhere.pth", "--out", "OUT"], "no teacher 'nowhere.pth'"),
+    "empty data root": (["run", "double-colored-mnist", "--teacher", "double-colored-digits", "--data-root", "EMPTY",
+                         "--out", "OUT", "--query-shape", "10", "--query-texture", "10", "--query-background", "10",
+                         "--query-held-out", "10"], "train-images-idx3-ubyte"),
+    "pairs that are not there": (["distill", "EMPTY", "--out", "OUT"], "manifest.json does not exist"),
+    "unknown class": (["generate", "double-colored-digits", "--out", "OUT", "--interpolate", "shape",
+                       "--classes", "3", "12"], "use classes 0 to 9"),
+    "unknown mechanism": (["generate", "double-colored-digits", "--out", "OUT", "--interpolate", "form"],
+                          "use shape, texture, background or all"),
+    "configuration with an unknown key": (["run", "smoke", "--config", "CONFIG", "--out", "OUT"], "unknown key 'stepz'"),
+    "counterfactuals that are none": (["classify", "TEXT", "--out", "OUT"], "not a whole safetensors file"),
+    "output below a file": (["generate", "double-colored-digits", "--out", "TEXT/below", "-n", "1"], "choose another --out"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_a_mistake_ends_in_one_line_and_status_2(mistake, tmp_path, monkeypatch, capsys):
+    (tmp_path / "text.pth").write_text("hello")
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "config.json").write_text('{"stepz": 1}')
+    places = {
+        "TEXT": "text.pth",
+        "OUT": "out",
+        "EMPTY": "empty",
+        "CONFIG": "config.json",
+        "TEXT/below": "text.pth/below",
+    }
+    words, expected = MISTAKES[mistake]
+    monkeypatch.delenv("SKDCGN_DATA", raising=False)
+    status, said = in_process(monkeypatch, capsys, *(tmp_path / places[w] if w in places else w for w in words))
+    said = "".join(line for line in said.splitlines(keepends=True) if not line.startswith("query "))
+    assert status == 2
+    assert expected in said
+    assert said.startswith("error: ")
+    assert said.count("\n") == 1
+    assert "Traceback" not in said
+
+
+@pytest.mark.parametrize(("number", "words"), [(errno.ENOSPC, "No space left"), (errno.EROFS, "Read-only file system")])
+def test_a_full_or_read_only_disk_ends_in_one_line(number, words, tmp_path, monkeypatch, capsys):
+    def fail(*arguments, **keywords):
+        raise OSError(number, os.strerror(number), str(tmp_path / "out"))
+
+    monkeypatch.setattr("skdcgn.files.os.replace", fail)
+    status, said = in_process(
+        monkeypatch, capsys, "generate", "double-colored-digits", "--out", tmp_path / "out", "-n", 4
+    )
+    assert (status, said.count("\n")) == (2, 1)
+    assert words in said
+    assert "choose another --out" in said
+    assert [p for p in tmp_path.rglob("*") if p.is_file()] == []  # no half-written file stays
+
+
+def test_a_file_too_large_for_the_disk_leaves_what_was_there(tmp_path):
+    """A real limit on file size, as a quota or a full disk sets it."""
+    import resource
+
+    done = subprocess.run(
+        [sys.executable, "-m", "skdcgn", "generate", "double-colored-digits", "--out", str(tmp_path), "-n", "500"],
+        capture_output=True,
+        text=True,
+        check=False,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (2**20, 2**20)),
+    )
+    assert done.returncode == 2, done.stderr
+    assert done.stderr.count("\n") == 1
+    assert not list(tmp_path.glob("*.safetensors*"))
+
+
+def test_bugs_keep_their_traceback(monkeypatch):
+    monkeypatch.setattr(cli, "app", lambda: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        cli.main()
+
+
+def test_the_stages_work_one_by_one(tmp_path):
+    """query -> distill -> generate -> classify -> evaluate, each reading the folder the one before wrote."""
+    pairs, run, images, classifier = (tmp_path / name for name in ("pairs", "run", "images", "classifier"))
+    budget = ["--shape", "60", "--texture", "60", "--background", "60", "--held-out", "20"]
+    stages = [
+        ["query", "double-colored-digits", "--out", pairs, *budget],
+        ["distill", pairs, "--out", run, "--steps", "3", "--shape-channels", "8", "--shape-channels", "6",
+         "--shape-grid", "8"],
+        ["generate", run / "student", "--out", images, "-n", "64", "--per-shape", "4"],
+        ["classify", images / "counterfactuals.safetensors", "--out", classifier, "--epochs", "1"],
+        ["evaluate", classifier],
+    ]  # fmt: skip
+    for stage in stages:
+        done = skdcgn(*stage)
+        assert done.returncode == 0, done.stderr
+    assert "out-of-domain accuracy on double-colored-digits: " in done.stdout
+    assert load_student(run / "student").mechanisms["shape"].blocks[0].conv1.out_channels == 6
+    assert skdcgn("doctor").stdout.count("teacher ") >= 4

@@ -1,0 +1,67 @@
+"""Configurations: typed, named by digest, strict about keys, and the flags they make."""
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from skdcgn.config import DistillConfig, RunConfig, TeachConfig, digest, from_dict, leaves, merge, override, to_dict
+from skdcgn.errors import UserError
+from skdcgn.presets import RUNS, TEACHERS, run_preset, teach_preset
+
+
+@pytest.mark.parametrize("config", [*RUNS.values(), *TEACHERS.values(), DistillConfig()])
+def test_json_round_trip_is_exact(config):
+    assert from_dict(type(config), json.loads(json.dumps(to_dict(config)))) == config
+
+
+def test_digest_depends_on_every_field_and_on_nothing_else():
+    config = RunConfig()
+    assert digest(config) == digest(RunConfig())
+    changed = {path: digest(override(config, {path: _other(part.default)})) for path, part in leaves(RunConfig)}
+    assert len({digest(config), *changed.values()}) == 1 + len(changed)
+
+
+def _other(value):
+    if isinstance(value, bool):
+        return not value
+    if isinstance(value, tuple):
+        return [*value, 4]
+    return "other" if value is None or isinstance(value, str) else value + 1
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"sed": 1}, "unknown key 'sed': did you mean 'seed'"),
+        ({"seed": "x"}, "seed: input should be a valid integer.*'x'"),
+        ({"distill": {"stps": 1}}, "unknown key 'distill.stps': did you mean 'distill.steps'"),
+        ({"distill": {"shape": {"channels": 3}}}, r"distill\.shape\.channels"),
+    ],
+)
+def test_wrong_configurations_name_key_and_mend(values, words):
+    for read in (lambda: merge(RunConfig(), values, "my.json"), lambda: from_dict(RunConfig, values, "my.json")):
+        with pytest.raises(UserError, match=f"my.json: .*{words}") as error:
+            read()
+        assert "\n" not in str(error.value)
+
+
+def test_a_file_is_laid_over_a_preset():
+    merged = merge(run_preset("smoke"), {"digest": "ignored", "distill": {"steps": 7}, "seed": 3}, "f")
+    base = run_preset("smoke")
+    assert merged == replace(base, seed=3, distill=replace(base.distill, steps=7))
+
+
+def test_full_takes_the_published_classifier_budget():
+    assert (run_preset("double-colored-mnist", full=True).classify.images, 10) == (100_000, 10)
+
+
+@pytest.mark.parametrize("find", [run_preset, teach_preset])
+def test_an_unknown_preset_suggests_the_nearest(find):
+    with pytest.raises(UserError, match="did you mean 'colored-mnist'"):
+        find("coloured-mnist")
+
+
+def test_every_flag_has_words():
+    for cls in (RunConfig, TeachConfig):
+        assert all(part.metadata["help"] for _, part in leaves(cls))

@@ -1,0 +1,143 @@
+"""Distillation: through query alone, each loss pulls where it should, and collapse is noticed."""
+
+import pytest
+import torch
+
+from skdcgn import losses
+from skdcgn.config import DistillConfig, QueryConfig, StudentConfig
+from skdcgn.distiller import Distill, collapse_guard, distill
+from skdcgn.errors import TrainingStoppedError
+from skdcgn.evaluate import fidelity
+from skdcgn.mechanism import Mechanism, Spec
+from skdcgn.pairs import Pairs
+from skdcgn.seeds import generator
+from skdcgn.teachers.registry import load_student
+from skdcgn.train import Record
+
+SMALL = StudentConfig(channels=(12, 8), grid=8, embedding=4)
+CONFIG = DistillConfig(steps=250, batch_size=32, learning_rate=1e-2, shape=SMALL, texture=SMALL, background=SMALL)
+WEIGHTS = {"feature": 1.0, "kl": 1.0, "adversarial": 1.0}
+
+
+def make(mechanism=Mechanism.TEXTURE, **weights):
+    torch.manual_seed(0)
+    config = DistillConfig(shape=SMALL, texture=SMALL, background=SMALL, **weights)
+    return Distill(config, mechanism, Spec())
+
+
+def some_batch(mechanism=Mechanism.TEXTURE, count=8):
+    rng = generator("batch")
+    images = torch.rand(count, mechanism.channels, 32, 32, generator=rng) * 2 - 1
+    return {"noise": Spec().sample_noise(count, rng), "labels": torch.arange(count) % 10, "images": images}
+
+
+def test_a_teacher_without_parameters_is_learnt_through_query_alone(analytic_teacher, tmp_path):
+    asked = []
+
+    class Closed:
+        """Nothing but the protocol: any other access fails."""
+
+        __slots__ = ()
+        spec, digest, size = analytic_teacher.spec, "closed", None
+
+        def query(self, mechanism, noise, labels):
+            assert not noise.requires_grad
+            asked.append((str(mechanism), len(noise)))
+            return analytic_teacher.query(mechanism, noise, labels)
+
+    budget = QueryConfig(shape=600, texture=400, background=400, held_out=100, shard_size=200)
+    student = distill(Closed(), tmp_path, CONFIG, budget, device="cpu")
+    l1, diversity = fidelity(student, tmp_path / "pairs")
+    for mechanism in Mechanism:
+        assert l1[mechanism]["student"] < 0.8 * l1[mechanism]["label_mean"], mechanism
+        assert diversity[mechanism]["student"] > 0.5 * diversity[mechanism]["teacher"], mechanism
+    for mechanism, count in (("shape", 700), ("texture", 500), ("background", 500)):
+        assert sum(n for name, n in asked if name == mechanism) == count
+
+
+def test_the_saved_student_is_the_returned_one(analytic_teacher, tmp_path):
+    budget = QueryConfig(shape=40, texture=40, background=40, held_out=10)
+    few = DistillConfig(steps=2, batch_size=8, shape=SMALL, texture=SMALL, background=SMALL)
+    student = distill(analytic_teacher, tmp_path, few, budget, device="cpu")
+    assert load_student(tmp_path / "student").digest == student.digest
+
+
+@pytest.mark.parametrize("name", WEIGHTS)
+def test_switching_a_loss_on_adds_its_gradient_and_descending_it_lowers_it(name):
+    def term(method, batch):
+        judge = method.modules["discriminator"]
+        wanted, seen = judge(batch["images"], batch["labels"]), judge(student_of(method, batch), batch["labels"])
+        return {
+            "feature": lambda: losses.feature_l1(seen.features, wanted.features),
+            "kl": lambda: losses.feature_kl(seen.features, wanted.features, 8.0),
+            "adversarial": lambda: losses.hinge_generator(seen.logits),
+        }[name]()
+
+    def student_of(method, batch):
+        return method.modules["student"](batch["noise"], batch["labels"])
+
+    def gradient(**weights):
+        method, batch = make(**weights), some_batch()
+        method.modules["discriminator"].eval()  # spectral norm holds still
+        terms = method._judge(student_of(method, batch), batch["images"], batch["labels"])
+        total = losses.pixel_l1(student_of(method, batch), batch["images"]) + torch.stack(list(terms.values())).sum()
+        parameters = list(method.modules["student"].parameters())
+        return method, batch, parameters, torch.autograd.grad(total, parameters)
+
+    zero = dict.fromkeys(WEIGHTS, 0.0)
+    method, batch, parameters, on = gradient(**{**zero, name: 1.0})
+    *_, off = gradient(**{**zero, name: 1e-12})
+    before = term(method, batch).item()
+    with torch.no_grad():
+        difference = [a - b for a, b in zip(on, off, strict=True)]
+        scale = 1e-3 / torch.cat([d.flatten() for d in difference]).norm()
+        for parameter, direction in zip(parameters, difference, strict=True):
+            parameter -= scale * direction
+    assert term(method, batch).item() < before
+
+
+@pytest.mark.parametrize("name", WEIGHTS)
+def test_every_loss_changes_where_a_step_goes(name):
+    plain, with_loss = make(**{name: 1e-12}), make(**{name: 10.0})
+    for method in (plain, with_loss):
+        logged = method.step(some_batch())
+        assert name in logged
+    left, right = (torch.cat([p.flatten() for p in m.modules["student"].parameters()]) for m in (plain, with_loss))
+    assert not torch.allclose(left, right, atol=1e-5)
+
+
+def test_pixel_loss_alone_needs_no_discriminator():
+    assert set(make().modules) == {"student"}
+    assert set(make(kl=1.0).modules) == {"student", "discriminator"}
+
+
+def test_two_steps_change_every_tensor():
+    method = make(feature=1.0, kl=1.0, adversarial=1.0)
+    before = {k: v.clone() for k, v in method.state().items()}
+    for _ in range(2):
+        method.step(some_batch(count=10))
+    after = method.state()
+    unchanged = [k for k, v in before.items() if torch.equal(v, after[k])]
+    assert unchanged == []
+
+
+def test_the_generator_step_leaves_the_discriminator_trainable():
+    method = make(feature=1.0)
+    method.step(some_batch())
+    assert all(p.requires_grad for p in method.modules["discriminator"].parameters())
+
+
+def test_a_student_that_ignores_noise_is_stopped_late_but_not_early():
+    method = make()
+    with torch.no_grad():
+        method.modules["student"].input.weight[:, : Spec().noise_dim] = 0
+    batch = some_batch(count=40)
+    guard = collapse_guard(method, Pairs(**batch), Spec())
+    guard(Record(10, 100, {}))
+    with pytest.raises(TrainingStoppedError, match="class 0"):
+        guard(Record(90, 100, {}))
+
+
+def test_a_diverse_student_passes_the_guard():
+    batch = some_batch(count=40)
+    collapse_guard(make(), Pairs(**batch), Spec())(Record(90, 100, {}))

@@ -1,0 +1,78 @@
+"""Pictures and files: what is written is what was composed."""
+
+import csv
+
+import pytest
+import torch
+from PIL import Image, ImageSequence
+
+from skdcgn.composer import blend, compose
+from skdcgn.errors import UserError
+from skdcgn.files import read_tensors
+from skdcgn.generate import read_counterfactuals, write_counterfactuals, write_interpolation
+from skdcgn.mechanism import Layers, Mechanism
+from skdcgn.pictures import GAP, as_rgb, grid, interpolate
+
+
+def test_safetensors_hold_the_counterfactuals_exactly(analytic_teacher, tmp_path):
+    path, sheet = write_counterfactuals(analytic_teacher, tmp_path, 12, per_shape=3, seed=5)
+    wanted = compose(analytic_teacher, 12, per_shape=3, seed=5)
+    found, _ = read_tensors(path)
+    assert all(torch.equal(found[name], value) for name, value in wanted.to_dict().items())
+    assert torch.equal(read_counterfactuals(path).labels, wanted.shape_labels)
+    assert Image.open(sheet).size[0] > 32
+
+
+def test_pngs_and_their_table_hold_them_to_a_256th(analytic_teacher, tmp_path):
+    table, _ = write_counterfactuals(analytic_teacher, tmp_path, 7, seed=1, form="png")
+    wanted = compose(analytic_teacher, 7, seed=1)
+    rows = list(csv.DictReader(table.open()))
+    for index, row in enumerate(rows):
+        with Image.open(tmp_path / row["file"]) as picture:
+            found = torch.tensor(list(picture.tobytes())).view(32, 32, 3).permute(2, 0, 1) / 127.5 - 1
+        assert float((found - wanted.images[index]).abs().max()) <= 1 / 255 + 1e-6
+        labels = (wanted.shape_labels, wanted.texture_labels, wanted.background_labels)
+        assert [int(row[m]) for m in Mechanism] == [int(x[index]) for x in labels]
+    assert len(rows) == 7
+
+
+@pytest.mark.parametrize("what", ["shape", "texture", "background", "all"])
+def test_interpolation_begins_and_ends_at_the_drawn_images_and_moves_only_what_it_says(analytic_teacher, what):
+    images = interpolate(analytic_teacher, what, 3, 5, frames=9, seed=2)
+    from skdcgn.seeds import generator
+
+    noise = analytic_teacher.spec.sample_noise(2, generator(2, "interpolate"))
+    for frame, end in ((0, 0), (-1, 1)):
+        layers = []
+        for mechanism in Mechanism:
+            row = end if what in (mechanism, "all") else 0
+            layers.append(analytic_teacher.query(mechanism, noise[[row]], torch.tensor([(3, 5)[row]])))
+        assert torch.allclose(images[frame], blend(Layers(*layers))[0], atol=1e-6)
+
+
+def test_the_animation_runs_forth_and_back(analytic_teacher, tmp_path):
+    strip, animation = write_interpolation(analytic_teacher, tmp_path, "all", (3, 5), frames=6)
+    with Image.open(animation) as gif:
+        assert sum(1 for _ in ImageSequence.Iterator(gif)) == 10
+    assert Image.open(strip).size == (2 * (6 * (32 + GAP) - GAP), 64)
+
+
+def test_a_grid_puts_each_image_in_its_cell():
+    images = torch.arange(5, dtype=torch.uint8)[:, None, None, None].expand(-1, 3, 4, 4)
+    sheet = grid(images, 3)
+    assert sheet.shape == (2 * 4 + GAP, 3 * 4 + 2 * GAP, 3)
+    assert [int(sheet[r * (4 + GAP), c * (4 + GAP), 0]) for r in range(2) for c in range(3)] == [0, 1, 2, 3, 4, 255]
+
+
+def test_rgb_scales_masks_and_pictures_to_bytes():
+    assert as_rgb(torch.tensor([0.0, 0.5, 1.0])[:, None, None, None])[:, :, 0, 0].tolist() == [
+        [0] * 3,
+        [128] * 3,
+        [255] * 3,
+    ]
+    assert as_rgb(torch.tensor([-1.0, 1.0])[:, None, None, None].expand(-1, 3, 1, 1))[:, 0, 0, 0].tolist() == [0, 255]
+
+
+def test_an_unknown_mechanism_is_named(analytic_teacher, tmp_path):
+    with pytest.raises(UserError, match="cannot interpolate 'colour'"):
+        write_interpolation(analytic_teacher, tmp_path, "colour", (0, 1))

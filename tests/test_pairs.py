@@ -1,0 +1,128 @@
+"""Pairs: noise, label and image stay together, whatever is killed, corrupted or asked again."""
+
+import json
+
+import pytest
+import torch
+
+from skdcgn.config import QueryConfig
+from skdcgn.errors import UserError
+from skdcgn.mechanism import Mechanism
+from skdcgn.pairs import query_all, query_pairs, read_pairs, stream_pairs
+
+
+def ask(teacher, folder, count=25, **changes):
+    return query_pairs(teacher, Mechanism.SHAPE, count, folder, **{"shard_size": 10, **changes})
+
+
+class Interrupted:
+    """A teacher that fails at its n-th call."""
+
+    def __init__(self, teacher, calls):
+        self.teacher, self.calls = teacher, calls
+        self.spec, self.digest, self.size = teacher.spec, teacher.digest, None
+
+    def query(self, mechanism, noise, labels):
+        self.calls -= 1
+        if self.calls < 0:
+            raise ConnectionError("the line is cut")
+        return self.teacher.query(mechanism, noise, labels)
+
+
+def test_asking_again_for_a_stored_pair_gives_the_stored_image(analytic_teacher, tmp_path):
+    for mechanism in Mechanism:
+        query_pairs(analytic_teacher, mechanism, 25, tmp_path / mechanism, shard_size=10)
+        pairs = read_pairs(tmp_path / mechanism)
+        assert torch.equal(analytic_teacher.query(mechanism, pairs.noise, pairs.labels), pairs.images)
+
+
+def test_labels_are_balanced_and_noise_is_normal(analytic_teacher, tmp_path):
+    ask(analytic_teacher, tmp_path, 1000, shard_size=500)
+    pairs = read_pairs(tmp_path)
+    assert pairs.labels.bincount().tolist() == [100] * 10
+    assert abs(float(pairs.noise.mean())) < 0.02
+    assert float(pairs.noise.std()) == pytest.approx(1, abs=0.02)
+    assert len(pairs.noise.unique(dim=0)) == 1000
+
+
+def test_same_seed_same_bytes_other_seed_other_noise(analytic_teacher, tmp_path):
+    for name, seed in (("a", 0), ("b", 0), ("c", 1)):
+        ask(analytic_teacher, tmp_path / name, seed=seed)
+    shard = "shard-00001.safetensors"
+    assert (tmp_path / "a" / shard).read_bytes() == (tmp_path / "b" / shard).read_bytes()
+    assert not torch.equal(read_pairs(tmp_path / "a").noise, read_pairs(tmp_path / "c").noise)
+
+
+def test_training_and_held_out_pairs_and_mechanisms_share_no_noise(analytic_teacher, tmp_path):
+    query_all(analytic_teacher, tmp_path, QueryConfig(shape=20, texture=20, background=20, held_out=20))
+    noises = [read_pairs(path.parent).noise for path in sorted(tmp_path.rglob("manifest.json"))]
+    assert len(noises) == 6
+    assert len(torch.cat(noises).unique(dim=0)) == 120
+
+
+def test_a_finished_query_asks_nothing(analytic_teacher, tmp_path):
+    first = ask(analytic_teacher, tmp_path)
+    assert first["queries"] == 25
+    assert ask(Interrupted(analytic_teacher, 0), tmp_path) == first
+
+
+def test_a_killed_query_goes_on_and_counts_what_was_lost(analytic_teacher, tmp_path):
+    with pytest.raises(ConnectionError):
+        ask(Interrupted(analytic_teacher, 1), tmp_path / "killed")
+    manifest = ask(analytic_teacher, tmp_path / "killed")
+    ask(analytic_teacher, tmp_path / "whole")
+    assert manifest["queries"] == 35  # the second shard was asked twice
+    for left, right in zip(read_pairs(tmp_path / "killed"), read_pairs(tmp_path / "whole"), strict=True):
+        assert torch.equal(left, right)
+
+
+def test_a_corrupt_shard_is_named_and_redrawn(analytic_teacher, tmp_path):
+    ask(analytic_teacher, tmp_path)
+    shard = tmp_path / "shard-00001.safetensors"
+    good = shard.read_bytes()
+    shard.write_bytes(good[:-1] + bytes([good[-1] ^ 1]))
+    with pytest.raises(UserError, match=r"shard-00001.* damaged .*run the query again"):
+        read_pairs(tmp_path)
+    ask(analytic_teacher, tmp_path)
+    assert shard.read_bytes() == good
+
+
+def test_an_unfinished_folder_is_refused(analytic_teacher, tmp_path):
+    with pytest.raises(ConnectionError):
+        ask(Interrupted(analytic_teacher, 1), tmp_path)
+    with pytest.raises(UserError, match="holds 10 of 25 pairs"):
+        read_pairs(tmp_path)
+
+
+def test_pairs_of_another_teacher_are_never_mixed_in(analytic_teacher, tmp_path):
+    ask(analytic_teacher, tmp_path)
+    other = Interrupted(analytic_teacher, 99)
+    other.digest = "another"
+    with pytest.raises(UserError, match="differs in teacher"):
+        ask(other, tmp_path)
+
+
+def test_streaming_gives_the_same_pairs_shard_by_shard(analytic_teacher, tmp_path):
+    ask(analytic_teacher, tmp_path)
+    parts = list(stream_pairs(tmp_path))
+    assert [len(part.labels) for part in parts] == [10, 10, 5]
+    assert torch.equal(torch.cat([part.images for part in parts]), read_pairs(tmp_path).images)
+
+
+@pytest.mark.parametrize("wrong", ["shape", "range", "nan"])
+def test_an_answer_that_breaks_the_contract_is_refused(analytic_teacher, tmp_path, wrong):
+    class Wrong(Interrupted):
+        def query(self, mechanism, noise, labels):
+            images = super().query(mechanism, noise, labels)
+            return {"shape": images[:, :, 1:], "range": images * 255, "nan": images * float("nan")}[wrong]
+
+    with pytest.raises(UserError, match="the teacher's shape"):
+        ask(Wrong(analytic_teacher, 99), tmp_path)
+
+
+def test_the_manifest_tells_budget_teacher_and_checksums(analytic_teacher, tmp_path):
+    ask(analytic_teacher, tmp_path)
+    manifest = json.loads((tmp_path / "manifest.json").read_text())
+    assert manifest["teacher"] == analytic_teacher.digest
+    assert manifest["count"] == manifest["queries"] == sum(s["count"] for s in manifest["shards"]) == 25
+    assert all(len(s["sha256"]) == 64 for s in manifest["shards"])

@@ -1,0 +1,203 @@
+"""The training loop: resuming is exact, frequencies are closures, guards keep the last good checkpoint."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+from torch import nn
+
+from skdcgn.config import QueryConfig
+from skdcgn.errors import TrainingStoppedError, UserError
+from skdcgn.files import read_tensors, write_tensors
+from skdcgn.generate import write_counterfactuals
+from skdcgn.pairs import query_all
+from skdcgn.train import Method, Record, RunFolder, at_end, constant, decay_after, every, fit, stop_if_not_finite, train
+
+
+class Line(Method):
+    """Least squares with dropout: it uses the global random state, as a method may."""
+
+    def __init__(self):
+        torch.manual_seed(7)
+        model = nn.Sequential(nn.Linear(3, 4), nn.Dropout(0.5), nn.Linear(4, 1))
+        super().__init__({"model": model}, {"model": torch.optim.Adam(model.parameters(), lr=0.01)})
+
+    def step(self, batch):
+        loss = (self.modules["model"](batch["x"]) - batch["x"].sum(1, keepdim=True)).square().mean()
+        self.optimizers["model"].zero_grad()
+        self.backward(loss)
+        self.optimizers["model"].step()
+        return {"loss": loss.item()}
+
+
+def batch_at(step):
+    return {"x": torch.randn(8, 3, generator=torch.Generator().manual_seed(step))}
+
+
+def weights(method):
+    return torch.cat([value.flatten() for value in method.modules["model"].state_dict().values()])
+
+
+def test_fit_yields_one_numbered_record_per_step():
+    records = list(fit(Line(), batch_at, 5))
+    assert [r.step for r in records] == [1, 2, 3, 4, 5]
+    assert {r.total for r in records} == {5}
+
+
+def test_zero_steps_change_nothing_and_two_change_everything():
+    method = Line()
+    before = {k: v.clone() for k, v in method.modules["model"].state_dict().items()}
+    assert list(fit(method, batch_at, 0)) == []
+    assert all(torch.equal(before[k], v) for k, v in method.modules["model"].state_dict().items())
+    list(fit(method, batch_at, 2))
+    assert all(not torch.equal(before[k], v) for k, v in method.modules["model"].state_dict().items())
+
+
+def test_a_run_stopped_anywhere_ends_with_identical_weights(tmp_path):
+    whole = Line()
+    train(whole, batch_at, RunFolder(tmp_path / "whole", {"a": 1}), steps=20, seed=3, device="cpu")
+    for stop in (1, 7, 19):
+
+        class StopHereError(Exception):
+            pass
+
+        def stop_at(record, stop=stop, error=StopHereError):
+            if record.step == stop:
+                raise error
+
+        folder = tmp_path / str(stop)
+        with pytest.raises(StopHereError):
+            hooks = (stop_at,)
+            train(
+                Line(),
+                batch_at,
+                RunFolder(folder, {"a": 1}),
+                steps=20,
+                seed=3,
+                save_every=3,
+                callbacks=hooks,
+                device="cpu",
+            )
+        resumed = Line()
+        train(resumed, batch_at, RunFolder(folder, {"a": 1}), steps=20, seed=3, save_every=3, device="cpu")
+        assert torch.equal(weights(whole), weights(resumed))
+
+
+def test_the_log_of_a_resumed_run_has_each_step_once(tmp_path):
+    folder = RunFolder(tmp_path, {})
+    for step in (1, 2, 3, 4):
+        folder.log(Record(step, 4, {"loss": float(step)}))
+    method = Line()
+    folder.save(method, 2)
+    with (tmp_path / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 5, "lo')  # a line cut by a kill
+    assert folder.restore(method) == 2
+    assert [line["step"] for line in folder.metrics()] == [1, 2]
+
+
+def test_every_and_at_end_fire_at_their_steps():
+    seen = []
+    hooks = (every(3, lambda r: seen.append(("every", r.step))), at_end(lambda r: seen.append(("end", r.step))))
+    for record in fit(Line(), batch_at, 7):
+        for hook in hooks:
+            hook(record)
+    assert seen == [("every", 3), ("every", 6), ("end", 7)]
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_loss_that_is_not_finite_stops_with_its_name(value):
+    with pytest.raises(TrainingStoppedError, match=r"'pixel'.*step 4"):
+        stop_if_not_finite(Record(4, 9, {"kl": 1.0, "pixel": value}))
+
+
+def test_nan_keeps_the_last_good_checkpoint(tmp_path):
+    class Breaks(Line):
+        def step(self, batch):
+            self.calls = getattr(self, "calls", 0) + 1
+            losses = super().step(batch)
+            return losses if self.calls < 4 else {"loss": float("nan")}
+
+    folder = RunFolder(tmp_path, {})
+    with pytest.raises(TrainingStoppedError):
+        train(Breaks(), batch_at, folder, steps=9, save_every=1, device="cpu")
+    assert json.loads(read_tensors(folder.checkpoint)[1]["counters"])["step"] == 3
+
+
+def test_schedules():
+    assert constant(0.9) == 1.0
+    schedule = decay_after(0.5)
+    assert [schedule(0.0), schedule(0.49), schedule(0.75), schedule(1.0)] == pytest.approx([1.0, 1.0, 0.5, 0.01])
+
+
+def test_the_schedule_scales_the_rate():
+    method = Line()
+    list(fit(method, batch_at, 1, schedule=lambda progress: 0.25))
+    assert method.optimizers["model"].param_groups[0]["lr"] == pytest.approx(0.0025)
+
+
+def test_a_folder_refuses_another_configuration_and_names_the_difference(tmp_path):
+    RunFolder(tmp_path, {"seed": 0, "steps": 5})
+    with pytest.raises(UserError, match="differs in seed"):
+        RunFolder(tmp_path, {"seed": 1, "steps": 5})
+
+
+def test_a_checkpoint_of_another_configuration_is_refused(tmp_path):
+    folder = RunFolder(tmp_path, {"a": 1})
+    write_tensors(folder.checkpoint, Line().state(), {"counters": json.dumps({"step": 1, "digest": "other"})})
+    with pytest.raises(UserError, match="another configuration"):
+        folder.restore(Line())
+
+
+def test_a_truncated_checkpoint_is_named(tmp_path):
+    folder = RunFolder(tmp_path, {"a": 1})
+    folder.save(Line(), 1)
+    data = folder.checkpoint.read_bytes()
+    folder.checkpoint.write_bytes(data[: len(data) // 2])
+    with pytest.raises(UserError, match=r"checkpoint\.safetensors is not a whole safetensors file"):
+        folder.restore(Line())
+
+
+@pytest.fixture(scope="module")
+def stored_pairs(analytic_teacher, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("pairs")
+    query_all(analytic_teacher, folder, QueryConfig(shape=100, texture=100, background=100, held_out=10))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def stored_images(analytic_teacher, tmp_path_factory):
+    return write_counterfactuals(analytic_teacher, tmp_path_factory.mktemp("images"), 3000)[0]
+
+
+KILLED = {
+    "distill": ["distill", "PAIRS", "--out", "OUT", "--steps", "60", "--batch-size", "16", "--device", "cpu",
+                "--feature", "0.5", "--kl", "1", "--adversarial", "0.01", "--save-every", "10"],
+    "classify": ["classify", "IMAGES", "--out", "OUT", "--epochs", "2", "--device", "cpu", "--save-every", "10"],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("verb", KILLED)
+def test_kill_9_and_the_same_command_again_end_with_the_same_bytes(verb, tmp_path, stored_pairs, stored_images):
+    def command(out):
+        places = {"PAIRS": str(stored_pairs), "IMAGES": str(stored_images), "OUT": str(out)}
+        return [sys.executable, "-m", "skdcgn", *(places.get(word, word) for word in KILLED[verb])]
+
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    subprocess.run(command(whole), check=True, env=environment, capture_output=True)
+    process = subprocess.Popen(command(killed), env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 60
+    while not list(killed.rglob("checkpoint.safetensors")) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL, "the run ended before it could be killed"
+    subprocess.run(command(killed), check=True, env=environment, capture_output=True)
+    found = sorted(path.relative_to(whole) for path in whole.rglob("*.safetensors"))
+    assert found
+    for path in found:
+        assert (whole / path).read_bytes() == (killed / path).read_bytes(), path

@@ -234,7 +234,7 @@ def query(
     from skdcgn.teachers.registry import load_teacher
 
     with watching() as watch:
-        spent = query_all(load_teacher(teacher, device=_torch_device(device)), out, chosen, seed=seed, watch=watch)
+        spent = query_all(load_teacher(teacher, device=_place(device)), out, chosen, seed=seed, watch=watch)
     print(", ".join(f"{mechanism}: {count} queries" for mechanism, count in spent.items()))
 
 
@@ -273,12 +273,13 @@ def generate(
     ] = None,
     classes: Annotated[tuple[int, int], typer.Option(help="The two classes to interpolate between.")] = (3, 5),
     frames: Annotated[int, typer.Option(min=2, help="Frames of the interpolation.")] = 12,
+    device: DeviceOption = Device.AUTO,
 ) -> None:
     """Compose counterfactuals x = m * t + (1 - m) * b with independent labels; or interpolate."""
     from skdcgn.generate import write_counterfactuals, write_interpolation
     from skdcgn.teachers.registry import load_teacher
 
-    loaded = load_teacher(cgn)
+    loaded = load_teacher(cgn, device=_place(device))
     if interpolate:
         written = write_interpolation(loaded, out, interpolate, classes, frames=frames, seed=seed)
     else:
@@ -340,10 +341,10 @@ def doctor(data_root: DataRoot = None) -> None:
         out_console.print(f"{mark} [bold]{escape(name)}[/bold]: {escape(words)}", soft_wrap=True)
 
 
-def _torch_device(device: Device) -> str:
-    import torch
+def _place(device: Device) -> str:
+    from skdcgn.train import make_accelerator
 
-    return "cuda" if device != Device.CPU and torch.cuda.is_available() else "cpu"
+    return str(make_accelerator(device).device)
 
 
 if __name__ == "__main__":

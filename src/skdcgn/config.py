@@ -86,15 +86,15 @@ class TeachConfig:
     glyphs: str = option("digits", "digits, mnist or a folder with four idx files")
     appearance: str = option("double-colored", "colored, double-colored or wildlife")
     textures: str | None = option(None, "folder of texture pictures for wildlife; default: procedural")
-    steps: int = option(3500, "steps")
+    steps: int = option(3000, "steps")
     batch_size: int = option(32, "real images per step")
     learning_rate: float = option(1e-3, "Adam's rate for the CGN and the encoder")
     discriminator_rate: float = option(4e-4, "Adam's rate for the discriminator")
     reconstruction: float = option(1.0, "weight of the squared reconstruction error")
-    kl: float = option(2e-4, "weight of KL(q(u | x, y) || N(0, I)), which makes noise carry what varies")
+    kl: float = option(4e-4, "weight of KL(q(u | x, y) || N(0, I)), which makes noise carry what varies")
     adversarial: float = option(0.05, "weight of the least-squares adversarial loss")
     binary: float = option(0.1, "weight of the mask's binary entropy, in bits")
-    perceptual: float = option(30.0, "weight of the Gram loss")
+    perceptual: float = option(5.0, "weight of the Gram loss")
     features: str = option(
         "random", "features of the Gram loss: random, a VGG16 state-dict file or a classifier's run folder"
     )

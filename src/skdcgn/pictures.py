@@ -37,6 +37,11 @@ def beside(grids: Sequence[Tensor], gap: int = 8) -> Tensor:
     return torch.cat([part for picture in grids for part in (picture, spacer)][:-1], dim=1)
 
 
+def above(grids: Sequence[Tensor], gap: int = 8) -> Tensor:
+    """Put (H_i, W, 3) pictures of one width below each other."""
+    return beside([picture.transpose(0, 1) for picture in grids], gap).transpose(0, 1)
+
+
 def encode(picture: Tensor, scale: int = 1) -> bytes:
     """Return (H, W, 3) uint8 as PNG bytes, enlarged by a whole factor."""
     buffer = io.BytesIO()

@@ -20,13 +20,14 @@ from skdcgn.errors import UserError
 from skdcgn.evaluate import counterfactuals_per_second, fidelity, versions
 from skdcgn.files import read_json, write_json
 from skdcgn.mechanism import Mechanism, Teacher
+from skdcgn.metrics import class_diversity
 from skdcgn.pairs import query_all
-from skdcgn.pictures import as_rgb, beside, class_columns, grid, interpolate, save_picture
+from skdcgn.pictures import above, as_rgb, class_columns, grid, interpolate, save_picture
 from skdcgn.progress import Watch, unwatched
 from skdcgn.report import write_report
 from skdcgn.students.generator import StudentCGN
 from skdcgn.teachers.registry import cards, load_teacher
-from skdcgn.train import Record, RunFolder
+from skdcgn.train import Record, RunFolder, make_accelerator
 
 CLASSIFIERS = ("biased", "teacher", "student", "oracle")
 INTERPOLATED = ("shape", "texture", "background", "all")
@@ -41,7 +42,8 @@ def run(
     watch: Watch = unwatched,
 ) -> dict[str, Any]:
     """Run the whole pipeline in ``out``; return the results, which stand in ``out/results.json`` too."""
-    teacher = teacher_of(config, device)
+    place = str(make_accelerator(device).device)
+    teacher = teacher_of(config, place)
     folder = RunFolder(out, config)
     done = out / "results.json"
     if done.exists():
@@ -52,7 +54,7 @@ def run(
         queries = query_all(teacher, out / "pairs", config.query, seed=config.seed, watch=watch)
     with clock("distill"):
         student = distill(out / "pairs", out, config.distill, seed=config.seed, device=device, watch=watch)
-    student.to("cpu")
+    student.to(place)
     sets = training_sets(config, {"teacher": teacher, "student": student}, data_root)
     test = test_set(config, data_root)
     scores = {}
@@ -62,6 +64,8 @@ def run(
             scores[name] = score(sets[name], test, config, out / "classifiers" / name, origin, device, watch)
     with clock("evaluate"):
         l1, diversity = fidelity(student, out / "pairs")
+        glyphs = load_glyphs(config.glyphs, "test", data_root)
+        diversity["shape"]["glyphs"] = float(class_diversity(glyphs.masks, glyphs.labels, teacher.spec.classes).mean())
         speed = counterfactuals_per_second({"teacher": teacher, "student": student})
         draw_pictures(config, teacher, student, test, out / "pictures", data_root)
     results = {
@@ -101,14 +105,14 @@ class Clock:
         write_json(self.path, self.seconds)
 
 
-def teacher_of(config: RunConfig, device: str) -> Teacher:
+def teacher_of(config: RunConfig, place: str) -> Teacher:
     """Load the run's teacher; raise UserError if the preset has none and none was named."""
     if config.teacher is None:
         raise UserError(
             f"preset {config.preset!r} has no teacher of its own yet: "
             f"pass --teacher with a file or one of {', '.join(cards())}"
         )
-    return load_teacher(config.teacher, device="cuda" if device != "cpu" and torch.cuda.is_available() else "cpu")
+    return load_teacher(config.teacher, device=place)
 
 
 def training_sets(
@@ -191,12 +195,14 @@ def draw_pictures(
         save_picture(out / f"interpolation_{what}.png", grid(strip, len(strip)), scale=2)
     glyphs = load_glyphs(config.glyphs, "train", data_root)
     biased = paint(glyphs, config.appearance, correlated=True, seed=config.seed, textures=textures(config))
-    columns = [(d.labels == c).nonzero()[:3, 0] for d in (biased, test) for c in range(classes)]
-    shown = [
-        torch.stack([d.images[columns[i * classes + c][r]] for r in range(3) for c in range(classes)])
-        for i, d in enumerate((biased, test))
-    ]
-    save_picture(out / "data.png", beside([grid(as_rgb(x), classes) for x in shown]), scale=2)
+    shown = [grid(as_rgb(some_of_each_class(data, 3, classes)), classes) for data in (biased, test)]
+    save_picture(out / "data.png", above(shown), scale=2)
+
+
+def some_of_each_class(data: Dataset, rows: int, classes: int) -> torch.Tensor:
+    """Return the first ``rows`` images of each class, class by class within a row: (rows * classes, 3, H, W)."""
+    columns = [data.images[data.labels == c][:rows] for c in range(classes)]
+    return torch.stack(columns, dim=1).flatten(0, 1)
 
 
 def contact_sheet(images: torch.Tensor, columns: int = 10) -> torch.Tensor:

@@ -134,14 +134,18 @@ def stop_if_not_finite(record: Record) -> None:
             )
 
 
-@lru_cache(maxsize=1)
 def make_accelerator(device: str = "auto") -> Accelerator:
     """Return the process's accelerator for ``auto``, ``cpu`` or ``cuda``."""
     if device not in ("auto", "cpu", "cuda"):
         raise UserError(f"unknown device {device!r}: use auto, cpu or cuda")
     if device == "cuda" and not torch.cuda.is_available():
         raise UserError("no CUDA device is visible: use --device cpu, or install a CUDA build of torch")
-    return Accelerator(cpu=device == "cpu")
+    return _accelerator(cpu=device == "cpu" or not torch.cuda.is_available())
+
+
+@lru_cache(maxsize=1)
+def _accelerator(cpu: bool) -> Accelerator:
+    return Accelerator(cpu=cpu)
 
 
 class RunFolder:

@@ -1,7 +1,9 @@
 """MNIST's idx files: read with checks, found in a folder, or downloaded with checksums."""
 
 import gzip
+import math
 import os
+import struct
 import zlib
 from pathlib import Path
 
@@ -41,8 +43,8 @@ def read_idx(path: Path) -> np.ndarray:
         raise UserError(f"{path} is not an idx file of unsigned bytes: pass MNIST's own format")
     dimensions = data[3]
     header = 4 + 4 * dimensions
-    shape = np.frombuffer(data[4:header], dtype=">u4").astype(int)
-    if len(shape) != dimensions or len(data) - header != int(shape.prod()):
+    shape = struct.unpack(f">{dimensions}I", data[4:header]) if len(data) >= header else ()
+    if not shape or len(data) - header != math.prod(shape):
         raise UserError(f"{path} is cut short or too long for its header: fetch it again")
     return np.frombuffer(data, np.uint8, offset=header).reshape(shape)
 

@@ -25,18 +25,18 @@ from skdcgn.train import read_metrics
 
 MEANING = {
     "biased": "the training images as they are: the appearance gives the class away",
-    "teacher": "counterfactuals composed from the teacher’s mechanisms",
-    "student": "counterfactuals composed from the distilled student’s mechanisms",
+    "teacher": "counterfactuals composed from the teacher's mechanisms",
+    "student": "counterfactuals composed from the distilled student's mechanisms",
     "oracle": "real images whose appearance was drawn independently of the class: the ceiling",
 }
 NAMES = tuple(MEANING)
 DRAWN = tuple(mechanism.value for mechanism in Mechanism)
 INTERPOLATED = (*DRAWN, "all")
-PICTURES = (*DRAWN, "counterfactuals_teacher", "counterfactuals_student", "data") + tuple(
-    f"interpolation_{what}" for what in INTERPOLATED
-)
+COMPOSED = ("counterfactuals_teacher", "counterfactuals_student")
+PICTURES = (*DRAWN, *COMPOSED, "data", *(f"interpolation_{what}" for what in INTERPOLATED))
 COARSE, AVERAGE = 0.5, 1.0
-UNKNOWN, NOTHING = "unknown", "–"
+UNKNOWN, NOTHING = "unknown", "\N{EN DASH}"
+TIMES, NO_BREAK = "\N{MULTIPLICATION SIGN}", "\N{NO-BREAK SPACE}"
 PNG = b"\x89PNG\r\n\x1a\n"
 
 
@@ -156,7 +156,7 @@ class Picture(NamedTuple):
 def write_report(run: Path) -> Path:
     """Write ``run/report.html`` from what the run folder holds; return its path."""
     results, config = read_results(run), read_json(run / "config.json")
-    embedded = pictures(run / "pictures")
+    embedded, names = pictures(run / "pictures"), loss_names(run)
     environment = Environment(
         loader=PackageLoader("skdcgn", "report"),
         autoescape=True,
@@ -172,7 +172,8 @@ def write_report(run: Path) -> Path:
         fidelities=fidelities(results),
         pictures=embedded,
         strips=[what for what in INTERPOLATED if f"interpolation_{what}" in embedded],
-        figures=draw_figures(run, results),
+        figures=draw_figures(run, results, names),
+        legend=names if len(names) > 1 else [],
         settings=settings(config),
         changed=changed_settings(results.preset, config),
         command=f"skdcgn run {shlex.quote(results.preset)} --seed {results.seed}",
@@ -186,9 +187,7 @@ def read_results(run: Path) -> Results:
     """Read ``results.json``; raise UserError that names the mend if it is missing, damaged or incomplete."""
     path = run / "results.json"
     if not path.is_file():
-        raise UserError(
-            f"{path} does not exist: finish the run by repeating the command that began it (skdcgn run ... --out {run})"
-        )
+        raise UserError(f"{path} does not exist: finish the run by repeating its command (skdcgn run ... --out {run})")
     try:
         return TypeAdapter(Results).validate_python(read_json(path))
     except ValidationError as error:
@@ -206,8 +205,8 @@ def reading(results: Results) -> Markup:
     speed, faster = speed_phrase(results.counterfactuals_per_second)
     scores = results.ood_accuracy
     return Markup(
-        "With {} {} {}, the student leads to a classifier that is right on <strong>{}</strong> of out-of-domain images; "
-        "its teacher leads to {}, biased training data to {}, and the oracle to {}."
+        "With {} {} {}, the student leads to a classifier that is right on <strong>{}</strong> of out-of-domain images;"
+        " its teacher leads to {}, biased training data to {}, and the oracle to {}."
     ).format(
         size,
         "and" if smaller == faster else "but",
@@ -219,7 +218,7 @@ def reading(results: Results) -> Markup:
 def size_phrase(sizes: Sizes) -> tuple[str, bool]:
     """Compare the student's size with its teacher's; also return whether that is to the student's credit."""
     if sizes.teacher is None:
-        return f"{count(sizes.student)} parameters (its teacher’s size is unknown)", True
+        return f"{count(sizes.student)} parameters (its teacher's size is unknown)", True
     ratio = sizes.teacher / sizes.student
     if same(ratio):
         return "about as many parameters as its teacher", True
@@ -246,10 +245,8 @@ def verdict(scores: Scores) -> str:
     gain = round(scores.student, 1) - round(scores.biased, 1)
     teacher_gain = round(scores.teacher, 1) - round(scores.biased, 1)
     if gain <= 0:
-        also = (
-            ", and neither did the teacher’s" if teacher_gain <= 0 else f"; the teacher’s added {points(teacher_gain)}"
-        )
-        return f"The student’s counterfactuals did not help over biased data here{also}."
+        others = "neither did the teacher's" if teacher_gain <= 0 else f"the teacher's added {points(teacher_gain)}"
+        return f"The student's counterfactuals did not help over biased data here; {others}."
     if teacher_gain <= 0:
         return f"The student gains {points(gain)} over biased data, although its teacher gains nothing."
     if gain < teacher_gain:
@@ -274,7 +271,7 @@ def rows(results: Results) -> list[Row]:
     parameters = {"teacher": count(sizes.teacher) if sizes.teacher else UNKNOWN, "student": count(sizes.student)}
     size_ratio = {"student": smaller_or_larger(sizes.teacher / sizes.student)} if sizes.teacher else {}
     speed = {"teacher": count(speeds.teacher), "student": count(speeds.student)}
-    speed_ratio = {"student": f"{times(speeds.student / speeds.teacher)} the teacher’s"}
+    speed_ratio = {"student": f"{times(speeds.student / speeds.teacher)} the teacher's"}
     return [
         Row(
             name,
@@ -363,12 +360,12 @@ def picture(path: Path) -> Picture:
     return Picture(f"data:image/png;base64,{base64.b64encode(data).decode()}", width, height)
 
 
-def draw_figures(run: Path, results: Results) -> dict[str, list[Markup]]:
+def draw_figures(run: Path, results: Results, names: list[str]) -> dict[str, list[Markup]]:
     """Draw every figure whose numbers the run folder holds."""
-    drawn = {
+    drawn: dict[str, list[Markup | None]] = {
         "accuracy": [accuracy_bars(results.ood_accuracy)],
         "seconds": [seconds_bars(results.seconds)] if results.seconds else [],
-        "distillation": [distillation_curves(run, mechanism) for mechanism in Mechanism],
+        "distillation": [distillation_curves(run, mechanism, names) for mechanism in Mechanism],
         "classifiers": [classifier_curves(run, name, getattr(results.ood_accuracy, name)) for name in NAMES],
     }
     return {name: [figure for figure in several if figure] for name, several in drawn.items()}
@@ -388,14 +385,24 @@ def seconds_bars(seconds: dict[str, float]) -> Markup:
     return figures.bars("seconds", alt, bars, limit=max(*seconds.values(), 1e-9))
 
 
-def distillation_curves(run: Path, mechanism: str) -> Markup | None:
-    """Draw the losses of one mechanism's student; None if none were logged."""
-    series = by_name(read_metrics(run / "students" / mechanism / "metrics.jsonl"))
+def loss_names(run: Path) -> list[str]:
+    """Name every distillation loss that any mechanism logged, in the order of their colours."""
+    return list(dict.fromkeys(name for mechanism in Mechanism for name in distillation_losses(run, mechanism)))
+
+
+def distillation_losses(run: Path, mechanism: str) -> figures.Series:
+    return by_name(read_metrics(run / "students" / mechanism / "metrics.jsonl"))
+
+
+def distillation_curves(run: Path, mechanism: str, names: list[str]) -> Markup | None:
+    """Draw the losses of one mechanism's student, coloured by their place in ``names``; None if none were logged."""
+    series = distillation_losses(run, mechanism)
     if not series:
         return None
     ends = ", ".join(f"{name} from {small(values[0])} to {small(values[-1])}" for name, (_, values) in series.items())
-    title = f"{mechanism}: {next(iter(series))}" if len(series) == 1 else mechanism
-    return figures.curves(f"distill-{mechanism}", f"Distillation losses of the {mechanism}: {ends}", title, series)
+    title = f"{mechanism}: {names[0]}" if len(names) == 1 else mechanism
+    ordered = {name: series.get(name, ([], [])) for name in names}
+    return figures.curves(f"distill-{mechanism}", f"Distillation losses of the {mechanism}: {ends}", title, ordered)
 
 
 def classifier_curves(run: Path, name: str, reached: float) -> Markup | None:
@@ -425,15 +432,17 @@ def by_name(records: list[dict[str, float]]) -> figures.Series:
 
 
 def percent(value: float) -> str:
-    return f"{value:.1f}\u00a0%"
+    return f"{value:.1f}{NO_BREAK}%"
 
 
 def count(value: float) -> str:
-    return f"{value:,.0f}" if value >= 10 else f"{value:,.3g}"
+    return f"{value:,.0f}" if value >= 10 else f"{value:.3g}"
 
 
 def times(ratio: float) -> str:
-    return f"{ratio:,.0f}×" if ratio >= 9.95 else f"{ratio:.1f}×" if ratio >= 0.95 else f"{ratio:.2g}×"
+    return (
+        f"{ratio:,.0f}{TIMES}" if ratio >= 9.95 else f"{ratio:.1f}{TIMES}" if ratio >= 0.95 else f"{ratio:.2g}{TIMES}"
+    )
 
 
 def small(value: float | None) -> str:
@@ -458,4 +467,6 @@ def shown(value: Any) -> str:
     """Print a setting."""
     if isinstance(value, list):
         return " ".join(map(str, value))
-    return NOTHING if value is None else {True: "yes", False: "no"}[value] if isinstance(value, bool) else str(value)
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return NOTHING if value is None else str(value)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 Series = dict[str, tuple[list[float], list[float]]]
 
 INK, MUTED, RULE, BAR, ACCENT = "#010101", "#010102", "#010103", "#010104", "#010105"
-LINES = (ACCENT, "#010106", "#010107", "#010108", "#010109")
+LINES = ("#010106", "#010107", "#010108", "#010109", "#01010a")
 NICE = [1, 2, 2.5, 5, 10]
 VARIABLES = {
     INK: "--ink",
@@ -27,9 +27,9 @@ VARIABLES = {
     RULE: "--rule",
     BAR: "--bar",
     ACCENT: "--accent",
-    **{color: f"--line-{number}" for number, color in enumerate(LINES[1:], 2)},
+    **{color: f"--line-{number}" for number, color in enumerate(LINES, 1)},
 }
-STYLE = {
+STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
     "text.parse_math": False,
     "text.color": INK,
@@ -50,8 +50,6 @@ STYLE = {
     "xtick.labelcolor": MUTED,
     "ytick.labelcolor": MUTED,
     "ytick.major.size": 0,
-    "legend.frameon": False,
-    "legend.fontsize": 7,
     "font.size": 7.5,
 }
 
@@ -70,10 +68,10 @@ def bars(
     The bar labelled ``highlight`` has the accent colour; ``reference`` is a dashed line across all bars, which then
     stand on a track as long as the scale.
     """
-    text: Any = {"va": "center", "fontsize": 8.5, "color": INK}
+    text: Any = {"va": "center", "fontsize": 7.5, "color": INK}
     with _style():
         left = 0.34
-        figure, axes = _panel(4.6, 0.25 * len(rows), left=left, right=1.0, bottom=0.0, top=1.0)
+        figure, axes = _panel(3.6, 0.215 * len(rows), left=left, right=1.0, bottom=0.0, top=1.0)
         axes.set(xlim=(0, limit), ylim=(len(rows) - 0.5, -0.5))
         axes.set_axis_off()
         for place, (label, value, shown) in enumerate(rows):
@@ -90,7 +88,10 @@ def bars(
 def curves(
     name: str, alt: str, title: str, series: Series, *, limit: float | None = None, reference: float | None = None
 ) -> Markup:
-    """Draw values over steps, one line per name, from 0 to ``limit``; ``reference`` is a dashed level."""
+    """Draw values over steps, one line per name, from 0 to ``limit``; ``reference`` is a dashed level.
+
+    The page holds the legend: line n has the colour ``--line-n``, in the order of ``series``, again from 1 after 5.
+    """
     with _style():
         figure, axes = _panel(2.15, 1.6, left=0.15, right=0.985, bottom=0.14, top=0.85)
         axes.set_title(title, color=INK)
@@ -100,8 +101,6 @@ def curves(
             axes.plot(steps, values, color=color, linewidth=1.2, label=label)
         if reference is not None:
             axes.axhline(reference, color=MUTED, linewidth=0.8, linestyle=(0, (3, 2)))
-        if len(series) > 1:
-            axes.legend(loc="upper right", labelcolor=MUTED, borderaxespad=0.1, handlelength=1.2)
         _scale(axes, [value for _, values in series.values() for value in values], limit)
         return _inline(figure, name, alt)
 

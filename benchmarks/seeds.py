@@ -1,0 +1,81 @@
+"""Run a preset over several seeds and write mean and deviation: what the README's main tables come from.
+
+    python benchmarks/seeds.py double-colored-digits --seeds 0 1 2
+    python benchmarks/seeds.py double-colored-mnist --seeds 0 --teacher FILE --data-root DIR
+
+Each seed is an ordinary run folder under ``runs/``, so that an interrupted table goes on where it stopped. The
+raw results land in ``benchmarks/results/PRESET.json``.
+"""
+
+import argparse
+import json
+import platform
+import statistics
+import sys
+from pathlib import Path
+from typing import Any
+
+from skdcgn.config import override
+from skdcgn.pipeline import run
+from skdcgn.presets import run_preset
+
+RESULTS = Path(__file__).parent / "results"
+
+
+def numbers(result: dict[str, Any], prefix: str = "") -> dict[str, float]:
+    """Flatten a results.json to dotted names and numbers."""
+    flat: dict[str, float] = {}
+    for key, value in result.items():
+        if isinstance(value, dict):
+            flat |= numbers(value, f"{prefix}{key}.")
+        elif isinstance(value, int | float):
+            flat[prefix + key] = value
+    return flat
+
+
+def summarise(results: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
+    """Mean and sample standard deviation of every number over the seeds."""
+    columns: dict[str, list[float]] = {}
+    for result in results:
+        for name, value in numbers(result).items():
+            columns.setdefault(name, []).append(value)
+    return {
+        name: {"mean": statistics.mean(values), "deviation": statistics.stdev(values) if len(values) > 1 else 0.0}
+        for name, values in columns.items()
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("preset")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--teacher")
+    parser.add_argument("--data-root", type=Path)
+    parser.add_argument("--runs", type=Path, default=Path("runs"))
+    chosen = parser.parse_args()
+    results = []
+    for seed in chosen.seeds:
+        changes = {"seed": seed} | ({"teacher": chosen.teacher} if chosen.teacher else {})
+        config = override(run_preset(chosen.preset), changes)
+        out = chosen.runs / f"table-{chosen.preset}-{seed}"
+        results.append(run(config, out, data_root=chosen.data_root, device="cpu"))
+        print(seed, json.dumps(results[-1]["ood_accuracy"]), results[-1]["seconds"], flush=True)
+    summary = summarise(results)
+    teacher = Path(chosen.teacher).name if chosen.teacher else None
+    for result in results:
+        result["teacher"]["name"] = teacher or result["teacher"]["name"]  # a path of one machine tells nobody anything
+    command = f"python benchmarks/seeds.py {chosen.preset} --seeds {' '.join(map(str, chosen.seeds))}"
+    record = {
+        "command": command + (f" --teacher {teacher} --data-root DIR" if teacher else ""),
+        "machine": f"{platform.machine()}, CPU",
+        "summary": summary,
+        "runs": results,
+    }
+    RESULTS.mkdir(exist_ok=True)
+    (RESULTS / f"{chosen.preset}.json").write_text(json.dumps(record, indent=2) + "\n")
+    for name, value in summary.items():
+        print(f"{name:44} {value['mean']:12.4f} +- {value['deviation']:.4f}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()

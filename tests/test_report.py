@@ -1,0 +1,363 @@
+"""The report of a synthetic run folder: what it says, what it embeds, and that it needs nothing else."""
+
+# ruff: noqa: RUF001
+import base64
+import json
+import re
+from html.parser import HTMLParser
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from skdcgn.config import to_dict
+from skdcgn.errors import UserError
+from skdcgn.presets import RUNS
+from skdcgn.report import write_report
+from skdcgn.report.build import (
+    PICTURES,
+    Scores,
+    Sizes,
+    Speeds,
+    changed_settings,
+    count,
+    duration,
+    percent,
+    read_results,
+    reading,
+    remark,
+    size_phrase,
+    speed_phrase,
+    times,
+    verdict,
+)
+
+PRESET = "double-colored-digits"
+RESULTS: dict[str, Any] = {
+    "preset": PRESET,
+    "seed": 7,
+    "digest": "ab12cd34ef56",
+    "ood_accuracy": {"biased": 10.2, "teacher": 81.0, "student": 80.5, "oracle": 84.6},
+    "parameters": {"teacher": 659992, "student": 41000},
+    "counterfactuals_per_second": {"teacher": 700.0, "student": 5200.0},
+    "queries": {"shape": 6000, "texture": 3001, "background": 3002},
+    "held_out_queries": 501,
+    "pixel_l1": {
+        "shape": {"student": 0.0314, "label_mean": 0.0823},
+        "texture": {"student": 0.0222, "label_mean": 0.0361},
+        "background": {"student": 0.0153, "label_mean": 0.0149},
+    },
+    "diversity": {
+        "shape": {"teacher": 0.123, "student": 0.117},
+        "texture": {"teacher": 0.0621, "student": 0.0513},
+        "background": {"teacher": 0.0311, "student": None},
+    },
+    "teacher": {"name": "double-colored-digits", "digest": "9f2c" * 16},
+    "classifier_budget": {"images": 20000, "per_shape": 10, "epochs": 3},
+    "test_images": 5000,
+    "seconds": {"query": 20.1, "distill": 90.3, "classify": 80.0, "evaluate": 9.1},
+    "versions": {"skdcgn": "0.1.0", "torch": "2.13.0", "python": "3.11.7"},
+}
+MAIN_TABLE = ("659,992", "41,000", "16×", "700", "5,200", "7.4×", "10.2", "81.0", "80.5", "84.6")
+FIDELITY_TABLE = (
+    *("6,000", "0.0314", "0.0823", "0.38", "0.123", "0.117"),
+    *("3,001", "0.0222", "0.0361", "0.61", "0.0621", "0.0513"),
+    *("3,002", "0.0153", "0.0149", "1.03", "0.0311", "–"),
+)
+VOID = {"meta", "img", "br", "hr", "link", "input"}
+
+
+class Page(HTMLParser):
+    """A parsed page: its elements, its text, and whether its tags nest."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.words: list[str] = []
+        self.feed(html)
+        self.close()
+        assert self.open == [], f"never closed: {self.open}"
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag, f"</{tag}> closes another element"
+
+    def handle_data(self, data: str) -> None:
+        if "style" not in self.open:
+            self.words.append(data)
+
+    @property
+    def text(self) -> str:
+        return " ".join("".join(self.words).split())
+
+    def all(self, tag: str) -> list[dict[str, str | None]]:
+        return [attributes for name, attributes in self.elements if name == tag]
+
+    def values(self, attribute: str) -> list[str]:
+        return [value for _, attributes in self.elements if (value := attributes.get(attribute))]
+
+
+def log(path: Path, lines: list[dict[str, float]]) -> None:
+    path.parent.mkdir(parents=True)
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+
+
+def change(run: Path, **changes: Any) -> None:
+    """Lay ``changes`` over results.json."""
+    (run / "results.json").write_text(json.dumps(RESULTS | changes))
+
+
+def page(run: Path) -> Page:
+    return Page(write_report(run).read_text(encoding="utf-8"))
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    """A run folder with everything in it."""
+    (tmp_path / "pictures").mkdir()
+    for place, name in enumerate(PICTURES):
+        Image.new("RGB", (20 + place, 10), (place, 0, 0)).save(tmp_path / "pictures" / f"{name}.png")
+    for mechanism in ("shape", "texture", "background"):
+        lines = [{"step": 50 * i, "pixel": 1 / i, "feature": 2 / i} for i in range(1, 5)]
+        log(tmp_path / "students" / mechanism / "metrics.jsonl", lines)
+    for name in ("biased", "teacher", "student", "oracle"):
+        lines = [{"step": 50 * i, "loss": 1 / i, "accuracy": 20.0 * i} for i in range(1, 5)]
+        log(tmp_path / "classifiers" / name / "metrics.jsonl", lines)
+    config = {"digest": "ab12cd34ef56", **to_dict(RUNS[PRESET]), "seed": 7}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    change(tmp_path)
+    return tmp_path
+
+
+def test_the_tables_hold_every_number(run: Path) -> None:
+    text = page(run).text
+    for number in (*MAIN_TABLE, *FIDELITY_TABLE, "501", "20,000", "5,000"):
+        assert number in text, number
+
+
+def test_nothing_is_loaded_from_elsewhere(run: Path) -> None:
+    html = write_report(run).read_text(encoding="utf-8")
+    parsed = Page(html)
+    assert "://" not in html
+    assert "@import" not in html
+    assert not {tag for tag, _ in parsed.elements} & {"script", "link", "iframe", "object", "embed", "base"}
+    assert all(value.startswith("data:image/png;base64,") for value in parsed.values("src"))
+    assert all(value.startswith("#") for value in parsed.values("href"))
+    assert all(target.startswith("#") for target in re.findall(r"url\(([^)]*)\)", html))
+
+
+def test_ids_are_unique_and_every_reference_has_one(run: Path) -> None:
+    html = write_report(run).read_text(encoding="utf-8")
+    parsed = Page(html)
+    ids = parsed.values("id")
+    assert len(ids) == len(set(ids))
+    referred = [*parsed.values("aria-labelledby"), *(value[1:] for value in parsed.values("href"))]
+    assert {*referred, *re.findall(r"url\(#([^)]*)\)", html)} <= set(ids)
+
+
+def test_every_picture_is_embedded_exactly(run: Path) -> None:
+    images = page(run).all("img")
+    embedded = {base64.b64decode((image["src"] or "").split(",")[1]) for image in images}
+    assert embedded == {path.read_bytes() for path in (run / "pictures").iterdir()}
+    for image in images:
+        size = Image.open(BytesIO(base64.b64decode((image["src"] or "").split(",")[1]))).size
+        assert (int(image["width"] or 0), int(image["height"] or 0)) == size
+
+
+def test_everything_seen_is_described(run: Path) -> None:
+    parsed = page(run)
+    assert all(image["alt"] for image in parsed.all("img"))
+    labels = [drawing["aria-label"] or "" for drawing in parsed.all("svg")]
+    assert len(labels) == 1 + 3 + 4 + 1  # accuracy, distillation, classifiers, seconds
+    assert "student 80.5" in labels[0]
+    assert "pixel from 1.000 to 0.250, feature from 2.000 to 0.500" in labels[1]
+
+
+def test_colours_come_from_the_page(run: Path) -> None:
+    html = write_report(run).read_text(encoding="utf-8")
+    drawings = "".join(re.findall(r"(?s)<svg.*?</svg>", html))
+    assert not re.search(r"#[0-9a-f]{6}\b", drawings)
+    assert set(re.findall(r"var\((--[a-z0-9-]+)\)", html)) <= {*re.findall(r"(--[a-z0-9-]+):", html)}
+    assert "prefers-color-scheme: dark" in html
+
+
+def test_the_same_folder_gives_the_same_bytes(run: Path) -> None:
+    first = write_report(run).read_bytes()
+    assert write_report(run).read_bytes() == first
+
+
+def test_the_users_matplotlib_settings_change_nothing(run: Path) -> None:
+    import matplotlib
+
+    first = write_report(run).read_bytes()
+    with matplotlib.rc_context({"font.size": 30, "svg.fonttype": "path", "axes.facecolor": "red"}):
+        assert write_report(run).read_bytes() == first
+        assert matplotlib.rcParams["font.size"] == 30
+
+
+@pytest.mark.parametrize("missing", PICTURES)
+def test_a_missing_picture_is_left_out(run: Path, missing: str) -> None:
+    (run / "pictures" / f"{missing}.png").unlink()
+    assert len(page(run).all("img")) == len(PICTURES) - 1
+
+
+def test_only_the_numbers_are_needed(run: Path) -> None:
+    for path in [*run.rglob("*.png"), *run.rglob("metrics.jsonl")]:
+        path.unlink()
+    change(run, seconds={}, pixel_l1={})
+    parsed = page(run)
+    assert parsed.all("img") == []
+    assert len(parsed.all("svg")) == 1
+    assert "80.5" in parsed.text
+
+
+def test_a_log_of_one_line_is_drawn(run: Path) -> None:
+    (run / "students" / "shape" / "metrics.jsonl").write_text('{"step": 50, "pixel": 0.0}\n')
+    assert len(page(run).all("svg")) == 9
+
+
+@pytest.mark.parametrize("first", [-0.5, 0.001])
+def test_losses_of_any_sign_and_size_are_drawn(run: Path, first: float) -> None:
+    lines = [{"step": 50, "adversarial": first}, {"step": 100, "adversarial": 1.0}]
+    (run / "students" / "shape" / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    assert len(page(run).all("svg")) == 9
+
+
+def test_an_unfinished_run_names_the_mend(run: Path) -> None:
+    (run / "results.json").unlink()
+    with pytest.raises(UserError, match=r"results\.json does not exist: .*finish the run by repeating its command"):
+        write_report(run)
+    assert not (run / "report.html").exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"ood_accuracy": {"biased": 10.0}}, "ood_accuracy.teacher: field required"),
+        ({"parameters": {"teacher": 5, "student": 0}}, "parameters.student: .*greater than 0"),
+        ({"seed": None}, "seed: .*integer"),
+    ],
+)
+def test_damaged_results_are_named_in_one_line(run: Path, changes: dict[str, Any], message: str) -> None:
+    change(run, **changes)
+    with pytest.raises(UserError, match=f"{message}.*: delete the file and repeat the run") as error:
+        write_report(run)
+    assert "\n" not in str(error.value)
+
+
+def test_a_picture_that_is_none_is_named(run: Path) -> None:
+    (run / "pictures" / "shape.png").write_bytes(b"GIF89a")
+    with pytest.raises(UserError, match=r"shape\.png is not a PNG"):
+        write_report(run)
+
+
+def test_a_teacher_of_unknown_size_has_no_ratio(run: Path) -> None:
+    change(run, parameters={"teacher": None, "student": 41000})
+    text = page(run).text
+    assert "With 41,000 parameters (its teacher's size is unknown) and 7.4× the speed" in text
+    assert "unknown" in text.split("Trained on")[1]
+    assert "16×" not in text
+
+
+def test_names_are_text_not_markup(run: Path) -> None:
+    change(run, preset="<b>", teacher={"name": "<i>&", "digest": '"><u>'}, versions={"<s>": "<script>"})
+    html = write_report(run).read_text(encoding="utf-8")
+    parsed = Page(html)
+    assert not {"b", "i", "u", "s", "script"} & {tag for tag, _ in parsed.elements}
+    assert "skdcgn run '<b>' --seed 7" in parsed.text
+    assert "<i>&" in parsed.text
+
+
+def test_warnings_stand_where_the_error_is_large(run: Path) -> None:
+    text = page(run).text
+    assert "shape 6,000" in text
+    assert "texturecoarse" in text
+    assert "backgrounddraws little more than class averages" in text
+
+
+def test_the_reading_is_made_from_the_numbers(run: Path) -> None:
+    said = reading(read_results(run)).striptags().replace("\u00a0", " ")
+    assert said == (
+        "With 16× fewer parameters than its teacher and 7.4× the speed, the student leads to a classifier that is right"
+        " on 80.5 % of out-of-domain images; its teacher leads to 81.0 %, biased training data to 10.2 %,"
+        " and the oracle to 84.6 %."
+    )
+
+
+def test_a_smaller_but_slower_student_is_not_praised(run: Path) -> None:
+    change(run, counterfactuals_per_second={"teacher": 1000, "student": 430})
+    assert reading(read_results(run)).startswith(
+        "With 16× fewer parameters than its teacher but only 0.43× the speed, the student"
+    )
+
+
+@pytest.mark.parametrize(
+    ("teacher", "student", "said"),
+    [
+        (1600, 100, ("16× fewer parameters than its teacher", True)),
+        (740, 100, ("7.4× fewer parameters than its teacher", True)),
+        (100, 101, ("about as many parameters as its teacher", True)),
+        (100, 150, ("1.5× as many parameters as its teacher", False)),
+        (None, 1500, ("1,500 parameters (its teacher's size is unknown)", True)),
+    ],
+)
+def test_sizes_in_words(teacher: int | None, student: int, said: tuple[str, bool]) -> None:
+    assert size_phrase(Sizes(teacher, student)) == said
+
+
+@pytest.mark.parametrize(
+    ("student", "said"),
+    [(250, ("2.5× the speed", True)), (101, ("about the same speed", True)), (50, ("only 0.5× the speed", False))],
+)
+def test_speeds_in_words(student: float, said: tuple[str, bool]) -> None:
+    assert speed_phrase(Speeds(100, student)) == said
+
+
+@pytest.mark.parametrize(
+    ("biased", "teacher", "student", "said"),
+    [
+        (10.2, 81.0, 80.5, "Of the 70.8 points that its teacher gains over biased data, the student keeps 70.3."),
+        (10.0, 80.0, 80.0, "The student gains 70.0 points over biased data, as much as its teacher."),
+        (10.0, 80.0, 81.5, "The student gains 71.5 points over biased data, 1.5 points more than its teacher."),
+        (45.0, 44.0, 50.0, "The student gains 5.0 points over biased data, although its teacher gains nothing."),
+        (45.0, 44.0, 30.0, "did not help over biased data here; neither did the teacher's."),
+        (45.0, 60.0, 45.0, "did not help over biased data here; the teacher's added 15.0 points."),
+    ],
+)
+def test_the_verdict_is_honest(biased: float, teacher: float, student: float, said: str) -> None:
+    assert verdict(Scores(biased, teacher, student, 90.0)).endswith(said)
+
+
+@pytest.mark.parametrize(
+    ("ratio", "word"), [(0.5, ""), (0.51, "coarse"), (1.0, "draws little more than class averages")]
+)
+def test_remarks(ratio: float, word: str) -> None:
+    assert remark(ratio) == word
+
+
+def test_numbers_as_they_are_printed() -> None:
+    assert " ".join(map(times, (0.043, 0.96, 1.0, 9.94, 9.96, 1234.0))) == "0.043× 1.0× 1.0× 9.9× 10× 1,234×"
+    assert " ".join(map(duration, (0, 9.14, 59.7, 90.3, 3725))) == "0.0 s 9.1 s 1 min 00 s 1 min 30 s 1 h 02 min"
+    assert [count(x) for x in (3, 4.56, 659992)] == ["3", "4.56", "659,992"]
+    assert percent(80.49) == "80.5\u00a0%"
+
+
+def test_the_command_tells_what_was_changed(run: Path) -> None:
+    config = json.loads((run / "config.json").read_text())
+    assert changed_settings(PRESET, config) == []
+    config["distill"]["steps"], config["test_copies"] = 40, 1
+    (run / "config.json").write_text(json.dumps(config))
+    text = page(run).text
+    assert f"skdcgn run {PRESET} --seed 7" in text
+    assert "with these settings changed: test_copies = 1, distill.steps = 40." in text
+    assert changed_settings("custom", config) == []

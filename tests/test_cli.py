@@ -60,9 +60,11 @@ MISTAKES = {
                        "--classes", "3", "12"], "use classes 0 to 9"),
     "unknown mechanism": (["generate", "double-colored-digits", "--out", "OUT", "--interpolate", "form"],
                           "use shape, texture, background or all"),
-    "configuration with an unknown key": (["run", "smoke", "--config", "CONFIG", "--out", "OUT"], "unknown key 'stepz'"),
+    "configuration with an unknown key": (["run", "smoke", "--config", "CONFIG", "--out", "OUT"],
+                                          "unknown key 'stepz'"),
     "counterfactuals that are none": (["classify", "TEXT", "--out", "OUT"], "not a whole safetensors file"),
-    "output below a file": (["generate", "double-colored-digits", "--out", "TEXT/below", "-n", "1"], "choose another --out"),
+    "output below a file": (["generate", "double-colored-digits", "--out", "TEXT/below", "-n", "1"],
+                            "choose another --out"),
 }  # fmt: skip
 
 

@@ -1,118 +1,250 @@
-"""idx files: what is written is read, what is damaged is named, and mirrors are tried in turn."""
+"""idx files: what is written is read, every damage ends in one line, downloads fall back and are checked."""
 
 import gzip
+import hashlib
 import os
 import struct
+from pathlib import Path
 
 import numpy as np
+import pooch
 import pytest
+import torch
 
+from skdcgn.data import idx
 from skdcgn.data.idx import CHECKSUMS, FILES, MIRRORS, load_idx_folder, mnist_folder, read_idx
 from skdcgn.errors import UserError
 
-RNG = np.random.default_rng(0)
+OFFICIAL = os.environ.get("SKDCGN_DATA")
+needs_official = pytest.mark.skipif(not OFFICIAL, reason="SKDCGN_DATA does not name the official MNIST files")
 
 
-def idx(array):
-    return bytes([0, 0, 8, array.ndim]) + struct.pack(f">{array.ndim}I", *array.shape) + array.tobytes()
+def idx_bytes(array):
+    return b"\0\0\x08" + bytes([array.ndim]) + struct.pack(f">{array.ndim}I", *array.shape) + array.tobytes()
 
 
-def write_folder(folder, *, zipped=True, labels=5):
+def numbers(*shape):
+    return np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+
+
+def write_pair(folder, split="train", images=12, labels=12, ending=".gz"):
+    """Write both files of a split; return their arrays."""
     folder.mkdir(parents=True, exist_ok=True)
-    images = RNG.integers(0, 256, (5, 28, 28), dtype=np.uint8)
-    numbers = np.arange(labels, dtype=np.uint8)
-    for names in FILES.values():
-        for name, array in zip(names, (images, numbers), strict=True):
-            data = gzip.compress(idx(array)) if zipped else idx(array)
-            (folder / (name + ".gz" * zipped)).write_bytes(data)
-    return images, numbers
+    arrays = numbers(images, 5, 4), numbers(labels) % 10
+    for name, array in zip(FILES[split], arrays, strict=True):
+        data = idx_bytes(array)
+        (folder / (name + ending)).write_bytes(gzip.compress(data) if ending else data)
+    return arrays
 
 
-@pytest.mark.parametrize("zipped", [True, False])
-@pytest.mark.parametrize("layout", ["", "mnist", "MNIST/raw"])
-def test_a_folder_is_read_in_every_layout(tmp_path, zipped, layout):
-    images, numbers = write_folder(tmp_path / layout, zipped=zipped)
-    for split in FILES:
-        found, labels = load_idx_folder(tmp_path, split)
-        assert np.array_equal(found.numpy(), images)
-        assert labels.tolist() == numbers.tolist()
+@pytest.mark.parametrize("shape", [(7,), (3, 5), (4, 28, 28), (1, 1, 1), (300, 2, 1)])
+@pytest.mark.parametrize("name", ["a.gz", "a"])
+@pytest.mark.parametrize("pack", [gzip.compress, bytes])
+def test_what_is_written_is_read_whatever_the_file_is_called(tmp_path, shape, name, pack):
+    array = numbers(*shape)
+    (tmp_path / name).write_bytes(pack(idx_bytes(array)))
+    found = read_idx(tmp_path / name)
+    assert found.dtype == np.uint8
+    assert np.array_equal(found, array)
+    found[...] = 0  # the caller's own memory
 
 
-DAMAGE = {
-    "not idx": (lambda data: b"hello, I am text", "not an idx file"),
-    "floats": (lambda data: data[:2] + b"\x0d" + data[3:], "not an idx file"),
-    "cut payload": (lambda data: data[:-1], "cut short or too long"),
-    "too long": (lambda data: data + b"x", "cut short or too long"),
-    "cut header": (lambda data: data[:9], "cut short or too long"),
-    "empty": (lambda data: b"", "not an idx file"),
-}
+WHOLE = idx_bytes(numbers(6, 5, 4))
 
 
-@pytest.mark.parametrize("damage", DAMAGE)
-@pytest.mark.parametrize("zipped", [True, False])
-def test_damage_is_named_in_one_line(tmp_path, damage, zipped):
-    change, words = DAMAGE[damage]
-    data = change(idx(np.zeros((2, 3, 3), np.uint8)))
-    path = tmp_path / ("file.gz" if zipped else "file")
-    path.write_bytes(gzip.compress(data) if zipped else data)
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (b"", "not an idx file"),
+        (b"<html>404</html>", "not an idx file"),
+        (b"\0\0\x0d" + WHOLE[3:], "not an idx file"),  # floats
+        (b"\0\0\x08\0", "not an idx file"),  # no dimensions
+        (b"\0\0\x08\xff" + bytes(4 * 255), "not an idx file"),  # more than numpy has
+        (WHOLE[:7], "ends inside its header"),
+        (WHOLE[:16], "holds 0 bytes"),
+        (WHOLE[:-1], "holds 119 bytes"),
+        (WHOLE + b"\0", "holds 121 bytes"),
+        (b"\0\0\x08\x02" + struct.pack(">2I", 2**32 - 1, 2**32 - 1), "holds 0 bytes"),  # no 64-bit wrap
+        (b"\0\0\x08\x03" + struct.pack(">3I", 0, 28, 28), "is empty"),
+        (gzip.compress(WHOLE)[:-1], "not a whole gzip file"),
+        (gzip.compress(WHOLE)[:20], "not a whole gzip file"),
+        (gzip.compress(WHOLE) + b"tail", "not a whole gzip file"),
+        (gzip.compress(WHOLE[:-1]), "holds 119 bytes"),
+    ],
+)
+def test_every_damage_ends_in_one_line(tmp_path, data, words):
+    path = tmp_path / "file.gz"
+    path.write_bytes(data)
     with pytest.raises(UserError, match=words) as error:
         read_idx(path)
+    assert str(path) in str(error.value)
     assert "\n" not in str(error.value)
 
 
-def test_a_truncated_gzip_is_named(tmp_path):
-    path = tmp_path / "file.gz"
-    path.write_bytes(gzip.compress(idx(RNG.integers(0, 256, (9, 9, 9), dtype=np.uint8)))[:-20])
-    with pytest.raises(UserError, match="not a whole gzip file"):
-        read_idx(path)
+@pytest.mark.parametrize("packed", [False, True])
+def test_no_prefix_of_a_file_is_read_or_crashes(tmp_path, packed):
+    data = gzip.compress(WHOLE) if packed else WHOLE
+    for length in range(len(data)):
+        (tmp_path / "cut").write_bytes(data[:length])
+        with pytest.raises(UserError):
+            read_idx(tmp_path / "cut")
 
 
-def test_counts_must_match(tmp_path):
-    write_folder(tmp_path, labels=4)
+def test_a_missing_file_and_a_folder_end_in_one_line(tmp_path):
+    with pytest.raises(UserError, match="cannot be read"):
+        read_idx(tmp_path / "nothing.gz")
+    with pytest.raises(UserError, match="cannot be read"):
+        read_idx(tmp_path)
+
+
+@pytest.mark.parametrize("layout", ["", "mnist", "MNIST/raw"])
+@pytest.mark.parametrize("ending", [".gz", ""])
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_each_layout_is_found(tmp_path, layout, ending, split):
+    images, labels = write_pair(tmp_path / layout, split, ending=ending)
+    found_images, found_labels = load_idx_folder(tmp_path, split)
+    assert (found_images.dtype, found_labels.dtype) == (torch.uint8, torch.int64)
+    assert np.array_equal(found_images.numpy(), images)
+    assert np.array_equal(found_labels.numpy(), labels)
+
+
+def test_the_pair_comes_from_one_place(tmp_path):
+    """A stray images file beside the folder's own mnist is not mixed with the labels inside it."""
+    images, _ = write_pair(tmp_path / "mnist")
+    (tmp_path / FILES["train"][0]).write_bytes(idx_bytes(numbers(3, 5, 4)))
+    assert np.array_equal(load_idx_folder(tmp_path, "train")[0].numpy(), images)
+
+
+def test_images_and_labels_must_match(tmp_path):
+    write_pair(tmp_path, images=12, labels=11)
+    with pytest.raises(UserError, match=r"do not match: images are \(12, 5, 4\), labels \(11,\)"):
+        load_idx_folder(tmp_path, "train")
+
+
+def test_swapped_files_do_not_match(tmp_path):
+    write_pair(tmp_path, ending="")
+    images, labels = (tmp_path / name for name in FILES["train"])
+    images.rename(tmp_path / "t"), labels.rename(images), (tmp_path / "t").rename(labels)
     with pytest.raises(UserError, match="do not match"):
         load_idx_folder(tmp_path, "train")
 
 
-def test_an_empty_folder_says_what_was_looked_for(tmp_path):
-    with pytest.raises(UserError, match=r"has no train-images-idx3-ubyte.*--data-root or SKDCGN_DATA"):
-        load_idx_folder(tmp_path, "train")
+@pytest.mark.parametrize("exists", [True, False])
+def test_a_wrong_folder_says_what_was_looked_for_and_where(tmp_path, exists):
+    folder = tmp_path if exists else tmp_path / "missing"
+    with pytest.raises(UserError) as error:
+        load_idx_folder(folder, "test")
+    line = str(error.value)
+    for word in (*FILES["test"], f"{folder},", str(folder / "mnist"), str(folder / "MNIST/raw"), "--data-root"):
+        assert word in line
+    assert "\n" not in line
 
 
-def test_data_root_wins_over_the_environment_and_both_over_a_download(tmp_path, monkeypatch):
-    monkeypatch.setenv("SKDCGN_DATA", str(tmp_path / "environment"))
-    assert mnist_folder(tmp_path) == tmp_path
-    assert mnist_folder(None) == tmp_path / "environment"
+def test_an_unknown_split_is_named(tmp_path):
+    with pytest.raises(UserError, match="unknown split 'validation': use train or test"):
+        load_idx_folder(tmp_path, "validation")
 
 
-def test_mirrors_are_tried_in_turn_and_checksums_are_asked_for(tmp_path, monkeypatch):
-    tried = []
+@pytest.fixture
+def asked(monkeypatch, tmp_path):
+    """No network: each request is noted as (mirror, file, hash, folder) and answered by ``asked.answer``."""
+
+    class Asked(list):
+        def answer(self, mirror, name):
+            """Every mirror has every file."""
+
+    calls = Asked()
 
     def retrieve(url, known_hash, fname, path):
-        tried.append(url)
-        assert known_hash == CHECKSUMS[fname]
-        if url.startswith(MIRRORS[0]):
-            raise OSError("no answer")
+        mirror = url.removesuffix(fname)
+        calls.append((mirror, fname, known_hash, Path(path)))
+        calls.answer(mirror, fname)
 
+    monkeypatch.setattr(pooch, "retrieve", retrieve)
+    monkeypatch.setattr(pooch, "os_cache", lambda name: tmp_path / "cache" / name)
     monkeypatch.delenv("SKDCGN_DATA", raising=False)
-    monkeypatch.setattr("pooch.retrieve", retrieve)
+    return calls
+
+
+def test_the_argument_wins_then_the_environment_and_nothing_is_fetched(asked, monkeypatch, tmp_path):
+    monkeypatch.setenv("SKDCGN_DATA", str(tmp_path / "environment"))
+    assert mnist_folder(tmp_path / "argument") == tmp_path / "argument"
+    assert mnist_folder(None) == tmp_path / "environment"
+    assert not asked
+
+
+def test_four_files_come_from_the_first_mirror_with_their_checksums(asked, tmp_path):
+    assert mnist_folder(None) == tmp_path / "cache" / "skdcgn" / "mnist"
+    folder = tmp_path / "cache" / "skdcgn" / "mnist"
+    assert asked == [(MIRRORS[0], name, f"sha256:{digest}", folder) for name, digest in CHECKSUMS.items()]
+    assert {name.removesuffix(".gz") for name in CHECKSUMS} == {name for pair in FILES.values() for name in pair}
+
+
+@pytest.mark.parametrize("failure", [ConnectionError("no route"), ValueError("hash of downloaded file differs")])
+def test_mirrors_are_tried_in_turn_for_each_file(asked, failure):
+    def first_lacks_labels(mirror, name):
+        if mirror == MIRRORS[0] and "labels" in name:
+            raise failure
+
+    asked.answer = first_lacks_labels
     mnist_folder(None)
-    assert tried == [mirror + name for name in CHECKSUMS for mirror in MIRRORS]
+    wanted = [(m, n) for n in CHECKSUMS for m in MIRRORS[: 2 if "labels" in n else 1]]
+    assert [(mirror, name) for mirror, name, *_ in asked] == wanted
 
 
-@pytest.mark.parametrize("failure", [OSError("no network"), ValueError("the hash does not match")])
-def test_no_mirror_ends_in_one_line_with_the_mend(monkeypatch, failure):
-    def retrieve(*arguments, **keywords):
-        raise failure
+def test_no_answer_names_the_mirrors_and_the_mend(asked):
+    def offline(mirror, name):
+        raise ConnectionError("no route\nto host")
 
-    monkeypatch.delenv("SKDCGN_DATA", raising=False)
-    monkeypatch.setattr("pooch.retrieve", retrieve)
-    with pytest.raises(UserError, match=r"could not download train-images.*--data-root or SKDCGN_DATA"):
+    asked.answer = offline
+    with pytest.raises(UserError) as error:
+        mnist_folder(None)
+    for word in (*MIRRORS, "--data-root", "SKDCGN_DATA", "train-images-idx3-ubyte.gz", "ConnectionError"):
+        assert word in str(error.value)
+    assert "\n" not in str(error.value)
+    assert [mirror for mirror, *_ in asked] == list(MIRRORS)
+
+
+def test_bugs_in_the_download_are_not_swallowed(asked):
+    def broken(mirror, name):
+        raise TypeError("a bug")
+
+    asked.answer = broken
+    with pytest.raises(TypeError):
         mnist_folder(None)
 
 
-@pytest.mark.skipif("SKDCGN_DATA" not in os.environ, reason="SKDCGN_DATA names no folder with MNIST's files")
-def test_the_official_files_are_read():
-    images, labels = load_idx_folder(mnist_folder(None), "train")
-    assert images.shape == (60_000, 28, 28)
-    assert labels.bincount().tolist() == [5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949]
-    assert float(images.float().mean() / 255) == pytest.approx(0.1307, abs=1e-4)  # the constant everybody knows
+def test_wrong_bytes_from_a_mirror_are_refused(tmp_path, monkeypatch):
+    """The real pooch, mirrors on disk: the first serves something else, the second the right file."""
+    good = gzip.compress(idx_bytes(numbers(3)))
+    served = {"https://bad/": b"<html>", "https://good/": good}
+    monkeypatch.setattr(idx, "MIRRORS", tuple(served))
+    monkeypatch.setitem(CHECKSUMS, "labels.gz", hashlib.sha256(good).hexdigest())
+
+    def fetch(url, output_file, _):
+        Path(output_file).write_bytes(served[url.removesuffix("labels.gz")])
+
+    monkeypatch.setattr(pooch.core, "choose_downloader", lambda url, progressbar: fetch)
+    idx._download("labels.gz", tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["labels.gz"]
+    assert np.array_equal(read_idx(tmp_path / "labels.gz"), numbers(3))
+
+
+@needs_official
+@pytest.mark.parametrize(("split", "count", "first"), [("train", 60_000, [5, 0, 4, 1, 9]), ("test", 10_000, [7, 2, 1])])
+def test_the_official_files_are_read_as_everyone_else_reads_them(split, count, first):
+    images, labels = load_idx_folder(mnist_folder(Path(OFFICIAL)), split)
+    assert images.shape == (count, 28, 28)
+    assert labels[: len(first)].tolist() == first
+    assert labels.unique().tolist() == list(range(10))
+    if split == "train":  # the constants that everyone normalises by
+        assert float(images.double().mean() / 255) == pytest.approx(0.1307, abs=5e-5)
+        assert float(images.double().std() / 255) == pytest.approx(0.3081, abs=5e-5)
+
+
+@needs_official
+def test_the_checksums_are_those_of_the_official_files():
+    found = {path.name: path for path in Path(OFFICIAL).rglob("*-ubyte.gz")}
+    if set(found) != set(CHECKSUMS):
+        pytest.skip("SKDCGN_DATA holds other files than the four official .gz")
+    assert {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in found.items()} == CHECKSUMS

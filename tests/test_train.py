@@ -58,34 +58,25 @@ def test_zero_steps_change_nothing_and_two_change_everything():
     assert all(not torch.equal(before[k], v) for k, v in method.modules["model"].state_dict().items())
 
 
-def test_a_run_stopped_anywhere_ends_with_identical_weights(tmp_path):
-    whole = Line()
-    train(whole, batch_at, RunFolder(tmp_path / "whole", {"a": 1}), steps=20, seed=3, device="cpu")
-    for stop in (1, 7, 19):
+class StopHereError(Exception):
+    pass
 
-        class StopHereError(Exception):
-            pass
 
-        def stop_at(record, stop=stop, error=StopHereError):
-            if record.step == stop:
-                raise error
+@pytest.mark.parametrize("stop", [1, 7, 19])
+def test_a_run_stopped_anywhere_ends_with_identical_weights(stop, tmp_path):
+    def stop_there(record):
+        if record.step == stop:
+            raise StopHereError
 
-        folder = tmp_path / str(stop)
-        with pytest.raises(StopHereError):
-            hooks = (stop_at,)
-            train(
-                Line(),
-                batch_at,
-                RunFolder(folder, {"a": 1}),
-                steps=20,
-                seed=3,
-                save_every=3,
-                callbacks=hooks,
-                device="cpu",
-            )
-        resumed = Line()
-        train(resumed, batch_at, RunFolder(folder, {"a": 1}), steps=20, seed=3, save_every=3, device="cpu")
-        assert torch.equal(weights(whole), weights(resumed))
+    def run(name, **more):
+        method, folder = Line(), RunFolder(tmp_path / name, {"a": 1})
+        train(method, batch_at, folder, steps=20, seed=3, save_every=3, device="cpu", **more)
+        return weights(method)
+
+    whole = run("whole")
+    with pytest.raises(StopHereError):
+        run("stopped", callbacks=(stop_there,))
+    assert torch.equal(whole, run("stopped"))
 
 
 def test_the_log_of_a_resumed_run_has_each_step_once(tmp_path):

@@ -1,8 +1,11 @@
 """Texture pictures for the ``wildlife`` appearance: a folder's photographs, or the project's own patterns.
 
-The patterns are made, not drawn: white noise through band-pass filters, thresholded as activator and inhibitor
-do in an animal's skin (Turing 1952; Young 1984), or distances to scattered seeds (Worley 1996) for patches and
-veins. Objects wear coats, backgrounds are ground and leaves; each class has a row in a table.
+The patterns are computed, so that the wildlife data exist without anyone's photographs. A pattern is a field f
+on the plane and two colours: ``picture = ground + s((f - q) / w) (figure - ground)``, where the quantile q sets
+how much is figure, w how soft its edge is, and s is the logistic function. The fields are white noise with a
+chosen spectrum, as an activator and an inhibitor leave it in an animal's skin (Turing 1952; Young 1984), or
+distances to scattered seeds (Worley 1996) on a plane that noise has warped. Objects wear coats; backgrounds
+are leaves and ground.
 """
 
 from collections.abc import Callable
@@ -12,20 +15,24 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-import torch.nn.functional as F
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from torch import Tensor
 
 from skdcgn.errors import UserError
 from skdcgn.seeds import generator
 
-PARTS = ("object", "background")
 CLASSES = 10
-NEIGHBOUR_WIDTH = 2
+SHADING = 0.07  # deviation of the light on every picture: slow clouds and fine grain
+STRETCH = 5.0  # how much longer than wide a fibre is
+MARGIN = 3  # cells of seeds beyond the picture's edge, further than the warp reaches
 
 
 class Pattern(NamedTuple):
-    """A class's look: kind, two colours 0-255 (figure, ground), wavelength in pixels, angle in degrees, share of figure."""
+    """One class's look.
+
+    Colours are 0-255, the wavelength is in pixels, the angle (of stripes and fibres) in degrees, the share is
+    how much of the picture is figure, softness the width of its edge in deviations of the field.
+    """
 
     kind: str
     figure: tuple[int, int, int]
@@ -33,33 +40,37 @@ class Pattern(NamedTuple):
     wavelength: float
     angle: float
     share: float
+    softness: float
 
 
 # fmt: off
-COATS = (
-    Pattern("stripes", ( 25,  22,  20), (236, 231, 220), 12,  10, 0.50),  # zebra
-    Pattern("stripes", ( 45,  25,  12), (226, 128,  38), 17,  80, 0.35),  # tiger
-    Pattern("spots",   ( 40,  26,  16), (224, 180,  98), 10,   0, 0.30),  # cheetah
-    Pattern("patches", (146,  78,  32), (240, 214, 164), 22,   0, 0.80),  # giraffe
-    Pattern("patches", ( 20,  20,  24), (244, 243, 240), 40,   0, 0.45),  # cow
-    Pattern("spots",   (250, 244, 230), (150,  74,  40), 15,   0, 0.25),  # fawn
-    Pattern("stripes", ( 30,  80,  60), (120, 190,  90), 14,  45, 0.50),  # lizard
-    Pattern("maze",    ( 20,  40, 120), (240, 190,  40), 11,   0, 0.50),  # angelfish
-    Pattern("maze",    (220,  90,  60), (250, 232, 214), 15,   0, 0.45),  # shell
-    Pattern("spots",   ( 20, 150, 180), ( 28,  30,  66), 14,   0, 0.40),  # poison frog
-)
-GROUNDS = (
-    Pattern("veins",   (150, 190,  90), ( 44,  96,  36), 28,   0, 0.10),  # leaf
-    Pattern("stripes", (214, 190, 140), (196, 166, 112), 16,  95, 0.50),  # dune
-    Pattern("clouds",  ( 96,  96, 104), (170, 170, 172), 10,   0, 0.50),  # granite
-    Pattern("stripes", ( 40, 110, 170), ( 90, 170, 210), 14,  85, 0.50),  # water
-    Pattern("veins",   ( 60,  40,  28), (150, 106,  70), 20,   0, 0.12),  # dry earth
-    Pattern("stripes", ( 70,  46,  30), (110,  78,  52),  8,   0, 0.50),  # bark
-    Pattern("spots",   (230, 120, 160), ( 84, 140,  70), 16,   0, 0.25),  # meadow in flower
-    Pattern("clouds",  (196, 214, 236), (240, 246, 252), 30,   0, 0.50),  # snow
-    Pattern("veins",   (236, 226, 214), (120,  36,  44), 34,   0, 0.08),  # red cabbage
-    Pattern("clouds",  ( 34,  58,  34), (104, 116,  44), 18,   0, 0.50),  # moss
-)
+TABLES = {
+    "object": (
+        #        kind        figure           ground           wave angle share soft
+        Pattern("stripes",  ( 22,  20,  20), (238, 234, 226),  13,   8, 0.50, 0.08),  # zebra
+        Pattern("stripes",  ( 38,  22,  12), (232, 124,  30),  18,  82, 0.34, 0.12),  # tiger
+        Pattern("rosettes", ( 56,  34,  18), (226, 178,  92),  16,   0, 0.42, 0.12),  # leopard
+        Pattern("patches",  (140,  72,  30), (246, 222, 176),  24,   0, 0.76, 0.05),  # giraffe
+        Pattern("spots",    ( 20,  14,  16), (206,  24,  28),  19,   0, 0.26, 0.08),  # ladybird
+        Pattern("spots",    (250, 244, 236), (112,  84,  78),  12,   0, 0.20, 0.10),  # fawn
+        Pattern("stripes",  ( 16,  84,  52), (132, 204,  84),  11,  45, 0.45, 0.15),  # lizard
+        Pattern("maze",     ( 24,  48, 140), (246, 200,  44),  12,   0, 0.50, 0.10),  # angelfish
+        Pattern("maze",     (248, 168, 196), (104,  40, 132),  17,   0, 0.42, 0.15),  # sea slug
+        Pattern("patches",  ( 36, 176, 206), ( 14,  18,  36),  17,   0, 0.52, 0.08),  # poison frog
+    ),
+    "background": (
+        Pattern("veins",    (190, 222, 110), ( 56, 132,  40),  42,   0, 0.22, 0.40),  # leaf
+        Pattern("stripes",  (240, 218, 168), (196, 160, 104),  15,  97, 0.50, 0.60),  # dune
+        Pattern("grains",   ( 84,  84,  94), (206, 202, 200),   7,   0, 0.45, 0.50),  # granite
+        Pattern("cracks",   (206, 244, 250), ( 24, 118, 190),  22,   0, 0.16, 0.40),  # water
+        Pattern("cracks",   ( 48,  28,  20), (190, 128,  84),  30,   0, 0.14, 0.16),  # dry earth
+        Pattern("fibres",   ( 40,  26,  22), (124,  88,  66),   9,   0, 0.45, 0.40),  # bark
+        Pattern("spots",    (246, 136, 186), ( 64, 112,  70),  17,   0, 0.24, 0.10),  # meadow in flower
+        Pattern("clouds",   (156, 186, 222), (246, 250, 254),  36,   0, 0.40, 0.60),  # snow
+        Pattern("veins",    (240, 210, 216), (112,  24,  56),  32,   0, 0.18, 0.40),  # red cabbage
+        Pattern("clouds",   ( 26,  44,  22), (132, 140,  40),  24,   0, 0.50, 0.40),  # moss
+    ),
+}
 # fmt: on
 
 
@@ -71,109 +82,152 @@ def load_textures(folder: Path | None, part: str, size: int = 150) -> Tensor:
             None makes the project's own.
         part: ``object`` or ``background``.
     """
-    if part not in PARTS:
-        raise UserError(f"unknown part {part!r}: use object or background")
-    return _procedural(part, size) if folder is None else _photographs(folder / part, size)
+    if part not in TABLES:
+        raise UserError(f"unknown part {part!r}: use {' or '.join(TABLES)}")
+    return _procedural(part, size).clone() if folder is None else _photographs(folder / part, size)
 
 
 def _photographs(folder: Path, size: int) -> Tensor:
     if not folder.is_dir():
-        raise UserError(f"{folder} is not a folder: --textures needs object and background with ten pictures each")
+        raise UserError(f"no folder {folder}: --textures needs object and background with ten pictures each")
     files = sorted(path for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))
     if len(files) != CLASSES:
         raise UserError(f"{folder} holds {len(files)} files: it should hold ten pictures, one per class")
-    return torch.stack([_picture(path, size) for path in files])
+    return torch.stack([_photograph(path, size) for path in files])
 
 
-def _picture(path: Path, size: int) -> Tensor:
+def _photograph(path: Path, size: int) -> Tensor:
     try:
         with Image.open(path) as image:
-            pixels = np.asarray(image.convert("RGB").resize((size, size), Image.Resampling.BILINEAR))
-    except (UnidentifiedImageError, OSError):
+            pixels = np.array(image.convert("RGB").resize((size, size), Image.Resampling.BILINEAR))
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):  # what Pillow's readers raise
         raise UserError(f"{path} is not a picture that Pillow can read: replace it") from None
-    return torch.from_numpy(pixels.copy()).permute(2, 0, 1) / 255  # (3, size, size)
+    return torch.from_numpy(pixels).permute(2, 0, 1) / 255  # (3, size, size)
 
 
 @lru_cache(maxsize=4)
 def _procedural(part: str, size: int) -> Tensor:
-    table = COATS if part == "object" else GROUNDS
-    return torch.stack([_render(pattern, size, generator("textures", part, i)) for i, pattern in enumerate(table)])
+    return torch.stack([_render(p, size, generator("textures", part, i)) for i, p in enumerate(TABLES[part])])
 
 
 def _render(pattern: Pattern, size: int, rng: torch.Generator) -> Tensor:
-    """Mix figure and ground by a soft-edged figure, and shade both with fine grain and slow light."""
-    field = KINDS[pattern.kind](pattern, size, rng)
-    level = field.flatten().quantile(1 - pattern.share)
-    softness = 0.5 if pattern.kind == "clouds" else 0.08
-    inside = torch.sigmoid((field - level) / (softness * field.std()))  # (size, size)
-    figure, ground = (torch.tensor(c)[:, None, None] / 255 for c in (pattern.figure, pattern.ground))
-    grain = 0.03 * band(size, 3, rng) + 0.05 * band(size, 60, rng)
-    return (torch.lerp(ground, figure, inside) * (1 + grain)).clamp(0, 1)
+    """Mix the two colours by the pattern's field and put light on the result."""
+    field = FIELDS[pattern.kind](pattern, size, rng)
+    edge = (field - field.quantile(1 - pattern.share)) / (pattern.softness * field.std())
+    figure, ground = (torch.tensor(colour)[:, None, None] / 255 for colour in (pattern.figure, pattern.ground))
+    light = 1 + SHADING * _clouds(pattern._replace(wavelength=size / 2), size, rng)
+    return (torch.lerp(ground, figure, edge.sigmoid()) * light).clamp(0, 1)  # (3, size, size)
 
 
-def band(size: int, wavelength: float, rng: torch.Generator, angle: float | None = None) -> Tensor:
-    """White noise kept around one wavelength, and around one direction if an angle is given; variance 1."""
-    spectrum = torch.fft.fft2(torch.randn(size, size, generator=rng))
-    frequency = torch.fft.fftfreq(size)
-    y, x = frequency[:, None], frequency[None]
-    radius = (x.square() + y.square()).sqrt() * wavelength
-    keep = torch.exp(-(((radius - 1) / 0.25) ** 2))
-    if angle is not None:
-        turned = torch.atan2(y, x) - np.deg2rad(angle)
-        keep = keep * torch.exp(-((torch.sin(turned) / 0.35) ** 2))
-    field = torch.fft.ifft2(spectrum * keep).real
+def _noise(gain: Tensor, rng: torch.Generator) -> Tensor:
+    """White noise with its spectrum multiplied by ``gain`` (S, S), mean 0 and variance 1."""
+    field = torch.fft.ifft2(torch.fft.fft2(torch.randn(gain.shape, generator=rng)) * gain).real
     return (field - field.mean()) / field.std()
 
 
-def seeds_distances(size: int, wavelength: float, rng: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Distance to the nearest and the second nearest of scattered seeds, in wavelengths, on a jittered grid."""
-    cells = max(2, round(size / wavelength))
-    corner = torch.arange(cells).repeat(cells, 1)
-    seeds = torch.stack([corner.mT, corner]).float() + 0.15 + 0.7 * torch.rand(2, cells, cells, generator=rng)
-    tiled = F.pad(seeds[None], (NEIGHBOUR_WIDTH,) * 4, mode="circular")[0]
-    shift = torch.zeros_like(tiled)
-    for axis in range(2):
-        index = torch.arange(-NEIGHBOUR_WIDTH, cells + NEIGHBOUR_WIDTH)
-        wraps = torch.div(index, cells, rounding_mode="floor").float() * cells
-        shift[axis] = wraps[:, None] if axis == 0 else wraps[None]
-    points = (tiled + shift).flatten(1).mT  # (M, 2)
-    grid = torch.arange(size) * cells / size
-    pixels = torch.cartesian_prod(grid, grid)  # (size * size, 2)
-    nearest = torch.cdist(pixels, points).topk(2, largest=False).values
-    return nearest[:, 0].view(size, size), nearest[:, 1].view(size, size)
+def _waves(size: int, angle: float) -> tuple[Tensor, Tensor]:
+    """Frequencies in cycles per pixel across and along stripes that lean by ``angle`` degrees from upright."""
+    y, x = torch.meshgrid(torch.fft.fftfreq(size), torch.fft.fftfreq(size), indexing="ij")
+    cos, sin = np.cos(np.deg2rad(angle)), np.sin(np.deg2rad(angle))
+    return cos * x + sin * y, cos * y - sin * x
+
+
+def _ring(radius: Tensor, wavelength: float) -> Tensor:
+    """Keep frequencies around one wavelength, at most the picture: short activation, longer inhibition."""
+    return torch.exp(-(((radius * min(wavelength, len(radius)) - 1) / 0.25) ** 2))
 
 
 def _stripes(pattern: Pattern, size: int, rng: torch.Generator) -> Tensor:
-    return band(size, pattern.wavelength, rng, pattern.angle)
+    across, along = _waves(size, pattern.angle)
+    radius = torch.hypot(across, along)
+    lean = along / (radius + 1e-9)  # sine of the angle between a wave and the stripes' normal
+    return _noise(_ring(radius, pattern.wavelength) * torch.exp(-((lean / 0.35) ** 2)), rng)
 
 
 def _maze(pattern: Pattern, size: int, rng: torch.Generator) -> Tensor:
-    return band(size, pattern.wavelength, rng)
+    return _noise(_ring(torch.hypot(*_waves(size, 0)), pattern.wavelength), rng)
+
+
+def _power_law(radius: Tensor) -> Tensor:
+    """Amplitude falling as radius^-1.5 beyond radius 1 and level below it: shapes of many sizes."""
+    return radius.clamp(min=1) ** -1.5 * (radius > 0)
 
 
 def _clouds(pattern: Pattern, size: int, rng: torch.Generator) -> Tensor:
-    return sum((band(size, pattern.wavelength * 2.0**i, rng) * 2.0**-i for i in range(-1, 2)), torch.zeros(size, size))
+    return _noise(_power_law(torch.hypot(*_waves(size, 0)) * pattern.wavelength), rng)
+
+
+def _fibres(pattern: Pattern, size: int, rng: torch.Generator) -> Tensor:
+    across, along = _waves(size, pattern.angle)
+    return _noise(_power_law(torch.hypot(across, STRETCH * along) * pattern.wavelength), rng)
+
+
+class Cells(NamedTuple):
+    """Per pixel (S, S): distance to its seed, to the cell's border, and a number in [0, 1) drawn per cell."""
+
+    centre: Tensor
+    border: Tensor
+    tone: Tensor
+
+
+def _cells(pattern: Pattern, size: int, rng: torch.Generator, warp: float = 0.07) -> Cells:
+    """Split the plane between seeds on a jittered brick lattice; lengths are in wavelengths.
+
+    The border between seeds a and b is their bisector: at distance (|p - b|^2 - |p - a|^2) / (2 |a - b|).
+    """
+    pitch = pattern.wavelength
+    lattice = torch.arange(-MARGIN, int(size / pitch) + MARGIN + 1).float()
+    y, x = torch.meshgrid(lattice, lattice, indexing="ij")
+    seeds = torch.stack([y, x + 0.5 * (y % 2)], -1) + 0.6 * torch.rand(*y.shape, 2, generator=rng)
+    seeds = seeds.flatten(0, 1)  # (M, 2)
+    wobble = torch.stack([_maze(pattern, size, rng) for _ in range(2)], -1)
+    grid = torch.arange(size) / pitch
+    pixels = torch.cartesian_prod(grid, grid) + warp * wobble.view(-1, 2)  # (S * S, 2)
+    near, index = torch.cdist(pixels, seeds).topk(2, largest=False)
+    apart = (seeds[index[:, 0]] - seeds[index[:, 1]]).norm(dim=1)
+    border = (near[:, 1].square() - near[:, 0].square()) / (2 * apart)
+    tone = torch.rand(len(seeds), generator=rng)[index[:, 0]]
+    return Cells(*(values.view(size, size) for values in (near[:, 0], border, tone)))
 
 
 def _spots(pattern: Pattern, size: int, rng: torch.Generator) -> Tensor:
-    nearest, _ = seeds_distances(size, pattern.wavelength, rng)
-    return -nearest + 0.06 * band(size, pattern.wavelength / 2, rng)
+    return -_cells(pattern, size, rng, warp=0.04).centre
+
+
+def _rosettes(pattern: Pattern, size: int, rng: torch.Generator) -> Tensor:
+    """Broken rings around the seeds."""
+    rings = (_cells(pattern, size, rng).centre - 0.3).abs()
+    return -rings + 0.05 * _maze(pattern._replace(wavelength=pattern.wavelength / 2), size, rng)
 
 
 def _patches(pattern: Pattern, size: int, rng: torch.Generator) -> Tensor:
-    nearest, second = seeds_distances(size, pattern.wavelength, rng)
-    return second - nearest + 0.05 * band(size, pattern.wavelength / 2, rng)
+    return _cells(pattern, size, rng).border
 
 
-def _veins(pattern: Pattern, size: int, rng: torch.Generator) -> Tensor:
+def _cracks(pattern: Pattern, size: int, rng: torch.Generator) -> Tensor:
     return -_patches(pattern, size, rng)
 
 
-KINDS: dict[str, Callable[[Pattern, int, torch.Generator], Tensor]] = {
+def _veins(pattern: Pattern, size: int, rng: torch.Generator) -> Tensor:
+    """Wide veins with a net of finer ones between them."""
+    fine = pattern._replace(wavelength=pattern.wavelength / 4)
+    return torch.maximum(_cracks(pattern, size, rng), _cracks(fine, size, rng) / 3 - 0.02)
+
+
+def _grains(pattern: Pattern, size: int, rng: torch.Generator) -> Tensor:
+    """Cells of many tones between the two colours."""
+    return _cells(pattern, size, rng).tone
+
+
+FIELDS: dict[str, Callable[[Pattern, int, torch.Generator], Tensor]] = {
     "stripes": _stripes,
     "maze": _maze,
     "clouds": _clouds,
+    "fibres": _fibres,
     "spots": _spots,
+    "rosettes": _rosettes,
     "patches": _patches,
+    "cracks": _cracks,
     "veins": _veins,
+    "grains": _grains,
 }

@@ -16,23 +16,9 @@ from skdcgn.config import to_dict
 from skdcgn.errors import UserError
 from skdcgn.presets import RUNS
 from skdcgn.report import write_report
-from skdcgn.report.build import (
-    PICTURES,
-    Scores,
-    Sizes,
-    Speeds,
-    changed_settings,
-    count,
-    duration,
-    percent,
-    read_results,
-    reading,
-    remark,
-    size_phrase,
-    speed_phrase,
-    times,
-    verdict,
-)
+from skdcgn.report.build import PICTURES, changed_settings
+from skdcgn.report.results import Scores, Sizes, Speeds, read_results
+from skdcgn.report.words import count, duration, percent, reading, remark, size_phrase, speed_phrase, times, verdict
 
 PRESET = "double-colored-digits"
 RESULTS: dict[str, Any] = {

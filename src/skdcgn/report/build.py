@@ -12,8 +12,6 @@ from typing import Any, NamedTuple
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
-from pydantic import FiniteFloat, PositiveFloat, PositiveInt, TypeAdapter, ValidationError
-from pydantic.dataclasses import dataclass
 
 from skdcgn.config import RunConfig, leaves, to_dict
 from skdcgn.errors import UserError
@@ -21,6 +19,21 @@ from skdcgn.files import read_json, write_bytes
 from skdcgn.mechanism import Mechanism
 from skdcgn.presets import RUNS
 from skdcgn.report import figures
+from skdcgn.report.results import Diversity, PixelL1, Results, Scores, read_results
+from skdcgn.report.words import (
+    NOTHING,
+    UNKNOWN,
+    count,
+    duration,
+    percent,
+    reading,
+    remark,
+    shown,
+    small,
+    smaller_or_larger,
+    times,
+    verdict,
+)
 from skdcgn.train import read_metrics
 
 MEANING = {
@@ -34,90 +47,7 @@ DRAWN = tuple(mechanism.value for mechanism in Mechanism)
 INTERPOLATED = (*DRAWN, "all")
 COMPOSED = ("counterfactuals_teacher", "counterfactuals_student")
 PICTURES = (*DRAWN, *COMPOSED, "data", *(f"interpolation_{what}" for what in INTERPOLATED))
-COARSE, AVERAGE = 0.5, 1.0
-UNKNOWN, NOTHING = "unknown", "\N{EN DASH}"
-TIMES, NO_BREAK = "\N{MULTIPLICATION SIGN}", "\N{NO-BREAK SPACE}"
 PNG = b"\x89PNG\r\n\x1a\n"
-
-
-@dataclass(frozen=True)
-class Scores:
-    """Out-of-domain accuracy in percent, by what the classifier was trained on."""
-
-    biased: FiniteFloat
-    teacher: FiniteFloat
-    student: FiniteFloat
-    oracle: FiniteFloat
-
-
-@dataclass(frozen=True)
-class Sizes:
-    """How many numbers each CGN holds; None where nobody can know."""
-
-    teacher: PositiveInt | None
-    student: PositiveInt
-
-
-@dataclass(frozen=True)
-class Speeds:
-    """Counterfactuals per second."""
-
-    teacher: PositiveFloat
-    student: PositiveFloat
-
-
-@dataclass(frozen=True)
-class PixelL1:
-    """L1 to held-out answers of the teacher: of the student, and of the mean image of each class."""
-
-    student: FiniteFloat
-    label_mean: FiniteFloat
-
-
-@dataclass(frozen=True)
-class Diversity:
-    """Mean pairwise L1 within a class; None where no class has two images."""
-
-    teacher: FiniteFloat | None
-    student: FiniteFloat | None
-
-
-@dataclass(frozen=True)
-class Origin:
-    """Which teacher answered."""
-
-    name: str | None
-    digest: str
-
-
-@dataclass(frozen=True)
-class Budget:
-    """What every classifier was trained with."""
-
-    images: int
-    per_shape: int
-    epochs: int
-
-
-@dataclass(frozen=True)
-class Results:
-    """``results.json`` as the pipeline writes it."""
-
-    preset: str
-    seed: int
-    digest: str
-    ood_accuracy: Scores
-    parameters: Sizes
-    counterfactuals_per_second: Speeds
-    queries: dict[str, int]
-    held_out_queries: int
-    pixel_l1: dict[str, PixelL1]
-    diversity: dict[str, Diversity]
-    teacher: Origin
-    classifier_budget: Budget
-    test_images: int
-    seconds: dict[str, FiniteFloat]
-    versions: dict[str, str]
 
 
 class Row(NamedTuple):
@@ -183,85 +113,6 @@ def write_report(run: Path) -> Path:
     return run / "report.html"
 
 
-def read_results(run: Path) -> Results:
-    """Read ``results.json``; raise UserError that names the mend if it is missing, damaged or incomplete."""
-    path = run / "results.json"
-    if not path.is_file():
-        raise UserError(f"{path} does not exist: finish the run by repeating its command (skdcgn run ... --out {run})")
-    try:
-        return TypeAdapter(Results).validate_python(read_json(path))
-    except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(map(str, first["loc"])) or "the file"
-        raise UserError(f"{path}: {key}: {first['msg'].lower()}: delete the file and repeat the run") from None
-
-
-# Sentences
-
-
-def reading(results: Results) -> Markup:
-    """Say in one sentence what the run found, its one number emphasised."""
-    size, smaller = size_phrase(results.parameters)
-    speed, faster = speed_phrase(results.counterfactuals_per_second)
-    scores = results.ood_accuracy
-    return Markup(
-        "With {} {} {}, the student leads to a classifier that is right on <strong>{}</strong> of out-of-domain images;"
-        " its teacher leads to {}, biased training data to {}, and the oracle to {}."
-    ).format(
-        size,
-        "and" if smaller == faster else "but",
-        speed,
-        *(percent(score) for score in (scores.student, scores.teacher, scores.biased, scores.oracle)),
-    )
-
-
-def size_phrase(sizes: Sizes) -> tuple[str, bool]:
-    """Compare the student's size with its teacher's; also return whether that is to the student's credit."""
-    if sizes.teacher is None:
-        return f"{count(sizes.student)} parameters (its teacher's size is unknown)", True
-    ratio = sizes.teacher / sizes.student
-    if same(ratio):
-        return "about as many parameters as its teacher", True
-    if ratio > 1:
-        return f"{times(ratio)} fewer parameters than its teacher", True
-    return f"{times(1 / ratio)} as many parameters as its teacher", False
-
-
-def speed_phrase(speeds: Speeds) -> tuple[str, bool]:
-    """Compare the student's speed with its teacher's; also return whether that is to the student's credit."""
-    ratio = speeds.student / speeds.teacher
-    if same(ratio):
-        return "about the same speed", True
-    return f"{'' if ratio > 1 else 'only '}{times(ratio)} the speed", ratio > 1
-
-
-def same(ratio: float) -> bool:
-    """Whether two numbers of this ratio differ by less than a twentieth."""
-    return 0.95 < ratio < 1.05
-
-
-def verdict(scores: Scores) -> str:
-    """Say whether the counterfactuals helped, as far as the printed digits can tell."""
-    gain = round(scores.student, 1) - round(scores.biased, 1)
-    teacher_gain = round(scores.teacher, 1) - round(scores.biased, 1)
-    if gain <= 0:
-        others = "neither did the teacher's" if teacher_gain <= 0 else f"the teacher's added {points(teacher_gain)}"
-        return f"The student's counterfactuals did not help over biased data here; {others}."
-    if teacher_gain <= 0:
-        return f"The student gains {points(gain)} over biased data, although its teacher gains nothing."
-    if gain < teacher_gain:
-        return f"Of the {points(teacher_gain)} that its teacher gains over biased data, the student keeps {gain:.1f}."
-    ahead = f"{points(gain - teacher_gain)} more than" if gain > teacher_gain else "as much as"
-    return f"The student gains {points(gain)} over biased data, {ahead} its teacher."
-
-
-def remark(ratio: float) -> str:
-    """Warn about a student whose error comes near that of the class averages."""
-    if ratio >= AVERAGE:
-        return "draws little more than class averages"
-    return "coarse" if ratio > COARSE else ""
-
-
 # Tables
 
 
@@ -284,11 +135,6 @@ def rows(results: Results) -> list[Row]:
         )
         for name in NAMES
     ]
-
-
-def smaller_or_larger(ratio: float) -> str:
-    """Name the size of a student by the ratio teacher / student."""
-    return f"{times(ratio)} smaller" if ratio >= 1 else f"{times(1 / ratio)} larger"
 
 
 def fidelities(results: Results) -> list[Fidelity]:
@@ -426,47 +272,3 @@ def by_name(records: list[dict[str, float]]) -> figures.Series:
                 steps.append(record["step"])
                 values.append(value)
     return series
-
-
-# Numbers as they are printed
-
-
-def percent(value: float) -> str:
-    return f"{value:.1f}{NO_BREAK}%"
-
-
-def count(value: float) -> str:
-    return f"{value:,.0f}" if value >= 10 else f"{value:.3g}"
-
-
-def times(ratio: float) -> str:
-    return (
-        f"{ratio:,.0f}{TIMES}" if ratio >= 9.95 else f"{ratio:.1f}{TIMES}" if ratio >= 0.95 else f"{ratio:.2g}{TIMES}"
-    )
-
-
-def small(value: float | None) -> str:
-    return NOTHING if value is None else f"{value:.4f}" if abs(value) < 0.1 else f"{value:.3f}"
-
-
-def points(value: float) -> str:
-    return f"{value:.1f} points"
-
-
-def duration(seconds: float) -> str:
-    if seconds < 10:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    if hours:
-        return f"{hours} h {minutes:02d} min"
-    return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
-
-
-def shown(value: Any) -> str:
-    """Print a setting."""
-    if isinstance(value, list):
-        return " ".join(map(str, value))
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    return NOTHING if value is None else str(value)

@@ -1,0 +1,120 @@
+"""Sentences and numbers as the report prints them; the sentences say so when the student is the worse one."""
+
+from typing import Any
+
+from markupsafe import Markup
+
+from skdcgn.report.results import Results, Scores, Sizes, Speeds
+
+COARSE, AVERAGE = 0.5, 1.0
+UNKNOWN, NOTHING = "unknown", "\N{EN DASH}"
+TIMES, NO_BREAK = "\N{MULTIPLICATION SIGN}", "\N{NO-BREAK SPACE}"
+
+
+def reading(results: Results) -> Markup:
+    """Say in one sentence what the run found, its one number emphasised."""
+    size, smaller = size_phrase(results.parameters)
+    speed, faster = speed_phrase(results.counterfactuals_per_second)
+    scores = results.ood_accuracy
+    return Markup(
+        "With {} {} {}, the student leads to a classifier that is right on <strong>{}</strong> of out-of-domain images;"
+        " its teacher leads to {}, biased training data to {}, and the oracle to {}."
+    ).format(
+        size,
+        "and" if smaller == faster else "but",
+        speed,
+        *(percent(score) for score in (scores.student, scores.teacher, scores.biased, scores.oracle)),
+    )
+
+
+def size_phrase(sizes: Sizes) -> tuple[str, bool]:
+    """Compare the student's size with its teacher's; also return whether that is to the student's credit."""
+    if sizes.teacher is None:
+        return f"{count(sizes.student)} parameters (its teacher's size is unknown)", True
+    ratio = sizes.teacher / sizes.student
+    if same(ratio):
+        return "about as many parameters as its teacher", True
+    if ratio > 1:
+        return f"{times(ratio)} fewer parameters than its teacher", True
+    return f"{times(1 / ratio)} as many parameters as its teacher", False
+
+
+def speed_phrase(speeds: Speeds) -> tuple[str, bool]:
+    """Compare the student's speed with its teacher's; also return whether that is to the student's credit."""
+    ratio = speeds.student / speeds.teacher
+    if same(ratio):
+        return "about the same speed", True
+    return f"{'' if ratio > 1 else 'only '}{times(ratio)} the speed", ratio > 1
+
+
+def same(ratio: float) -> bool:
+    """Whether two numbers of this ratio differ by less than a twentieth."""
+    return 0.95 < ratio < 1.05
+
+
+def verdict(scores: Scores) -> str:
+    """Say whether the counterfactuals helped, as far as the printed digits can tell."""
+    gain = round(scores.student, 1) - round(scores.biased, 1)
+    teacher_gain = round(scores.teacher, 1) - round(scores.biased, 1)
+    if gain <= 0:
+        others = "neither did the teacher's" if teacher_gain <= 0 else f"the teacher's added {points(teacher_gain)}"
+        return f"The student's counterfactuals did not help over biased data here; {others}."
+    if teacher_gain <= 0:
+        return f"The student gains {points(gain)} over biased data, although its teacher gains nothing."
+    if gain < teacher_gain:
+        return f"Of the {points(teacher_gain)} that its teacher gains over biased data, the student keeps {gain:.1f}."
+    ahead = f"{points(gain - teacher_gain)} more than" if gain > teacher_gain else "as much as"
+    return f"The student gains {points(gain)} over biased data, {ahead} its teacher."
+
+
+def smaller_or_larger(ratio: float) -> str:
+    """Name the size of a student by the ratio teacher / student."""
+    return f"{times(ratio)} smaller" if ratio >= 1 else f"{times(1 / ratio)} larger"
+
+
+def remark(ratio: float) -> str:
+    """Warn about a student whose error comes near that of the class averages."""
+    if ratio >= AVERAGE:
+        return "draws little more than class averages"
+    return "coarse" if ratio > COARSE else ""
+
+
+def percent(value: float) -> str:
+    return f"{value:.1f}{NO_BREAK}%"
+
+
+def count(value: float) -> str:
+    return f"{value:,.0f}" if value >= 10 else f"{value:.3g}"
+
+
+def times(ratio: float) -> str:
+    return (
+        f"{ratio:,.0f}{TIMES}" if ratio >= 9.95 else f"{ratio:.1f}{TIMES}" if ratio >= 0.95 else f"{ratio:.2g}{TIMES}"
+    )
+
+
+def small(value: float | None) -> str:
+    return NOTHING if value is None else f"{value:.4f}" if abs(value) < 0.1 else f"{value:.3f}"
+
+
+def points(value: float) -> str:
+    return f"{value:.1f} points"
+
+
+def duration(seconds: float) -> str:
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes:02d} min"
+    return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
+
+
+def shown(value: Any) -> str:
+    """Print a setting."""
+    if isinstance(value, list):
+        return " ".join(map(str, value))
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return NOTHING if value is None else str(value)

@@ -20,13 +20,14 @@ def test_safetensors_hold_the_counterfactuals_exactly(analytic_teacher, tmp_path
     found, _ = read_tensors(path)
     assert all(torch.equal(found[name], value) for name, value in wanted.to_dict().items())
     assert torch.equal(read_counterfactuals(path).labels, wanted.shape_labels)
-    assert Image.open(sheet).size[0] > 32
+    with Image.open(sheet) as picture:
+        assert picture.size[0] > 32
 
 
 def test_pngs_and_their_table_hold_them_to_a_256th(analytic_teacher, tmp_path):
     table, _ = write_counterfactuals(analytic_teacher, tmp_path, 7, seed=1, form="png")
     wanted = compose(analytic_teacher, 7, seed=1)
-    rows = list(csv.DictReader(table.open()))
+    rows = list(csv.DictReader(table.read_text().splitlines()))
     for index, row in enumerate(rows):
         with Image.open(tmp_path / row["file"]) as picture:
             found = torch.tensor(list(picture.tobytes())).view(32, 32, 3).permute(2, 0, 1) / 127.5 - 1
@@ -54,7 +55,8 @@ def test_the_animation_runs_forth_and_back(analytic_teacher, tmp_path):
     strip, animation = write_interpolation(analytic_teacher, tmp_path, "all", (3, 5), frames=6)
     with Image.open(animation) as gif:
         assert sum(1 for _ in ImageSequence.Iterator(gif)) == 10
-    assert Image.open(strip).size == (2 * (6 * (32 + GAP) - GAP), 64)
+    with Image.open(strip) as picture:
+        assert picture.size == (2 * (6 * (32 + GAP) - GAP), 64)
 
 
 def test_a_grid_puts_each_image_in_its_cell():

@@ -1,0 +1,41 @@
+"""Shared fixtures: a teacher that is a formula, and a random CGN whose batch norms matter."""
+
+import pytest
+import torch
+
+from skdcgn.mechanism import Mechanism, Spec
+from skdcgn.teachers.cgn import CGN, CGNTeacher
+
+LINE = torch.linspace(-1, 1, 32)
+
+
+class AnalyticTeacher:
+    """No parameters at all: soft discs whose place, size and colour are smooth functions of noise and label."""
+
+    spec, digest, size = Spec(), "analytic", None
+
+    def query(self, mechanism, noise, labels):
+        phase = labels[:, None] * 0.6
+        x, y, radius = (0.4 * torch.tanh(noise[:, :3]) + 0.3 * torch.sin(phase + torch.arange(3))).unbind(1)
+        distance = torch.hypot(LINE[None, None] - x[:, None, None], LINE[None, :, None] - y[:, None, None])
+        disc = torch.sigmoid(8 * (0.6 + 0.5 * radius[:, None, None] - distance))[:, None]  # (B, 1, 32, 32)
+        if mechanism == Mechanism.SHAPE:
+            return disc
+        tone = torch.tanh(torch.sin(phase + torch.tensor([0.0, 2.0, 4.0])) + 0.3 * noise[:, 3:6])[..., None, None]
+        return (0.7 * tone + 0.3 * (2 * disc - 1)) * (1 if mechanism == Mechanism.TEXTURE else -1)
+
+
+@pytest.fixture(scope="session")
+def analytic_teacher():
+    return AnalyticTeacher()
+
+
+@pytest.fixture(scope="session")
+def random_cgn():
+    torch.manual_seed(0)
+    cgn = CGN()
+    for module in cgn.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.running_mean.normal_(0, 0.1)
+            module.running_var.uniform_(0.5, 2)
+    return CGNTeacher(cgn, digest="random")

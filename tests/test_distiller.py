@@ -117,8 +117,10 @@ def test_two_steps_change_every_tensor():
     for _ in range(2):
         method.step(some_batch(count=10))
     after = method.state()
-    unchanged = [k for k, v in before.items() if torch.equal(v, after[k])]
-    assert unchanged == []
+    unchanged = {k for k, v in before.items() if torch.equal(v, after[k])}
+    constant = {"discriminator/head.parametrizations.weight.0._u"}  # one number of norm one
+    balanced = {"discriminator/head.bias"}  # the hinge pulls it both ways until an image is on the right side
+    assert unchanged <= constant | balanced
 
 
 def test_the_generator_step_leaves_the_discriminator_trainable():

@@ -49,6 +49,7 @@ def run(
     if done.exists():
         write_report(out)
         return dict(read_json(done))
+    test = test_set(config, data_root)  # first: data that cannot be had must not cost a query
     clock = Clock(out / "seconds.json")
     with clock("query"):
         queries = query_all(teacher, out / "pairs", config.query, seed=config.seed, watch=watch)
@@ -56,7 +57,6 @@ def run(
         student = distill(out / "pairs", out, config.distill, seed=config.seed, device=device, watch=watch)
     student.to(place)
     sets = training_sets(config, {"teacher": teacher, "student": student}, data_root)
-    test = test_set(config, data_root)
     scores = {}
     with clock("classify"):
         for name in CLASSIFIERS:

@@ -38,7 +38,7 @@ RUNS = {run.preset: run for run in (
 )}
 
 TEACHERS = {
-    DEFAULT:                TeachConfig(glyphs="digits", appearance="double-colored"),
+    DEFAULT:                TeachConfig(glyphs="digits", appearance="double-colored", variants=8),
     "colored-mnist":        TeachConfig(glyphs="mnist",  appearance="colored"),
     "double-colored-mnist": TeachConfig(glyphs="mnist",  appearance="double-colored"),
     "wildlife-mnist":       TeachConfig(glyphs="mnist",  appearance="wildlife"),

@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from skdcgn import losses
 from skdcgn.composer import blend, tile_crop
 from skdcgn.config import TeachConfig
-from skdcgn.data import Glyphs, load_glyphs, paint
+from skdcgn.data import Glyphs, load_glyphs, paint, vary
 from skdcgn.errors import TrainingStoppedError
 from skdcgn.features import load_features
 from skdcgn.files import write_tensors
@@ -152,6 +152,17 @@ class Teach(Method):
                 average.copy_(value)
 
 
+def balanced_rows(labels: Tensor, count: int, rng: torch.Generator) -> Tensor:
+    """Draw ``count`` rows of labels (N,), each class equally often (up to one).
+
+    Batch norm sees the same mixture of classes at every step, so that its running statistics describe them all.
+    """
+    sizes = labels.bincount()
+    order, starts = labels.argsort(stable=True), sizes.cumsum(0) - sizes
+    wanted = (torch.arange(count) + torch.randint(len(sizes), (1,), generator=rng)) % len(sizes)  # (count,)
+    return order[starts[wanted] + (torch.rand(count, generator=rng) * sizes[wanted]).long()]
+
+
 def shift(images: Tensor) -> Tensor:
     """Move each image (B, C, H, W) by up to a pixel, edges repeated: augmentation for the discriminator."""
     height, width = images.shape[-2:]
@@ -210,12 +221,13 @@ def teach(
     folder = RunFolder(out, config)
     glyphs = load_glyphs(config.glyphs, "train", data_root)
     textures = Path(config.textures) if config.textures else None
-    images, labels = paint(glyphs, config.appearance, correlated=True, seed=config.seed, textures=textures)
+    shown = vary(glyphs, config.variants, config.seed)
+    images, labels = paint(shown, config.appearance, correlated=True, seed=config.seed, textures=textures)
     torch.manual_seed(config.seed)
     method = Teach(config, Spec())
 
     def batch_at(step: int) -> Batch:
-        rows = torch.randint(len(labels), (config.batch_size,), generator=generator(config.seed, "teach", step))
+        rows = balanced_rows(labels, config.batch_size, generator(config.seed, "teach", step))
         return {"images": images[rows], "labels": labels[rows]}
 
     def sample(record: Record) -> None:

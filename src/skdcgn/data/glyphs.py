@@ -14,10 +14,12 @@ from torch import Tensor
 
 from skdcgn.data.idx import load_idx_folder, mnist_folder
 from skdcgn.errors import UserError
+from skdcgn.seeds import generator
 
 SIZE = 32
 DIGITS_TEST_SHARE = 500
 MNIST_TRAIN_COUNT = 50_000
+ROTATION, SCALE, SHIFT = 0.17, 0.08, 0.08  # radians, share of the size, share of half the side
 
 
 class Glyphs(NamedTuple):
@@ -53,6 +55,20 @@ def binarise(images: Tensor) -> Tensor:
     """Bring pictures (N, H, W) uint8 to 32 x 32 by nearest neighbour and threshold at 0.1, as published."""
     resized = F.interpolate(images[:, None].float() / 255, size=(SIZE, SIZE), mode="nearest")
     return (resized > 0.1).float()  # (N, 1, 32, 32)
+
+
+def vary(glyphs: Glyphs, copies: int, seed: int) -> Glyphs:
+    """Return the glyphs and ``copies - 1`` variants of each, turned, scaled and shifted at random."""
+    masks, labels = glyphs.masks.repeat(copies - 1, 1, 1, 1), glyphs.labels.repeat(copies)
+    if not len(masks):
+        return glyphs
+    draws = 2 * torch.rand(4, len(masks), generator=generator(seed, "vary")) - 1  # (4, N) in [-1, 1]
+    angle, zoom = ROTATION * draws[0], 1 + SCALE * draws[1]
+    cosine, sine = zoom * angle.cos(), zoom * angle.sin()
+    rows = [cosine, -sine, SHIFT * draws[2], sine, cosine, SHIFT * draws[3]]
+    places = F.affine_grid(torch.stack(rows, 1).unflatten(1, (2, 3)), list(masks.shape), align_corners=False)
+    moved = (F.grid_sample(masks, places, align_corners=False) > 0.5).float()  # (N, 1, 32, 32)
+    return Glyphs(torch.cat([glyphs.masks, moved]), labels)
 
 
 @lru_cache(maxsize=1)

@@ -22,6 +22,7 @@ from skdcgn.teachers.cgn import CGN, CGNTeacher
 
 QueryFunction = Callable[[str, Tensor, Tensor], Tensor]
 PREFIX = "module."
+UNREADABLE = (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, LookupError, AttributeError)
 
 
 @dataclass(frozen=True)
@@ -105,15 +106,13 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
         return read_tensors(path)[0]
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError:
-        raise UserError(
-            f"{path} is no plain state dict: it is damaged, another kind of file, or holds objects that would run code "
-            "when unpickled, which is refused; pass a state dict saved by torch.save or a .safetensors file"
-        ) from None
     except FileNotFoundError:
         raise UserError(f"{path} does not exist: check the path") from None
-    except (RuntimeError, EOFError, ValueError, KeyError, IndexError, AttributeError, UnicodeDecodeError):
-        raise UserError(f"{path} is damaged or cut short: fetch it again") from None
+    except UNREADABLE:
+        raise UserError(
+            f"{path} is no plain state dict: it is damaged or cut short, another kind of file, or holds objects that "
+            "would run code when unpickled, which is refused; pass a state dict saved by torch.save or a .safetensors"
+        ) from None
     return _plain(path, state)
 
 

@@ -1,0 +1,131 @@
+"""The composer: one formula, literal tiling, independent labels, the same bytes for the same seed."""
+
+import re
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+import skdcgn
+from skdcgn.composer import Counterfactuals, blend, compose, draw, sample_offsets, tile_crop
+from skdcgn.errors import UserError
+from skdcgn.mechanism import Layers, Mechanism, Spec
+
+# 99.9 % points of chi-square for the degrees of freedom used below
+CHI_SQUARE_999 = {9: 27.88, 81: 126.1}
+
+
+class Flat:
+    """Masks of 0.25; a texture tells its label by its colour."""
+
+    spec, digest, size = Spec(image_size=4, noise_dim=2), "flat", None
+
+    def query(self, mechanism, noise, labels):
+        if mechanism == Mechanism.SHAPE:
+            return torch.full((len(labels), 1, 4, 4), 0.25) + 0.01 * labels[:, None, None, None]
+        sign = 1 if mechanism == Mechanism.TEXTURE else -1
+        return (sign * labels[:, None, None, None] / 10).expand(-1, 3, 4, 4)
+
+
+def test_blend_is_its_formula():
+    mask, texture, background = torch.rand(2, 1, 4, 4), torch.rand(2, 3, 4, 4), torch.rand(2, 3, 4, 4)
+    wanted = torch.empty(2, 3, 4, 4)
+    for b, c, i, j in torch.cartesian_prod(torch.arange(2), torch.arange(3), torch.arange(4), torch.arange(4)):
+        m = mask[b, 0, i, j]
+        wanted[b, c, i, j] = m * texture[b, c, i, j] + (1 - m) * background[b, c, i, j]
+    assert torch.allclose(blend(Layers(mask, texture, background)), wanted)
+    assert torch.equal(blend(Layers(torch.ones(2, 1, 4, 4), texture, background)), texture)
+    assert torch.equal(blend(Layers(torch.zeros(2, 1, 4, 4), texture, background)), background)
+
+
+def test_the_formula_is_written_once():
+    source = Path(skdcgn.__file__).parent
+    formula = re.compile(r"\(1(\.0)? - \w*\.?m(ask)?s?\)")
+    code = {
+        p.name: [line for line in p.read_text().splitlines() if formula.search(line) and "=" not in line.split("#")[0]]
+        for p in source.rglob("*.py")
+    }
+    writers = {name for name, lines in code.items() if any(line.lstrip().startswith("return") for line in lines)}
+    assert writers == {"composer.py"}
+
+
+def test_tile_crop_is_literal_tiling_at_every_offset():
+    picture = torch.rand(1, 3, 4, 4)
+    tiled = picture.repeat(1, 1, 2, 2)
+    offsets = torch.cartesian_prod(torch.arange(4), torch.arange(4))  # (16, 2)
+    windows = tile_crop(picture.expand(16, -1, -1, -1), offsets)
+    for (row, column), window in zip(offsets.tolist(), windows, strict=True):
+        assert torch.equal(window, tiled[0, :, row : row + 4, column : column + 4])
+
+
+@given(count=st.integers(1, 40), per_shape=st.integers(1, 12), seed=st.integers(0, 5))
+def test_images_are_the_blend_of_what_the_labels_say(count, per_shape, seed):
+    made = compose(Flat(), count, per_shape=per_shape, seed=seed)
+    assert len(made) == count == len(made.images)
+    mask = 0.25 + 0.01 * made.shape_labels
+    wanted = mask * made.texture_labels / 10 - (1 - mask) * made.background_labels / 10
+    assert torch.allclose(made.images, wanted[:, None, None, None].expand_as(made.images), atol=1e-6)
+    for group in made.shape_labels.split(per_shape):
+        assert len(group.unique()) == 1
+
+
+def test_per_shape_shares_the_mask_itself(random_cgn):
+    asked = []
+
+    class Spy:
+        spec, digest, size = random_cgn.spec, "spy", None
+
+        def query(self, mechanism, noise, labels):
+            asked.append((str(mechanism), len(labels)))
+            return random_cgn.query(mechanism, noise, labels)
+
+    made = compose(Spy(), 10, per_shape=4)
+    assert dict(asked) == {"shape": 3, "texture": 10, "background": 10}
+    assert made.images.shape == (10, 3, 32, 32)
+
+
+def test_the_seed_decides_every_byte(random_cgn):
+    left, right, other = (compose(random_cgn, 12, per_shape=3, seed=s).to_dict() for s in (1, 1, 2))
+    assert all(torch.equal(left[name], right[name]) for name in left)
+    assert not any(torch.equal(left[name], other[name]) for name in left)
+
+
+def test_labels_are_uniform_and_independent():
+    made = compose(Flat(), 20_000, seed=4)
+    labels = (made.shape_labels, made.texture_labels, made.background_labels)
+    for one in labels:
+        assert chi_square(one.bincount(minlength=10).float()) < CHI_SQUARE_999[9]
+    for one, other in ((0, 1), (0, 2), (1, 2)):
+        joint = (10 * labels[one] + labels[other]).bincount(minlength=100).float()
+        assert chi_square(joint) < CHI_SQUARE_999[81] + 18  # 99 degrees of freedom with the margins
+
+
+def test_offsets_cover_the_tile_uniformly():
+    offsets = sample_offsets(10_000, 10, torch.Generator().manual_seed(0))
+    assert chi_square(offsets[:, 0].bincount(minlength=10).float()) < CHI_SQUARE_999[9]
+    assert chi_square((10 * offsets[:, 0] + offsets[:, 1]).bincount(minlength=100).float()) < 149  # 99.9 %, 99
+
+
+def chi_square(counts):
+    expected = counts.sum() / len(counts)
+    return float(((counts - expected) ** 2 / expected).sum())
+
+
+def test_drawing_in_batches_changes_nothing(random_cgn, monkeypatch):
+    noise, labels = torch.randn(7, 32), torch.arange(7)
+    whole = draw(random_cgn, Mechanism.TEXTURE, noise, labels)
+    monkeypatch.setattr("skdcgn.composer.BATCH", 3)
+    assert torch.allclose(draw(random_cgn, Mechanism.TEXTURE, noise, labels), whole, atol=1e-5)
+
+
+@pytest.mark.parametrize(("n", "k"), [(0, 1), (5, 0), (-1, 1)])
+def test_nothing_to_compose_is_a_mistake(n, k):
+    with pytest.raises(UserError, match="must be at least 1"):
+        compose(Flat(), n, per_shape=k)
+
+
+def test_the_public_function_is_the_composer():
+    assert skdcgn.compose is compose
+    assert isinstance(skdcgn.compose(Flat(), n=3), Counterfactuals)

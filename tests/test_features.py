@@ -1,0 +1,78 @@
+"""Feature extractors of the Gram loss: random, a VGG16 file, a trained classifier; all frozen."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from skdcgn.classifiers import Classify
+from skdcgn.config import ClassifyConfig
+from skdcgn.errors import UserError
+from skdcgn.features import VGG16, VGG16Features, load_features
+from skdcgn.losses import style_l1
+from skdcgn.train import RunFolder
+
+IMAGES = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0)) * 2 - 1
+
+
+def vgg16_state():
+    """Random weights under VGG16's names, as torchvision's file has them."""
+    rng, state, channels, index = torch.Generator().manual_seed(0), {}, 3, 0
+    for width in VGG16:
+        if width != "pool":
+            state[f"features.{index}.weight"] = torch.randn(width, channels, 3, 3, generator=rng) / (3 * channels**0.5)
+            state[f"features.{index}.bias"] = torch.zeros(width)
+            channels = width
+        index += 1 if width == "pool" else 2
+    return {**state, "classifier.0.bias": torch.zeros(3)}
+
+
+def test_random_features_are_the_same_everywhere_and_separate_colours():
+    extract = load_features("random")
+    first, again = extract(IMAGES), load_features("random")(IMAGES)
+    assert [tuple(f.shape) for f in first] == [(2, 32, 32, 32), (2, 32, 16, 16)]
+    assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
+    red, green = torch.zeros(2, 1, 3, 32, 32)
+    red[:, 0], green[:, 1] = 1, 1
+    assert style_l1(extract(red), extract(green)) > 10 * style_l1(extract(red), extract(red * 0.99))
+
+
+def test_vgg16_takes_what_stands_before_the_first_four_pools(tmp_path):
+    state = vgg16_state()
+    torch.save(state, tmp_path / "vgg16.pth")
+    taken = load_features(str(tmp_path / "vgg16.pth"))(IMAGES)
+    assert [tuple(f.shape[1:]) for f in taken] == [(64, 32, 32), (128, 16, 16), (256, 8, 8), (512, 4, 4)]
+    mean, deviation = (torch.tensor(v)[:, None, None] for v in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
+    x = ((IMAGES + 1) / 2 - mean) / deviation
+    for index in (0, 2):
+        x = F.relu(F.conv2d(x, state[f"features.{index}.weight"], padding=1))
+    assert torch.allclose(taken[0], x, atol=1e-5)
+
+
+def test_extractors_let_gradients_through_to_the_image_only(tmp_path):
+    torch.save(vgg16_state(), tmp_path / "vgg16.pth")
+    extract = VGG16Features(tmp_path / "vgg16.pth")
+    image = IMAGES.clone().requires_grad_()
+    extract(image)[-1].sum().backward()
+    assert image.grad.abs().sum() > 0
+    assert not any(p.requires_grad for p in extract.parameters())
+
+
+def test_a_classifiers_folder_gives_its_activations(tmp_path):
+    torch.manual_seed(0)
+    method, folder = Classify(ClassifyConfig()), RunFolder(tmp_path / "c", {"classes": 10})
+    folder.save(method, 1)
+    taken = load_features(str(tmp_path / "c"))(IMAGES)
+    assert [f.shape[1] for f in taken] == [32, 32, 64, 64]
+    wanted = method.modules["classifier"].eval().body[:3](IMAGES)
+    assert torch.allclose(taken[0], wanted, atol=1e-6)
+
+
+def test_wrong_features_are_told(tmp_path):
+    with pytest.raises(UserError, match="no features called 'vgg'"):
+        load_features("vgg")
+    torch.save({"features.0.weight": torch.zeros(1)}, tmp_path / "other.pth")
+    with pytest.raises(UserError, match=r"not a VGG16 state dict: features\.0\.bias is missing"):
+        load_features(str(tmp_path / "other.pth"))
+    torch.save({name: torch.zeros(2) for name in vgg16_state()}, tmp_path / "sizes.pth")
+    with pytest.raises(UserError, match="other sizes"):
+        load_features(str(tmp_path / "sizes.pth"))

@@ -1,0 +1,118 @@
+"""The student generator: initialised right, every parameter alive, sizes as asked, saved exactly."""
+
+import pytest
+import torch
+
+from skdcgn.errors import UserError
+from skdcgn.mechanism import Mechanism, Spec
+from skdcgn.students.generator import ConditionalBatchNorm2d, StudentCGN, StudentGenerator
+
+SPEC = Spec()
+SMALL = {"channels": (8, 6), "grid": 8, "embedding": 4, "separable": False}
+TINYGAN = {"channels": (16, 8, 8, 4, 4, 4), "grid": 1, "embedding": 8, "separable": True}
+
+
+def make(mechanism="texture", **changes):
+    torch.manual_seed(0)
+    return StudentGenerator(mechanism, SPEC, **{**SMALL, **changes})
+
+
+def question(count=12):
+    rng = torch.Generator().manual_seed(1)
+    return SPEC.sample_noise(count, rng), torch.arange(count) % 10
+
+
+def test_conditional_batch_norm_begins_as_batch_norm():
+    """Scale one and offset zero for every class: the published initialisation had them equal."""
+    norm, plain = ConditionalBatchNorm2d(5, 3), torch.nn.BatchNorm2d(5)
+    x = 3 * torch.randn(8, 5, 4, 4) + 1
+    assert torch.allclose(norm(x, torch.randn(8, 3)), plain(x), atol=1e-6)
+
+
+def test_conditional_batch_norm_takes_scale_and_offset_from_the_class():
+    norm = ConditionalBatchNorm2d(2, 1)
+    with torch.no_grad():
+        norm.affine.weight.copy_(torch.tensor([[1.0], [0.0], [0.0], [5.0]]))  # scale of channel 0, offset of channel 1
+    x = torch.randn(64, 2, 4, 4)
+    out = norm(x, torch.full((64, 1), 2.0))
+    assert torch.allclose(out[:, 0].std(), torch.tensor(3.0), atol=0.01)
+    assert torch.allclose(out[:, 1].mean(), torch.tensor(10.0), atol=0.01)
+
+
+@pytest.mark.parametrize("mechanism", Mechanism)
+@pytest.mark.parametrize(
+    "size", [SMALL, TINYGAN, {**SMALL, "channels": (8,), "grid": 4}], ids=["small", "tiny", "flat"]
+)
+def test_shape_range_and_gradients(mechanism, size):
+    torch.manual_seed(0)
+    student = StudentGenerator(mechanism, SPEC, **size)
+    with torch.no_grad():
+        for block in student.blocks:
+            block.norm1.affine.weight.normal_(), block.norm2.affine.weight.normal_()
+        student.norm.affine.weight.normal_()
+    drawn = student(*question(20))
+    assert drawn.shape == (20, mechanism.channels, 32, 32)
+    assert mechanism.low <= drawn.min() < drawn.max() <= 1
+    (drawn * torch.randn_like(drawn)).sum().backward()
+    removed = ("conv1.bias", "conv1.1.bias")  # the batch norm that follows takes it away
+    dead = [n for n, p in student.named_parameters() if not p.grad.abs().sum() > 0 and not n.endswith(removed)]
+    assert dead == []
+
+
+def test_noise_and_label_both_count():
+    student, (noise, labels) = make().eval(), question()
+    base = student(noise, labels)
+    assert not torch.allclose(student(noise + 1, labels), base)
+    assert not torch.allclose(student(noise, (labels + 1) % 10), base)
+
+
+def test_the_pixel_shuffle_makes_up_what_the_blocks_leave():
+    assert [
+        make(channels=c, grid=g).shuffle for c, g in (((8, 8, 8), 8), ((8, 8), 8), ((8,), 8), ((8, 4, 4, 4), 4))
+    ] == [1, 2, 4, 1]
+
+
+def test_tinygans_layout_needs_no_shuffle():
+    student = make(**TINYGAN)
+    assert (student.shuffle, len(student.blocks)) == (1, 5)
+
+
+@pytest.mark.parametrize(("channels", "grid"), [((8, 8), 7), ((8, 8, 8), 16), ((8,), 64)])
+def test_a_grid_that_does_not_fit_is_told(channels, grid):
+    with pytest.raises(UserError, match="does not divide 32 pixels"):
+        make(channels=channels, grid=grid)
+
+
+def test_separable_convolutions_are_smaller():
+    plain, separable = (
+        sum(p.numel() for p in make(channels=(32, 32), separable=s).blocks.parameters()) for s in (False, True)
+    )
+    assert separable < 0.4 * plain
+
+
+def student_cgn():
+    torch.manual_seed(0)
+    return StudentCGN(SPEC.to_dict(), dict.fromkeys(("shape", "texture", "background"), SMALL))
+
+
+def test_saving_and_loading_is_exact(tmp_path):
+    student, (noise, labels) = student_cgn(), question()
+    student.save_pretrained(tmp_path)
+    loaded = StudentCGN.load(tmp_path)
+    assert loaded.digest == student.digest
+    assert loaded.size == student.size == sum(p.numel() for p in student.parameters())
+    for mechanism in Mechanism:
+        assert torch.equal(loaded.query(mechanism, noise, labels), student.query(mechanism, noise, labels))
+
+
+def test_the_digest_knows_every_weight():
+    student = student_cgn()
+    before = student.digest
+    with torch.no_grad():
+        list(student.parameters())[-1].view(-1)[0] += 1e-3
+    assert student.digest != before
+
+
+def test_a_student_refuses_a_wrong_question():
+    with pytest.raises(UserError, match=r"\(B, 32\)"):
+        student_cgn().query("shape", torch.randn(2, 42), torch.zeros(2, dtype=torch.int64))

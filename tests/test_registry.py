@@ -1,0 +1,168 @@
+"""One way to load a teacher, and every wrong file told in one line."""
+
+import os
+import pickle
+
+import pytest
+import torch
+
+import skdcgn
+from skdcgn.errors import UserError
+from skdcgn.files import write_tensors
+from skdcgn.mechanism import Mechanism, Spec
+from skdcgn.students.generator import StudentCGN
+from skdcgn.teachers.registry import cards, load_cgn, load_student, load_teacher
+
+NOISE, LABELS = torch.randn(5, 32, generator=torch.Generator().manual_seed(0)), torch.arange(5)
+SIZE = {"channels": (6, 4), "grid": 8, "embedding": 4, "separable": False}
+
+
+def answers(teacher):
+    return torch.cat([teacher.query(m, NOISE, LABELS).flatten() for m in Mechanism])
+
+
+@pytest.mark.parametrize("kind", ["safetensors", "pth", "module prefix", "nested"])
+def test_every_way_to_store_a_cgn_loads_the_same(kind, random_cgn, tmp_path):
+    state = random_cgn.cgn.state_dict()
+    path = tmp_path / ("cgn.safetensors" if kind == "safetensors" else "cgn.pth")
+    if kind == "safetensors":
+        write_tensors(path, state)
+    else:
+        prefixed = {f"module.{k}": v for k, v in state.items()} if kind == "module prefix" else state
+        torch.save({"state_dict": prefixed} if kind == "nested" else prefixed, path)
+    loaded = load_teacher(path)
+    assert torch.equal(answers(loaded), answers(random_cgn))
+    assert loaded.digest == load_teacher(str(path)).digest
+    assert loaded.size == 659_992
+
+
+def test_half_precision_is_widened(random_cgn, tmp_path):
+    torch.save(
+        {k: v.half() if v.is_floating_point() else v for k, v in random_cgn.cgn.state_dict().items()},
+        tmp_path / "h.pth",
+    )
+    assert (answers(load_teacher(tmp_path / "h.pth")) - answers(random_cgn)).abs().mean() < 1e-2
+
+
+def test_the_bundled_teacher_is_what_its_card_says():
+    teacher, card = load_teacher("double-colored-digits"), cards()["double-colored-digits"]
+    assert teacher.digest == card["sha256"]
+    assert teacher.size == card["parameters"] == 659_992
+    assert card["command"].startswith("skdcgn teach double-colored-digits")
+
+
+@pytest.mark.parametrize("name", sorted(cards()))
+def test_cards_are_complete(name):
+    card = cards()[name]
+    assert {"title", "architecture", "parameters", "licence", "sha256"} <= card.keys()
+    assert len(card["sha256"]) == 64
+    assert ("url" in card) != ("command" in card)  # fetched, or made here
+
+
+def test_a_download_that_fails_names_the_mend(monkeypatch):
+    def unreachable(*arguments, **keywords):
+        raise OSError("no network")
+
+    monkeypatch.setattr("pooch.retrieve", unreachable)
+    with pytest.raises(UserError, match=r"could not download published-wildlife-mnist.*pass a local file"):
+        load_teacher("published-wildlife-mnist")
+
+
+def test_a_callable_is_a_teacher(analytic_teacher):
+    spec = Spec(classes=7)
+    teacher = load_teacher(analytic_teacher.query, spec=spec)
+    assert torch.equal(answers(teacher), answers(analytic_teacher))
+    assert (teacher.spec, teacher.size) == (spec, None)
+    with pytest.raises(UserError, match="use classes 0 to 6"):
+        teacher.query("shape", NOISE, LABELS + 5)
+
+
+def test_a_students_folder_is_a_teacher(tmp_path):
+    student = StudentCGN(Spec().to_dict(), dict.fromkeys(("shape", "texture", "background"), SIZE))
+    student.save_pretrained(tmp_path / "student")
+    loaded = load_teacher(tmp_path / "student")
+    assert torch.equal(answers(loaded), answers(student))
+    assert loaded.digest == student.digest == load_student(tmp_path / "student").digest
+    assert skdcgn.compose(loaded, n=4).images.shape == (4, 3, 32, 32)
+
+
+class Bomb:
+    """A pickle that runs code when it is loaded."""
+
+    def __init__(self, mark):
+        self.mark = mark
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.mark),)
+
+
+def test_a_pickle_bomb_does_not_go_off(tmp_path):
+    mark = tmp_path / "went-off"
+    torch.save({"label_emb.weight": Bomb(mark)}, tmp_path / "bomb.pth")
+    (tmp_path / "raw.pth").write_bytes(pickle.dumps(Bomb(mark)))
+    for name in ("bomb.pth", "raw.pth"):
+        with pytest.raises(UserError, match="refused"):
+            load_teacher(tmp_path / name)
+    assert not mark.exists()
+
+
+def spoil(kind, path, state):
+    """Write one of the wrong files that people pass."""
+    if kind == "text":
+        path.write_text("hello\n")
+    elif kind == "empty":
+        path.write_bytes(b"")
+    elif kind == "picture":
+        path.write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(100))
+    elif kind == "truncated":
+        torch.save(state, path)
+        path.write_bytes(path.read_bytes()[:50_000])
+    elif kind == "a list":
+        torch.save([1, 2], path)
+    elif kind == "other architecture":
+        torch.save(torch.nn.Linear(3, 4).state_dict(), path)
+    elif kind == "other width":
+        torch.save({**state, "f_text1.3.weight": torch.zeros(64, 32, 3, 3)}, path)
+    elif kind == "a tensor too few":
+        torch.save({k: v for k, v in state.items() if k != "f_text2.0.bias"}, path)
+
+
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [
+        ("text", "damaged|not a whole"),
+        ("empty", "damaged|not a whole"),
+        ("picture", "damaged|not a whole"),
+        ("truncated", "damaged|not a whole"),
+        ("a list", "no state dict|not a whole"),
+        ("other architecture", "another architecture: an MNIST CGN has label_emb.weight|not a whole"),
+        ("other width", r"f_text1.3.weight is \(64, 32, 3, 3\)|not a whole"),
+        ("a tensor too few", "f_text2.0.bias is missing|not a whole"),
+    ],
+)
+def test_a_wrong_file_is_told_in_one_line(kind, words, suffix, random_cgn, tmp_path):
+    path = tmp_path / f"wrong{suffix}"
+    spoil(kind, path, random_cgn.cgn.state_dict())
+    with pytest.raises(UserError, match=words) as told:
+        load_teacher(path)
+    assert str(path) in str(told.value)
+    assert "\n" not in str(told.value)
+
+
+def test_what_is_not_there_is_told_with_what_is(tmp_path):
+    with pytest.raises(UserError, match=r"no teacher 'nobody'.*double-colored-digits"):
+        load_teacher("nobody")
+    with pytest.raises(UserError, match="does not exist"):
+        load_cgn(tmp_path / "no.safetensors")
+    with pytest.raises(UserError, match="holds no student"):
+        load_teacher(tmp_path)
+
+
+def test_a_damaged_student_is_told(tmp_path):
+    student = StudentCGN(Spec().to_dict(), dict.fromkeys(("shape", "texture", "background"), SIZE))
+    student.save_pretrained(tmp_path)
+    weights = (tmp_path / "model.safetensors").read_bytes()
+    (tmp_path / "model.safetensors").write_bytes(weights[: len(weights) // 2])
+    with pytest.raises(UserError, match="damaged"):
+        load_student(tmp_path)

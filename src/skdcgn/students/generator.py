@@ -13,6 +13,7 @@ from typing import Any, Self, cast
 import torch
 import torch.nn.functional as F
 from huggingface_hub import PyTorchModelHubMixin
+from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from skdcgn.errors import UserError
@@ -145,6 +146,6 @@ class StudentCGN(nn.Module, PyTorchModelHubMixin, library_name="skdcgn", license
             raise UserError(f"{folder} holds no student: it should have config.json and model.safetensors")
         try:
             return cls.from_pretrained(folder, local_files_only=True).eval()
-        except (RuntimeError, TypeError, KeyError, ValueError, OSError) as error:
+        except (SafetensorError, RuntimeError, TypeError, KeyError, ValueError, OSError) as error:
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise UserError(f"{folder} holds a student of another architecture, or a damaged one: {reason}") from None

@@ -3,8 +3,10 @@
 Foreign ``.pth`` files are read with ``weights_only=True``: what would run code is refused, nothing is unpickled.
 """
 
+import io
 import json
 import pickle
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import resources
@@ -105,9 +107,12 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
     if path.suffix == ".safetensors":
         return read_tensors(path)[0]
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        data = io.BytesIO(path.read_bytes())
     except FileNotFoundError:
         raise UserError(f"{path} does not exist: check the path") from None
+    try:
+        with warnings.catch_warnings(action="ignore"):  # about pickle protocols: what cannot be read is told below
+            state = torch.load(data, map_location="cpu", weights_only=True)
     except UNREADABLE:
         raise UserError(
             f"{path} is no plain state dict: it is damaged or cut short, another kind of file, or holds objects that "

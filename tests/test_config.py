@@ -18,7 +18,7 @@ def test_json_round_trip_is_exact(config):
 def test_digest_depends_on_every_field_and_on_nothing_else():
     config = RunConfig()
     assert digest(config) == digest(RunConfig())
-    changed = {path: digest(override(config, {path: _other(part.default)})) for path, part in leaves(RunConfig)}
+    changed = {leaf.path: digest(override(config, {leaf.path: _other(leaf.value)})) for leaf in leaves(config)}
     assert len({digest(config), *changed.values()}) == 1 + len(changed)
 
 
@@ -36,6 +36,8 @@ def _other(value):
         ({"sed": 1}, "unknown key 'sed': did you mean 'seed'"),
         ({"seed": "x"}, "seed: input should be a valid integer.*'x'"),
         ({"distill": {"stps": 1}}, "unknown key 'distill.stps': did you mean 'distill.steps'"),
+        ({"distill": {"steps": 0}}, r"distill\.steps: input should be greater than 0, got 0"),
+        ({"distill": {"pixel": -1.0}}, r"distill\.pixel: input should be greater than or equal to 0, got -1.0"),
         ({"distill": {"shape": {"channels": 3}}}, r"distill\.shape\.channels"),
     ],
 )
@@ -63,5 +65,10 @@ def test_an_unknown_preset_suggests_the_nearest(find):
 
 
 def test_every_flag_has_words():
-    for cls in (RunConfig, TeachConfig):
-        assert all(part.metadata["help"] for _, part in leaves(cls))
+    assert all(leaf.help for config in (RunConfig(), TeachConfig()) for leaf in leaves(config))
+
+
+def test_help_tells_the_value_that_holds():
+    """Texture and shape students share a type but not their sizes."""
+    shown = {leaf.path: leaf.value for leaf in leaves(DistillConfig())}
+    assert shown["texture.channels"] == DistillConfig().texture.channels != shown["shape.channels"]

@@ -1,10 +1,12 @@
 """The words and the one check of shapes and ranges."""
 
+import math
+
 import pytest
 import torch
 
 from skdcgn.errors import UserError
-from skdcgn.mechanism import Mechanism, Spec, Teacher, as_mechanism, check_answer, check_query
+from skdcgn.mechanism import DISTRIBUTIONS, Mechanism, Spec, Teacher, as_mechanism, check_answer, check_query
 
 SPEC = Spec(image_size=8, noise_dim=4, classes=3)
 
@@ -50,12 +52,32 @@ def test_a_wrong_answer_is_named(mechanism):
         check_answer(SPEC, mechanism, good - 0.6 + mechanism.low, 2)
 
 
-def test_noise_is_the_generators_and_standard_normal():
-    rng = torch.Generator().manual_seed(3)
-    noise = Spec().sample_noise(4000, rng)
-    assert torch.equal(noise, Spec().sample_noise(4000, torch.Generator().manual_seed(3)))
-    assert noise.mean().abs() < 0.02
-    assert abs(noise.std() - 1) < 0.02
+def truncated_normal_cdf(x):
+    low, high = (0.5 * math.erfc(-x / math.sqrt(2)) for x in (-2, 2))
+    return (0.5 * math.erfc(-x / math.sqrt(2)) - low) / (high - low)
+
+
+CDF = {
+    "normal": lambda x: 0.5 * math.erfc(-x / math.sqrt(2)),
+    "truncated-normal": truncated_normal_cdf,
+    "uniform": lambda x: (x + 1) / 2,
+}
+
+
+@pytest.mark.parametrize("name", DISTRIBUTIONS)
+def test_noise_is_the_generators_and_has_the_named_distribution(name):
+    """Kolmogorov-Smirnov against the closed form; the bound is the 99.9 % point for this many numbers."""
+    spec = Spec(distribution=name)
+    noise, again = (spec.sample_noise(500, torch.Generator().manual_seed(3)) for _ in range(2))
+    assert torch.equal(noise, again)
+    ordered = noise.flatten().sort().values.tolist()
+    distance = max(abs(CDF[name](x) - (i + 0.5) / len(ordered)) for i, x in enumerate(ordered))
+    assert distance < 1.95 / math.sqrt(len(ordered))
+
+
+def test_an_unknown_distribution_is_named():
+    with pytest.raises(UserError, match="unknown noise distribution 'cauchy': use one of normal, truncated-normal"):
+        Spec(distribution="cauchy")
 
 
 def test_teachers_and_students_answer_one_protocol(analytic_teacher, random_cgn):

@@ -15,8 +15,6 @@ from skdcgn.config import (
     ClassifyConfig,
     DistillConfig,
     QueryConfig,
-    RunConfig,
-    TeachConfig,
     digest,
     merge,
     override,
@@ -151,7 +149,7 @@ def _laid_over(config: Any, file: Path | None, changes: dict[str, Any]) -> Any:
 
 
 @app.command(rich_help_panel="The whole")
-@with_flags(RunConfig, leave_out=("preset",))
+@with_flags(RUNS[DEFAULT], leave_out=("preset",))
 def run(
     preset: Annotated[str, typer.Argument(help=f"One of {', '.join(RUNS)}.")] = DEFAULT,
     out: OutOption = None,
@@ -188,7 +186,7 @@ def show_table(results: dict[str, Any]) -> None:
 
 
 @app.command(rich_help_panel="Stages")
-@with_flags(TeachConfig)
+@with_flags(TEACHERS[DEFAULT])
 def teach(
     preset: Annotated[str, typer.Argument(help=f"One of {', '.join(TEACHERS)}.")] = DEFAULT,
     out: OutOption = None,
@@ -219,17 +217,18 @@ def teach(
 
 
 @app.command(rich_help_panel="Stages")
-@with_flags(QueryConfig)
+@with_flags(QueryConfig())
 def query(
     teacher: TeacherArgument,
     out: Annotated[Path, typer.Option(help="Folder for the pairs.")],
     seed: SeedOption = 0,
     device: DeviceOption = Device.AUTO,
+    config: ConfigOption = None,
     *,
     changes: dict[str, Any],
 ) -> None:
     """Ask a teacher for (noise, label, image) pairs of each mechanism, within a query budget."""
-    chosen = override(QueryConfig(), changes, "command line")
+    chosen = _laid_over(QueryConfig(), config, changes)
     from skdcgn.pairs import query_all
     from skdcgn.teachers.registry import load_teacher
 
@@ -239,7 +238,7 @@ def query(
 
 
 @app.command(rich_help_panel="Stages")
-@with_flags(DistillConfig)
+@with_flags(DistillConfig())
 def distill(
     pairs: Annotated[Path, typer.Argument(help="Folder that query wrote.")],
     out: Annotated[Path, typer.Option(help="Folder of the run; the student lands in its sub-folder student.")],
@@ -288,17 +287,18 @@ def generate(
 
 
 @app.command(rich_help_panel="Stages")
-@with_flags(ClassifyConfig, leave_out=("images", "per_shape"))
+@with_flags(ClassifyConfig(), leave_out=("images", "per_shape"))
 def classify(
     images: Annotated[Path, typer.Argument(help="counterfactuals.safetensors that generate wrote.")],
     out: Annotated[Path, typer.Option(help="Folder of the run.")],
     seed: SeedOption = 0,
     device: DeviceOption = Device.AUTO,
+    config: ConfigOption = None,
     *,
     changes: dict[str, Any],
 ) -> None:
     """Train the published classifier on counterfactuals; their shape label is the class."""
-    chosen = override(ClassifyConfig(), changes, "command line")
+    chosen = _laid_over(ClassifyConfig(), config, changes)
     from skdcgn.classifiers import classify as train_classifier
     from skdcgn.files import sha256
     from skdcgn.generate import read_counterfactuals

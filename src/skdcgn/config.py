@@ -8,11 +8,11 @@ import hashlib
 import inspect
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import Field, asdict, field, fields, is_dataclass
-from typing import Annotated, Any, TypeVar, get_args, get_type_hints
+from dataclasses import asdict, field, fields, is_dataclass
+from typing import Annotated, Any, NamedTuple, TypeVar, get_args, get_type_hints
 
 import typer
-from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic import ConfigDict, NonNegativeFloat, PositiveFloat, PositiveInt, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
 from skdcgn.errors import UserError
@@ -30,20 +30,20 @@ def option(default: Any, help: str) -> Any:
 class QueryConfig:
     """How many answers each mechanism of the teacher is asked for."""
 
-    shape: int = option(6000, "pairs asked of the shape mechanism (query budget)")
-    texture: int = option(3000, "pairs asked of the texture mechanism")
-    background: int = option(3000, "pairs asked of the background mechanism")
-    held_out: int = option(500, "further pairs per mechanism, for measuring only")
-    shard_size: int = option(1000, "pairs per shard")
+    shape: PositiveInt = option(6000, "pairs asked of the shape mechanism (query budget)")
+    texture: PositiveInt = option(3000, "pairs asked of the texture mechanism")
+    background: PositiveInt = option(3000, "pairs asked of the background mechanism")
+    held_out: PositiveInt = option(500, "further pairs per mechanism, for measuring only")
+    shard_size: PositiveInt = option(1000, "pairs per shard")
 
 
 @dataclass(frozen=True, config=STRICT)
 class StudentConfig:
     """The size of a student mechanism."""
 
-    channels: tuple[int, ...] = option((24, 16, 12), "channels at the initial grid and after each doubling block")
-    grid: int = option(4, "side of the initial grid; what the blocks do not double, a pixel shuffle does")
-    embedding: int = option(8, "dimension of the class embedding")
+    channels: tuple[PositiveInt, ...] = option((24, 16, 12), "channels at the initial grid and after each block")
+    grid: PositiveInt = option(4, "side of the initial grid; what the blocks do not double, a pixel shuffle does")
+    embedding: PositiveInt = option(8, "dimension of the class embedding")
     separable: bool = option(False, "depthwise-separable convolutions, as TinyGAN has them")
 
 
@@ -51,16 +51,16 @@ class StudentConfig:
 class DistillConfig:
     """How a student is made to draw what its teacher drew."""
 
-    steps: int = option(1500, "generator steps per mechanism")
-    batch_size: int = option(64, "pairs per step")
-    learning_rate: float = option(4e-3, "Adam's rate for the student")
-    discriminator_rate: float = option(4e-4, "Adam's rate for the discriminator")
-    pixel: float = option(1.0, "weight of the pixel L1")
-    feature: float = option(0.0, "weight of the L1 on discriminator features")
-    kl: float = option(0.0, "weight of the KL divergence of discriminator features")
-    temperature: float = option(8.0, "temperature of the KL divergence")
-    adversarial: float = option(0.0, "weight of the hinge loss")
-    save_every: int = option(500, "steps between checkpoints")
+    steps: PositiveInt = option(1500, "generator steps per mechanism")
+    batch_size: PositiveInt = option(64, "pairs per step")
+    learning_rate: PositiveFloat = option(4e-3, "Adam's rate for the student")
+    discriminator_rate: PositiveFloat = option(4e-4, "Adam's rate for the discriminator")
+    pixel: NonNegativeFloat = option(1.0, "weight of the pixel L1")
+    feature: NonNegativeFloat = option(0.0, "weight of the L1 on discriminator features")
+    kl: NonNegativeFloat = option(0.0, "weight of the KL divergence of discriminator features")
+    temperature: PositiveFloat = option(8.0, "temperature of the KL divergence")
+    adversarial: NonNegativeFloat = option(0.0, "weight of the hinge loss")
+    save_every: PositiveInt = option(500, "steps between checkpoints")
     shape: StudentConfig = StudentConfig()
     texture: StudentConfig = StudentConfig(channels=(12, 8, 8))
     background: StudentConfig = StudentConfig(channels=(12, 8, 8))
@@ -70,13 +70,13 @@ class DistillConfig:
 class ClassifyConfig:
     """The budget of every classifier: the same for biased, teacher, student and oracle."""
 
-    images: int = option(20_000, "images in each training set")
-    per_shape: int = option(10, "counterfactuals that share a mask (k)")
-    epochs: int = option(3, "passes over the training set")
-    batch_size: int = option(64, "images per step")
-    learning_rate: float = option(1.0, "Adadelta's rate")
-    decay: float = option(0.7, "factor on the rate after each epoch")
-    save_every: int = option(500, "steps between checkpoints")
+    images: PositiveInt = option(20_000, "images in each training set")
+    per_shape: PositiveInt = option(10, "counterfactuals that share a mask (k)")
+    epochs: PositiveInt = option(3, "passes over the training set")
+    batch_size: PositiveInt = option(64, "images per step")
+    learning_rate: PositiveFloat = option(1.0, "Adadelta's rate")
+    decay: PositiveFloat = option(0.7, "factor on the rate after each epoch")
+    save_every: PositiveInt = option(500, "steps between checkpoints")
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -86,16 +86,16 @@ class TeachConfig:
     glyphs: str = option("digits", "digits, mnist or a folder with four idx files")
     appearance: str = option("double-colored", "colored, double-colored or wildlife")
     textures: str | None = option(None, "folder of texture pictures for wildlife; default: procedural")
-    variants: int = option(1, "each glyph and its random affine variants: how many in all")
-    steps: int = option(3000, "steps")
-    batch_size: int = option(40, "real images per step, each class equally often")
-    learning_rate: float = option(1e-3, "Adam's rate for the CGN and the encoder")
-    discriminator_rate: float = option(4e-4, "Adam's rate for the discriminator")
-    reconstruction: float = option(1.0, "weight of the squared reconstruction error")
-    kl: float = option(4e-4, "weight of KL(q(u | x, y) || N(0, I)), which makes noise carry what varies")
-    adversarial: float = option(0.05, "weight of the least-squares adversarial loss")
-    binary: float = option(0.1, "weight of the mask's binary entropy, in bits")
-    perceptual: float = option(5.0, "weight of the Gram loss")
+    variants: PositiveInt = option(1, "each glyph and its random affine variants: how many in all")
+    steps: PositiveInt = option(3000, "steps")
+    batch_size: PositiveInt = option(40, "real images per step, each class equally often")
+    learning_rate: PositiveFloat = option(1e-3, "Adam's rate for the CGN and the encoder")
+    discriminator_rate: PositiveFloat = option(4e-4, "Adam's rate for the discriminator")
+    reconstruction: NonNegativeFloat = option(1.0, "weight of the squared reconstruction error")
+    kl: NonNegativeFloat = option(4e-4, "weight of KL(q(u | x, y) || N(0, I)), which makes noise carry what varies")
+    adversarial: NonNegativeFloat = option(0.05, "weight of the least-squares adversarial loss")
+    binary: NonNegativeFloat = option(0.1, "weight of the mask's binary entropy, in bits")
+    perceptual: NonNegativeFloat = option(5.0, "weight of the Gram loss")
     features: str = option(
         "random", "features of the Gram loss: random, a VGG16 state-dict file or a classifier's run folder"
     )
@@ -112,7 +112,7 @@ class RunConfig:
     textures: str | None = option(None, "folder of texture pictures for wildlife; default: procedural")
     teacher: str | None = option(None, "a name from the zoo, a file or a student's folder")
     seed: int = option(0, "seed of everything random")
-    test_copies: int = option(10, "colourings of each test glyph")
+    test_copies: PositiveInt = option(10, "colourings of each test glyph")
     query: QueryConfig = QueryConfig()
     distill: DistillConfig = DistillConfig()
     classify: ClassifyConfig = ClassifyConfig()
@@ -143,18 +143,28 @@ def from_dict(cls: type[C], values: dict[str, Any], origin: str = "configuration
 
 
 def _nearest(key: str, cls: type) -> str:
-    known = [path for path, _ in leaves(cls)]
+    known = [leaf.path for leaf in leaves(cls())]
     close = difflib.get_close_matches(key, known, n=1)
     return f": did you mean {close[0]!r}?" if close else f": use one of {', '.join(known)}"
 
 
-def leaves(cls: type, prefix: str = "") -> Iterator[tuple[str, Field[Any]]]:
-    """Yield (dotted path, field) for each plain field of a configuration and of those inside it."""
-    for part in fields(cls):
-        if is_dataclass(part.default):
-            yield from leaves(type(part.default), f"{prefix}{part.name}.")
+class Leaf(NamedTuple):
+    """A plain field of a configuration: dotted path, declared type, the words of ``--help``, its value."""
+
+    path: str
+    type: Any
+    help: str
+    value: Any
+
+
+def leaves(config: Any, prefix: str = "") -> Iterator[Leaf]:
+    """Yield each plain field of a configuration and of those inside it."""
+    for part in fields(config):
+        value = getattr(config, part.name)
+        if is_dataclass(value):
+            yield from leaves(value, f"{prefix}{part.name}.")
         else:
-            yield prefix + part.name, part
+            yield Leaf(prefix + part.name, part.type, part.metadata["help"], value)
 
 
 def override(config: C, changes: dict[str, Any], origin: str = "configuration") -> C:
@@ -179,7 +189,7 @@ def merge(config: C, values: dict[str, Any], origin: str) -> C:
             else:
                 yield prefix + key, value
 
-    known = dict(leaves(type(config)))
+    known = {leaf.path for leaf in leaves(config)}
     changes = dict(flatten({key: value for key, value in values.items() if key != "digest"}))
     for path in changes:
         if path not in known:
@@ -187,24 +197,24 @@ def merge(config: C, values: dict[str, Any], origin: str) -> C:
     return override(config, changes, origin)
 
 
-def with_flags(cls: type, *, leave_out: tuple[str, ...] = ()) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Give a typer command one option per field of ``cls``; the command gets what was typed as ``changes``.
+def with_flags(shown: Any, *, leave_out: tuple[str, ...] = ()) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Give a typer command one option per field of a configuration; its help tells the values in ``shown``.
 
     The decorated function must have a parameter ``changes: dict[str, Any]``; only flags that the user typed
     are in it, under their dotted paths.
     """
-    paths = {path.replace(".", "_"): (path, part) for path, part in leaves(cls) if path not in leave_out}
+    options = {leaf.path.replace(".", "_"): leaf for leaf in leaves(shown) if leaf.path not in leave_out}
 
     def decorate(function: Callable[..., None]) -> Callable[..., None]:
         own = [p for name, p in inspect.signature(function).parameters.items() if name != "changes"]
         hints = get_type_hints(function, include_extras=True)
 
         def command(**given: Any) -> None:
-            changes = {paths[name][0]: given.pop(name) for name in paths if given.get(name) is not None}
-            given = {name: value for name, value in given.items() if name not in paths}
+            changes = {leaf.path: given.pop(name) for name, leaf in options.items() if given.get(name) is not None}
+            given = {name: value for name, value in given.items() if name not in options}
             function(**given, changes={p: list(v) if isinstance(v, tuple) else v for p, v in changes.items()})
 
-        extra = [_parameter(name, path, part) for name, (path, part) in paths.items()]
+        extra = [_parameter(name, leaf) for name, leaf in options.items()]
         own = [parameter.replace(annotation=hints[parameter.name]) for parameter in own]
         command.__signature__ = inspect.Signature(own + extra)  # type: ignore[attr-defined]
         command.__annotations__ = {p.name: p.annotation for p in own + extra}
@@ -214,24 +224,24 @@ def with_flags(cls: type, *, leave_out: tuple[str, ...] = ()) -> Callable[[Calla
     return decorate
 
 
-def _parameter(name: str, path: str, part: Field[Any]) -> inspect.Parameter:
-    flag = "--" + path.replace(".", "-").replace("_", "-")
-    flags = f"{flag}/--no-{flag[2:]}" if part.type is bool else flag
-    described = f"{part.metadata['help']} [dim]\\[{_shown(part.default)}][/dim]"
-    panel = path.split(".")[0] + " options" if "." in path else "Configuration"
+def _parameter(name: str, leaf: Leaf) -> inspect.Parameter:
+    flag = "--" + leaf.path.replace(".", "-").replace("_", "-")
+    flags = f"{flag}/--no-{flag[2:]}" if leaf.type is bool else flag
+    described = f"{leaf.help} [dim]\\[{_shown(leaf.value)}][/dim]"
+    panel = leaf.path.split(".")[0] + " options" if "." in leaf.path else "Configuration"
     info = typer.Option(flags, help=described, show_default=False, rich_help_panel=panel)
-    annotation: Any = Annotated[_flag_type(part), info]
+    annotation: Any = Annotated[_flag_type(leaf), info]
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
 
 
-def _shown(default: Any) -> str:
-    return " ".join(map(str, default)) if isinstance(default, tuple) else str(default)
+def _shown(value: Any) -> str:
+    return " ".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
-def _flag_type(part: Field[Any]) -> Any:
-    if isinstance(part.default, tuple):
+def _flag_type(leaf: Leaf) -> Any:
+    if isinstance(leaf.value, tuple):
         return list[int] | None
     plain: Any = (
-        part.type if isinstance(part.type, type) else next(t for t in get_args(part.type) if t is not type(None))
+        leaf.type if isinstance(leaf.type, type) else next(t for t in get_args(leaf.type) if t is not type(None))
     )
     return plain | None

@@ -6,9 +6,10 @@ function of noise u and a class label y (Sauer & Geiger, ICLR 2021, Eq. 2; the c
 ``query(mechanism, noise, labels)`` deterministically.
 """
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from enum import StrEnum
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -42,20 +43,46 @@ class Layers(NamedTuple):
     background: Tensor
 
 
+def _truncated_normal(count: int, size: int, rng: torch.Generator) -> Tensor:
+    """N(0, 1) given that it lies in [-2, 2], through the inverse of its distribution function."""
+    low = torch.special.ndtr(torch.tensor(-2.0))
+    return torch.special.ndtri(torch.lerp(low, 1 - low, torch.rand(count, size, generator=rng))).clamp(-2, 2)
+
+
+DISTRIBUTIONS: dict[str, Callable[[int, int, torch.Generator], Tensor]] = {
+    "normal": lambda count, size, rng: torch.randn(count, size, generator=rng),
+    "truncated-normal": _truncated_normal,
+    "uniform": lambda count, size, rng: 2 * torch.rand(count, size, generator=rng) - 1,
+}
+
+
 @dataclass(frozen=True)
 class Spec:
-    """What one needs to know to query a black box: noise ~ N(0, I) of ``noise_dim``, square images."""
+    """What one needs to know to query a black box that draws square images.
+
+    Args:
+        image_size: side of an image in pixels.
+        noise_dim: how many numbers the noise has (Z).
+        classes: labels run from 0 to classes - 1.
+        distribution: of each number of the noise: ``normal`` (mean 0, variance 1), ``truncated-normal`` (the same,
+            within [-2, 2]) or ``uniform`` (within [-1, 1]).
+    """
 
     image_size: int = 32
     noise_dim: int = 32
     classes: int = 10
+    distribution: str = "normal"
 
-    def to_dict(self) -> dict[str, int]:
+    def __post_init__(self) -> None:
+        if self.distribution not in DISTRIBUTIONS:
+            raise UserError(f"unknown noise distribution {self.distribution!r}: use one of {', '.join(DISTRIBUTIONS)}")
+
+    def to_dict(self) -> dict[str, Any]:
         return asdict(self)
 
     def sample_noise(self, count: int, generator: torch.Generator) -> Tensor:
-        """Draw (count, Z) standard normal numbers on the CPU, the same for the same generator state."""
-        return torch.randn(count, self.noise_dim, generator=generator)
+        """Draw noise (count, Z) on the CPU, the same for the same generator state."""
+        return DISTRIBUTIONS[self.distribution](count, self.noise_dim, generator)
 
 
 @runtime_checkable

@@ -164,7 +164,7 @@ def fidelity(mechanism: str, l1: PixelL1, results: Results) -> Fidelity:
 
 def settings(config: dict[str, Any]) -> list[tuple[str, str, str]]:
     """Return (name, value, meaning) for every setting of the run."""
-    meanings = {path: part.metadata["help"] for path, part in leaves(RunConfig)}
+    meanings = {leaf.path: leaf.help for leaf in leaves(RunConfig())}
     return [(path, shown(value), meanings.get(path, "")) for path, value in flat(config).items() if path != "digest"]
 
 

@@ -108,11 +108,11 @@ class StudentCGN(nn.Module, PyTorchModelHubMixin, library_name="skdcgn", license
     """Three student mechanisms behind the same ``query`` as their teacher.
 
     Args:
-        spec: ``image_size``, ``noise_dim`` and ``classes``.
+        spec: the fields of :class:`~skdcgn.mechanism.Spec` by name.
         sizes: for each mechanism the keywords of :class:`StudentGenerator` (channels, grid, embedding, separable).
     """
 
-    def __init__(self, spec: dict[str, int], sizes: dict[str, dict[str, Any]]) -> None:
+    def __init__(self, spec: dict[str, Any], sizes: dict[str, dict[str, Any]]) -> None:
         super().__init__()
         self.spec = Spec(**spec)
         self.mechanisms = nn.ModuleDict({m.value: StudentGenerator(m, self.spec, **sizes[m]) for m in Mechanism})

@@ -49,7 +49,7 @@ def load_teacher(source: str | Path | QueryFunction, *, spec: Spec | None = None
         source: a zoo name (see :func:`cards`), a ``.safetensors`` or ``.pth`` file with the names of the
             published MNIST CGN, a folder written by ``save_pretrained``, or a callable
             ``(mechanism, noise (B, Z), labels (B,)) -> images (B, C, H, W)``.
-        spec: image size, noise dimension and classes of a callable; None takes 32, 32 and 10.
+        spec: image size, noise and classes of a callable; None takes 32 pixels, N(0, I) of 32 numbers, 10 classes.
         device: where a file's network runs.
 
     Raises:

@@ -11,8 +11,8 @@ test: check
 	$(BIN)/pytest -q
 
 check: .venv/developed
-	$(BIN)/ruff format --check src tests
-	$(BIN)/ruff check src tests
+	$(BIN)/ruff format --check src tests benchmarks
+	$(BIN)/ruff check src tests benchmarks
 	$(BIN)/mypy
 
 # torch first and pinned: a later resolution would fetch a CUDA build of several GB.

@@ -1,0 +1,81 @@
+"""Compare the features of the Gram loss: teach a CGN with each, look at its masks, train classifiers on what it draws.
+
+    python benchmarks/features.py --steps 1000 --seeds 0 1 2
+
+``none`` leaves the loss out; ``random`` is the default, fixed random filters; ``classifier`` takes the activations of
+the published CNN after an epoch of the same biased pictures, which need no label that the teacher does not have. The
+seeds are the classifiers'; each teacher is taught once. Results land in ``benchmarks/results/features.json``.
+"""
+
+import argparse
+import json
+import statistics
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from skdcgn.classifiers import accuracy, classify
+from skdcgn.composer import compose
+from skdcgn.config import ClassifyConfig, TeachConfig, override
+from skdcgn.data import Dataset, load_glyphs, paint
+from skdcgn.files import write_json
+from skdcgn.mechanism import Teacher
+from skdcgn.pipeline import test_set
+from skdcgn.presets import DEFAULT, run_preset, teach_preset
+from skdcgn.teach import check_health, teach
+
+RESULTS = Path(__file__).parent / "results"
+
+
+def choices(base: TeachConfig, runs: Path) -> dict[str, TeachConfig]:
+    """Return the configuration of each choice; trains the classifier that one of them needs."""
+    glyphs = load_glyphs(base.glyphs, "train")
+    biased = paint(glyphs, base.appearance, correlated=True, seed=base.seed)
+    classify(biased, ClassifyConfig(epochs=1), runs / "features-cnn", device="cpu", origin="biased")
+    return {
+        "none": replace(base, perceptual=0.0),
+        "random": base,
+        "classifier": replace(base, features=str(runs / "features-cnn")),
+    }
+
+
+def scores(teacher: Teacher, test: Dataset, budget: ClassifyConfig, seeds: list[int], out: Path) -> list[float]:
+    """Return the out-of-domain accuracy of a classifier per seed, trained on the teacher's counterfactuals."""
+    reached = []
+    for seed in seeds:
+        made = compose(teacher, budget.images, per_shape=budget.per_shape, seed=seed)
+        data = Dataset(made.images, made.shape_labels)
+        reached.append(accuracy(classify(data, budget, out / str(seed), seed=seed, device="cpu"), test))
+    return reached
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--steps", type=int, default=1000)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--runs", type=Path, default=Path("runs"))
+    chosen = parser.parse_args()
+    run = run_preset(DEFAULT)
+    test, glyphs = test_set(run, None), load_glyphs(run.glyphs, "train")
+    rows: dict[str, dict[str, Any]] = {}
+    for name, config in choices(override(teach_preset(DEFAULT), {"steps": chosen.steps}), chosen.runs).items():
+        start = time.perf_counter()
+        teacher = teach(config, chosen.runs / f"features-{name}", device="cpu", sample_every=chosen.steps)
+        seconds = time.perf_counter() - start
+        health = check_health(teacher, glyphs, config.seed)
+        reached = scores(teacher, test, run.classify, chosen.seeds, chosen.runs / f"features-{name}-classifiers")
+        rows[name] = {
+            "seconds_per_step": seconds / chosen.steps,
+            **health._asdict(),
+            "ood_accuracy": reached,
+            "mean": statistics.mean(reached),
+            "deviation": statistics.stdev(reached),
+        }
+        print(name, json.dumps(rows[name]), flush=True)
+    command = f"python benchmarks/features.py --steps {chosen.steps} --seeds {' '.join(map(str, chosen.seeds))}"
+    write_json(RESULTS / "features.json", {"command": command, "preset": DEFAULT, "rows": rows})
+
+
+if __name__ == "__main__":
+    main()

@@ -4,18 +4,18 @@
     python benchmarks/seeds.py double-colored-mnist --seeds 0 --teacher FILE --data-root DIR
 
 Each seed is an ordinary run folder under ``runs/``, so that an interrupted table goes on where it stopped. The
-raw results land in ``benchmarks/results/PRESET.json``.
+raw results land in ``benchmarks/results/PRESET.json``; what is printed at the end are the README's tables.
 """
 
 import argparse
 import json
 import platform
 import statistics
-import sys
 from pathlib import Path
 from typing import Any
 
 from skdcgn.config import override
+from skdcgn.mechanism import Mechanism
 from skdcgn.pipeline import run
 from skdcgn.presets import run_preset
 
@@ -34,15 +34,44 @@ def numbers(result: dict[str, Any], prefix: str = "") -> dict[str, float]:
 
 
 def summarise(results: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
-    """Mean and sample standard deviation of every number over the seeds."""
+    """Mean and sample standard deviation of every number over the seeds, and of each run's ratio of speeds."""
     columns: dict[str, list[float]] = {}
     for result in results:
-        for name, value in numbers(result).items():
+        speeds = result["counterfactuals_per_second"]
+        for name, value in {**numbers(result), "speed_ratio": speeds["student"] / speeds["teacher"]}.items():
             columns.setdefault(name, []).append(value)
     return {
         name: {"mean": statistics.mean(values), "deviation": statistics.stdev(values) if len(values) > 1 else 0.0}
         for name, values in columns.items()
     }
+
+
+def markdown(summary: dict[str, dict[str, float]]) -> str:
+    """Return the README's two tables: accuracy, size and speed; then fidelity and diversity per mechanism."""
+
+    def shown(name: str, form: str) -> str:
+        if name not in summary:
+            return "-"
+        mean, deviation = summary[name]["mean"], summary[name]["deviation"]
+        return f"{mean:{form}}" + (f" ± {deviation:{form}}" if deviation else "")
+
+    lines = [
+        "| trained on | parameters | counterfactuals/s | out-of-domain accuracy, % |",
+        "| --- | ---: | ---: | ---: |",
+    ]
+    for name in ("biased", "teacher", "student", "oracle"):
+        size, speed = shown(f"parameters.{name}", ",.0f"), shown(f"counterfactuals_per_second.{name}", ",.0f")
+        lines.append(f"| {name} | {size} | {speed} | {shown(f'ood_accuracy.{name}', '.1f')} |")
+    smaller = summary["parameters.teacher"]["mean"] / summary["parameters.student"]["mean"]
+    lines += ["", f"The student is {smaller:.1f} times smaller and {shown('speed_ratio', '.1f')} times as fast."]
+    lines += ["", "| mechanism | queries | L1, student | L1, label mean | diversity, teacher | diversity, student |"]
+    lines.append("| --- | ---: | ---: | ---: | ---: | ---: |")
+    for name in Mechanism:
+        cells = [shown(f"queries.{name}", ",.0f")]
+        cells += [shown(f"pixel_l1.{name}.{who}", ".4f") for who in ("student", "label_mean")]
+        cells += [shown(f"diversity.{name}.{who}", ".4f") for who in ("teacher", "student")]
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    return "\n".join(lines)
 
 
 def main() -> None:
@@ -73,8 +102,7 @@ def main() -> None:
     }
     RESULTS.mkdir(exist_ok=True)
     (RESULTS / f"{chosen.preset}.json").write_text(json.dumps(record, indent=2) + "\n")
-    for name, value in summary.items():
-        print(f"{name:44} {value['mean']:12.4f} +- {value['deviation']:.4f}", file=sys.stderr)
+    print(markdown(summary))
 
 
 if __name__ == "__main__":

@@ -16,7 +16,19 @@ from skdcgn.errors import TrainingStoppedError, UserError
 from skdcgn.files import read_tensors, write_tensors
 from skdcgn.generate import write_counterfactuals
 from skdcgn.pairs import query_all
-from skdcgn.train import Method, Record, RunFolder, at_end, constant, decay_after, every, fit, stop_if_not_finite, train
+from skdcgn.train import (
+    Method,
+    Record,
+    RunFolder,
+    at_end,
+    balanced_rows,
+    constant,
+    decay_after,
+    every,
+    fit,
+    stop_if_not_finite,
+    train,
+)
 
 
 class Line(Method):
@@ -117,6 +129,17 @@ def test_nan_keeps_the_last_good_checkpoint(tmp_path):
     with pytest.raises(TrainingStoppedError):
         train(Breaks(), batch_at, folder, steps=9, save_every=1, device="cpu")
     assert json.loads(read_tensors(folder.checkpoint)[1]["counters"])["step"] == 3
+
+
+def test_batches_hold_each_class_equally_and_every_row_in_its_turn():
+    labels = torch.tensor([0, 4, 1, 4, 4, 0, 1])  # no 2, no 3
+    rng = torch.Generator().manual_seed(0)
+    rows = torch.cat([balanced_rows(labels, 7, rng) for _ in range(300)])
+    per_batch = torch.stack([labels[r].bincount(minlength=5)[[0, 1, 4]] for r in rows.split(7)])
+    assert (per_batch.max(1).values - per_batch.min(1).values).max() == 1
+    for label in (0, 1, 4):
+        seen = rows[labels[rows] == label].bincount(minlength=7)[labels == label]
+        assert seen.min() > 0.7 * seen.float().mean()
 
 
 def test_schedules():

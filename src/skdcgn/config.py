@@ -72,8 +72,8 @@ class ClassifyConfig:
 
     images: PositiveInt = option(20_000, "images in each training set")
     per_shape: PositiveInt = option(10, "counterfactuals that share a mask (k)")
-    epochs: PositiveInt = option(3, "passes over the training set")
-    batch_size: PositiveInt = option(64, "images per step")
+    epochs: PositiveInt = option(2, "passes over the training set")
+    batch_size: PositiveInt = option(16, "images per step")
     learning_rate: PositiveFloat = option(1.0, "Adadelta's rate")
     decay: PositiveFloat = option(0.7, "factor on the rate after each epoch")
     save_every: PositiveInt = option(500, "steps between checkpoints")

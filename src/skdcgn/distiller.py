@@ -23,7 +23,7 @@ from skdcgn.progress import Watch, unwatched
 from skdcgn.seeds import generator
 from skdcgn.students.discriminator import Discriminator
 from skdcgn.students.generator import StudentCGN, StudentGenerator
-from skdcgn.train import Batch, Callback, Method, Record, RunFolder, decay_after, every, train
+from skdcgn.train import Batch, Callback, Method, Record, RunFolder, balanced_rows, decay_after, every, train
 
 BETAS = (0.5, 0.99)
 DISCRIMINATOR_BETAS = (0.0, 0.9)
@@ -111,9 +111,7 @@ def distill_mechanism(
     method = Distill(config, mechanism, spec)
 
     def batch_at(step: int) -> Batch:
-        rows = torch.randint(
-            len(pairs.labels), (config.batch_size,), generator=generator(seed, "distill", mechanism, step)
-        )
+        rows = balanced_rows(pairs.labels, config.batch_size, generator(seed, "distill", mechanism, step))
         return {name: values[rows] for name, values in pairs._asdict().items()}
 
     train(

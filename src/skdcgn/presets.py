@@ -18,9 +18,9 @@ MNIST = RunConfig(
     test_copies=1,
     query=QueryConfig(shape=10_000, texture=5_000, background=5_000),
     distill=DistillConfig(steps=3000),
-    classify=ClassifyConfig(images=50_000, epochs=3),
+    classify=ClassifyConfig(images=50_000),
 )
-FULL_CLASSIFY = ClassifyConfig(images=100_000, epochs=10)
+FULL_CLASSIFY = ClassifyConfig(images=100_000, epochs=10, batch_size=64)
 SMOKE = RunConfig(
     test_copies=1,
     query=QueryConfig(shape=200, texture=100, background=100, held_out=100, shard_size=100),

@@ -24,19 +24,19 @@ import torch
 from torch import Tensor, nn
 
 from skdcgn import losses
-from skdcgn.composer import blend, tile_crop
+from skdcgn.composer import blend, draw, tile_crop
 from skdcgn.config import TeachConfig
 from skdcgn.data import Glyphs, load_glyphs, paint, vary
 from skdcgn.errors import TrainingStoppedError
 from skdcgn.features import load_features
 from skdcgn.files import write_tensors
-from skdcgn.mechanism import Layers, Mechanism, Spec
+from skdcgn.mechanism import Layers, Mechanism, Spec, Teacher
 from skdcgn.metrics import class_diversity
 from skdcgn.pictures import layers_grid, save_picture
 from skdcgn.seeds import generator
 from skdcgn.students.discriminator import Discriminator
 from skdcgn.teachers.cgn import CGN, CGNTeacher
-from skdcgn.train import Batch, Callback, Method, Record, RunFolder, decay_after, every, train
+from skdcgn.train import Batch, Callback, Method, Record, RunFolder, balanced_rows, decay_after, every, train
 
 BETAS = (0.5, 0.99)
 EMA = 0.995
@@ -44,6 +44,7 @@ MASK_RANGE = (0.05, 0.5)
 SHIFT = 1
 LOG_VARIANCE_RANGE = (-8.0, 4.0)
 PER_CLASS = 40
+MOST_GLYPHS = 5000
 GUARD_AFTER = 0.5
 
 
@@ -152,17 +153,6 @@ class Teach(Method):
                 average.copy_(value)
 
 
-def balanced_rows(labels: Tensor, count: int, rng: torch.Generator) -> Tensor:
-    """Draw ``count`` rows of labels (N,), each class equally often (up to one).
-
-    Batch norm sees the same mixture of classes at every step, so that its running statistics describe them all.
-    """
-    sizes = labels.bincount()
-    order, starts = labels.argsort(stable=True), sizes.cumsum(0) - sizes
-    wanted = (torch.arange(count) + torch.randint(len(sizes), (1,), generator=rng)) % len(sizes)  # (count,)
-    return order[starts[wanted] + (torch.rand(count, generator=rng) * sizes[wanted]).long()]
-
-
 def shift(images: Tensor) -> Tensor:
     """Move each image (B, C, H, W) by up to a pixel, edges repeated: augmentation for the discriminator."""
     height, width = images.shape[-2:]
@@ -174,23 +164,35 @@ def shift(images: Tensor) -> Tensor:
 
 
 class Health(NamedTuple):
-    """What a sample of masks says: diversity as a share of the real glyphs', class accuracy, ink, class extremes."""
+    """What a sample of masks says.
+
+    Diversity within a class as a share of the real glyphs', mean and least over the classes; how often the nearest
+    real glyph is of the class asked for; how far it is, as a multiple of what lies between real glyphs; ink.
+    """
 
     diversity: float
     least_diversity: float
     class_accuracy: float
+    distance: float
     mask_mean: float
 
 
-def check_health(teacher: CGNTeacher, glyphs: Glyphs, seed: int) -> Health:
-    """Compare drawn masks with real glyphs: diversity within a class, and the class of the nearest real glyph."""
-    spec = teacher.spec
+def check_health(teacher: Teacher, glyphs: Glyphs, seed: int) -> Health:
+    """Compare drawn masks with real glyphs, at most ``MOST_GLYPHS`` of them."""
+    spec, known = teacher.spec, Glyphs(*(part[:MOST_GLYPHS] for part in glyphs))
     labels = torch.arange(spec.classes).repeat_interleave(PER_CLASS)
-    masks = teacher.query(Mechanism.SHAPE, spec.sample_noise(len(labels), generator(seed, "health")), labels)
-    share = class_diversity(masks, labels, spec.classes) / class_diversity(glyphs.masks, glyphs.labels, spec.classes)
-    nearest = torch.cdist(masks.flatten(1), glyphs.masks.flatten(1), p=1).argmin(1)
-    accuracy = (glyphs.labels[nearest] == labels).float().mean()
-    return Health(float(share.mean()), float(share.min()), float(accuracy), float(masks.mean()))
+    masks = draw(teacher, Mechanism.SHAPE, spec.sample_noise(len(labels), generator(seed, "health")), labels)
+    share = class_diversity(masks, labels, spec.classes) / class_diversity(known.masks, known.labels, spec.classes)
+    real = known.masks.flatten(1)
+    away, nearest = torch.cdist(masks.flatten(1), real, p=1).min(1)
+    between = torch.cdist(real[: len(labels)], real, p=1).topk(2, largest=False).values[:, 1]  # the first is itself
+    return Health(
+        diversity=float(share.mean()),
+        least_diversity=float(share.min()),
+        class_accuracy=float((known.labels[nearest] == labels).float().mean()),
+        distance=float(away.mean() / between.mean()),
+        mask_mean=float(masks.mean()),
+    )
 
 
 def raise_if_collapsed(health: Health, step: int) -> None:

@@ -12,7 +12,7 @@ the class's median and costs diversity (0.75 of the real glyphs' after 750 steps
 through an encoder (VAE-GAN, Larsen et al. 2016) is ours: without it the adversarial game draws one shape per
 class and ignores the noise; with it within-class diversity follows the data's. The random crop does the rest:
 a texture that carried the shape could not reconstruct it, for the composer moves it at every step.
-The encoder is thrown away.
+The discriminator sees images at half resolution, see :func:`seen`. The encoder is thrown away.
 """
 
 import copy
@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import NamedTuple, cast
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from skdcgn import losses
@@ -125,14 +126,14 @@ class Teach(Method):
 
     def _train_discriminator(self, real: Tensor, fake: Tensor, labels: Tensor) -> float:
         judge = self.modules["discriminator"]
-        scores = judge(torch.cat([shift(real), shift(fake)]), labels.repeat(2)).logits.chunk(2)
+        scores = judge(torch.cat([seen(real), seen(fake)]), labels.repeat(2)).logits.chunk(2)
         loss = losses.least_squares_discriminator(*scores)
         self._descend("discriminator", loss)
         return loss.item()
 
     def _fool(self, sampled: Tensor, labels: Tensor) -> Tensor:
         judge = self.modules["discriminator"].requires_grad_(False)
-        loss = losses.least_squares_generator(judge(shift(sampled), labels).logits)
+        loss = losses.least_squares_generator(judge(seen(sampled), labels).logits)
         judge.requires_grad_(True)
         return loss
 
@@ -153,8 +154,16 @@ class Teach(Method):
                 average.copy_(value)
 
 
+def seen(images: Tensor) -> Tensor:
+    """What the discriminator sees of images (B, C, H, W): moved by up to a pixel, then halved, (B, C, H/2, W/2).
+
+    At full resolution the game ends in speckled masks: what fools a convolution best is noise from pixel to pixel.
+    """
+    return F.avg_pool2d(shift(images), 2)
+
+
 def shift(images: Tensor) -> Tensor:
-    """Move each image (B, C, H, W) by up to a pixel, edges repeated: augmentation for the discriminator."""
+    """Move each image (B, C, H, W) by up to a pixel, edges repeated."""
     height, width = images.shape[-2:]
     dy, dx = torch.randint(-SHIFT, SHIFT + 1, (2, len(images), 1, 1), device=images.device)
     rows = (torch.arange(height, device=images.device)[:, None] + dy).clamp(0, height - 1)
@@ -223,8 +232,8 @@ def teach(
     folder = RunFolder(out, config)
     glyphs = load_glyphs(config.glyphs, "train", data_root)
     textures = Path(config.textures) if config.textures else None
-    shown = vary(glyphs, config.variants, config.seed)
-    images, labels = paint(shown, config.appearance, correlated=True, seed=config.seed, textures=textures)
+    varied = vary(glyphs, config.variants, config.seed)
+    images, labels = paint(varied, config.appearance, correlated=True, seed=config.seed, textures=textures)
     torch.manual_seed(config.seed)
     method = Teach(config, Spec())
 

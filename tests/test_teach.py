@@ -7,7 +7,7 @@ from skdcgn.config import TeachConfig
 from skdcgn.data import load_glyphs, paint
 from skdcgn.errors import TrainingStoppedError
 from skdcgn.mechanism import Mechanism, Spec
-from skdcgn.teach import Health, Teach, check_health, raise_if_collapsed, shift, teach
+from skdcgn.teach import Health, Teach, check_health, raise_if_collapsed, seen, shift, teach
 from skdcgn.teachers.registry import load_teacher
 
 CONFIG = TeachConfig(steps=4, batch_size=8)
@@ -104,3 +104,12 @@ def test_shift_moves_by_at_most_a_pixel_and_repeats_edges():
     torch.manual_seed(0)
     found = [next(k for k, w in enumerate(windows) if torch.equal(w, moved[0])) for moved in shift(image)]
     assert set(found) == set(range(9))
+
+
+def test_the_discriminator_does_not_see_noise_from_pixel_to_pixel():
+    rows, columns = torch.meshgrid(torch.arange(16), torch.arange(16), indexing="ij")
+    checkers = (1 - 2 * ((rows + columns) % 2)).float().expand(20, 3, 16, 16)
+    torch.manual_seed(0)
+    plain, noisy = (seen(x)[..., 1:-1, 1:-1] for x in (torch.zeros_like(checkers), checkers))
+    assert plain.shape == (20, 3, 6, 6)
+    assert torch.equal(plain, noisy)

@@ -41,7 +41,7 @@ RESULTS: dict[str, Any] = {
         "background": {"teacher": 0.0311, "student": None},
     },
     "teacher": {"name": "double-colored-digits", "digest": "9f2c" * 16},
-    "classifier_budget": {"images": 20000, "per_shape": 10, "epochs": 3},
+    "classifier_budget": {"images": 20000, "per_shape": 10, "epochs": 2, "batch_size": 16},
     "test_images": 5000,
     "seconds": {"query": 20.1, "distill": 90.3, "classify": 80.0, "evaluate": 9.1},
     "versions": {"skdcgn": "0.1.0", "torch": "2.13.0", "python": "3.11.7"},

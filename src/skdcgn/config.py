@@ -41,9 +41,9 @@ class QueryConfig:
 class StudentConfig:
     """The size of a student mechanism."""
 
-    channels: tuple[PositiveInt, ...] = option((24, 16, 12), "channels at the initial grid and after each block")
+    channels: tuple[PositiveInt, ...] = option((12, 12, 8), "channels at the initial grid and after each block")
     grid: PositiveInt = option(4, "side of the initial grid; what the blocks do not double, a pixel shuffle does")
-    embedding: PositiveInt = option(8, "dimension of the class embedding")
+    embedding: PositiveInt = option(4, "dimension of the class embedding")
     separable: bool = option(False, "depthwise-separable convolutions, as TinyGAN has them")
 
 
@@ -51,9 +51,9 @@ class StudentConfig:
 class DistillConfig:
     """How a student is made to draw what its teacher drew."""
 
-    steps: PositiveInt = option(1500, "generator steps per mechanism")
+    steps: PositiveInt = option(2000, "generator steps per mechanism")
     batch_size: PositiveInt = option(64, "pairs per step")
-    learning_rate: PositiveFloat = option(4e-3, "Adam's rate for the student")
+    learning_rate: PositiveFloat = option(1e-2, "Adam's rate for the student")
     discriminator_rate: PositiveFloat = option(4e-4, "Adam's rate for the discriminator")
     pixel: NonNegativeFloat = option(1.0, "weight of the pixel L1")
     feature: NonNegativeFloat = option(0.0, "weight of the L1 on discriminator features")
@@ -62,8 +62,8 @@ class DistillConfig:
     adversarial: NonNegativeFloat = option(0.0, "weight of the hinge loss")
     save_every: PositiveInt = option(500, "steps between checkpoints")
     shape: StudentConfig = StudentConfig()
-    texture: StudentConfig = StudentConfig(channels=(12, 8, 8))
-    background: StudentConfig = StudentConfig(channels=(12, 8, 8))
+    texture: StudentConfig = StudentConfig(channels=(8, 12), grid=8)
+    background: StudentConfig = StudentConfig(channels=(6, 8, 8))
 
 
 @dataclass(frozen=True, config=STRICT)

@@ -66,6 +66,7 @@ class Budget:
     images: int
     per_shape: int
     epochs: int
+    batch_size: int
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from skdcgn.errors import UserError
 from skdcgn.presets import RUNS
 from skdcgn.report import write_report
 from skdcgn.report.build import PICTURES, changed_settings
-from skdcgn.report.results import Scores, Sizes, Speeds, read_results
+from skdcgn.report.results import PixelL1, Scores, Sizes, Speeds, read_results
 from skdcgn.report.words import count, duration, percent, reading, remark, size_phrase, speed_phrase, times, verdict
 
 PRESET = "double-colored-digits"
@@ -325,10 +325,18 @@ def test_the_verdict_is_honest(biased: float, teacher: float, student: float, sa
 
 
 @pytest.mark.parametrize(
-    ("ratio", "word"), [(0.5, ""), (0.51, "coarse"), (1.0, "draws little more than class averages")]
+    ("student", "label_mean", "word"),
+    [
+        (0.10, 0.2, ""),
+        (0.11, 0.2, "coarse"),
+        (0.20, 0.2, "draws little more than class averages"),
+        (0.008, 0.0079, "draws little more than class averages"),
+        (0.008, 0.0077, "the teacher varies by less than a grey level"),
+        (0.0, 0.0, "the teacher varies by less than a grey level"),
+    ],
 )
-def test_remarks(ratio: float, word: str) -> None:
-    assert remark(ratio) == word
+def test_remarks(student: float, label_mean: float, word: str) -> None:
+    assert remark(PixelL1(student, label_mean), 2 / 255) == word
 
 
 def test_numbers_as_they_are_printed() -> None:

@@ -80,7 +80,9 @@ def run(
         "pixel_l1": l1,
         "diversity": diversity,
         "teacher": {"name": config.teacher, "digest": teacher.digest},
-        "classifier_budget": {key: to_dict(config.classify)[key] for key in ("images", "per_shape", "epochs", "batch_size")},
+        "classifier_budget": {
+            key: to_dict(config.classify)[key] for key in ("images", "per_shape", "epochs", "batch_size")
+        },
         "test_images": len(test.labels),
         "seconds": clock.seconds,
         "versions": versions(),

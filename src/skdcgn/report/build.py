@@ -140,23 +140,23 @@ def rows(results: Results) -> list[Row]:
 def fidelities(results: Results) -> list[Fidelity]:
     """Return the fidelity table, one line per measured mechanism."""
     return [
-        fidelity(mechanism.value, results.pixel_l1[mechanism], results)
+        fidelity(mechanism, results.pixel_l1[mechanism], results)
         for mechanism in Mechanism
         if mechanism in results.pixel_l1
     ]
 
 
-def fidelity(mechanism: str, l1: PixelL1, results: Results) -> Fidelity:
+def fidelity(mechanism: Mechanism, l1: PixelL1, results: Results) -> Fidelity:
     """Return one line of the fidelity table; there is no ratio to a label mean that makes no error."""
     ratio = l1.student / l1.label_mean if l1.label_mean else None
     diversity = results.diversity.get(mechanism, Diversity(None, None))
     return Fidelity(
-        mechanism,
+        mechanism.value,
         count(results.queries[mechanism]) if mechanism in results.queries else NOTHING,
         small(l1.student),
         small(l1.label_mean),
         NOTHING if ratio is None else f"{ratio:.2f}",
-        "" if ratio is None else remark(ratio),
+        remark(l1, (1 - mechanism.low) / 255),
         small(diversity.teacher),
         small(diversity.student),
     )

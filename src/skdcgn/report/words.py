@@ -4,7 +4,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from skdcgn.report.results import Results, Scores, Sizes, Speeds
+from skdcgn.report.results import PixelL1, Results, Scores, Sizes, Speeds
 
 COARSE, AVERAGE = 0.5, 1.0
 UNKNOWN, NOTHING = "unknown", "\N{EN DASH}"
@@ -72,11 +72,16 @@ def smaller_or_larger(ratio: float) -> str:
     return f"{times(ratio)} smaller" if ratio >= 1 else f"{times(1 / ratio)} larger"
 
 
-def remark(ratio: float) -> str:
-    """Warn about a student whose error comes near that of the class averages."""
-    if ratio >= AVERAGE:
+def remark(l1: PixelL1, level: float) -> str:
+    """Warn about a student whose error comes near that of the class averages.
+
+    Where those are less than ``level``, one of 256 steps, away from the answers, there is nothing to tell apart.
+    """
+    if l1.label_mean < level:
+        return "the teacher varies by less than a grey level"
+    if l1.student >= AVERAGE * l1.label_mean:
         return "draws little more than class averages"
-    return "coarse" if ratio > COARSE else ""
+    return "coarse" if l1.student > COARSE * l1.label_mean else ""
 
 
 def percent(value: float) -> str:

@@ -62,6 +62,7 @@ MISTAKES = {
     "configuration with an unknown key": (["run", "smoke", "--config", "CONFIG", "--out", "OUT"],
                                           "unknown key 'stepz'"),
     "counterfactuals that are none": (["classify", "TEXT", "--out", "OUT"], "not a whole safetensors file"),
+    "classifier that is not there": (["evaluate", "OUT"], "checkpoint.safetensors does not exist"),
     "output below a file": (["generate", "double-colored-digits", "--out", "TEXT/below", "-n", "1"],
                             "choose another --out"),
 }  # fmt: skip

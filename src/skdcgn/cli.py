@@ -316,6 +316,7 @@ def classify(
 def evaluate(
     folder: Annotated[Path, typer.Argument(help="A classifier's folder, or a whole run's (prints its table again).")],
     preset: Annotated[str, typer.Option(help="Whose decorrelated test images measure a classifier.")] = DEFAULT,
+    textures: Annotated[Path | None, typer.Option(help="Folder of texture pictures; default: the preset's.")] = None,
     data_root: DataRoot = None,
 ) -> None:
     """Measure out-of-domain accuracy: on test images whose colours and textures say nothing of the class."""
@@ -327,7 +328,8 @@ def evaluate(
     from skdcgn.classifiers import accuracy, load_classifier
     from skdcgn.pipeline import test_set
 
-    reached = accuracy(load_classifier(folder), test_set(run_preset(preset), data_root))
+    shown = override(run_preset(preset), {"textures": str(textures)} if textures else {})
+    reached = accuracy(load_classifier(folder), test_set(shown, data_root))
     print(f"out-of-domain accuracy on {preset}: {reached:.2f} %")
 
 

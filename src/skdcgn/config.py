@@ -227,7 +227,8 @@ def with_flags(shown: Any, *, leave_out: tuple[str, ...] = ()) -> Callable[[Call
 def _parameter(name: str, leaf: Leaf) -> inspect.Parameter:
     flag = "--" + leaf.path.replace(".", "-").replace("_", "-")
     flags = f"{flag}/--no-{flag[2:]}" if leaf.type is bool else flag
-    described = f"{leaf.help} [dim]\\[{_shown(leaf.value)}][/dim]"
+    repeated = "; repeat the flag" if isinstance(leaf.value, tuple) else ""
+    described = f"{leaf.help}{repeated} [dim]\\[{_shown(leaf.value)}][/dim]"
     panel = leaf.path.split(".")[0] + " options" if "." in leaf.path else "Configuration"
     info = typer.Option(flags, help=described, show_default=False, rich_help_panel=panel)
     annotation: Any = Annotated[_flag_type(leaf), info]

@@ -40,10 +40,18 @@ def test_it_learns_and_is_loaded_back(tmp_path):
 def test_features_are_the_activations_after_each_relu():
     with torch.no_grad():
         features = Classifier().eval().features(torch.randn(2, 3, 32, 32))
-    assert [tuple(f.shape[1:]) for f in features] == [(32, 32, 32), (32, 16, 16), (64, 8, 8), (64, 8, 8)]
+    assert [tuple(f.shape[1:]) for f in features] == [(32, 16, 16), (32, 16, 16), (64, 8, 8), (64, 8, 8)]
     assert all(float(f.min()) >= 0 for f in features)
 
 
 def test_a_folder_without_a_classifier_is_named(tmp_path):
     with pytest.raises(UserError, match=r"checkpoint\.safetensors does not exist"):
         load_classifier(tmp_path)
+
+
+def test_pooling_before_the_relu_gives_the_published_numbers():
+    torch.manual_seed(0)
+    classifier, images = Classifier().eval(), torch.randn(4, 3, 32, 32)
+    norm, convolution, pool, relu = classifier.body[:4]
+    published = classifier.body[4:](pool(relu(convolution(norm(images)))))
+    assert torch.allclose(classifier(images), classifier.head(published), atol=1e-6)

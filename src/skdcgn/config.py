@@ -70,7 +70,7 @@ class DistillConfig:
 class ClassifyConfig:
     """The budget of every classifier: the same for biased, teacher, student and oracle."""
 
-    images: PositiveInt = option(16_000, "images in each training set")
+    images: PositiveInt = option(20_000, "images in each training set")
     per_shape: PositiveInt = option(10, "counterfactuals that share a mask (k)")
     epochs: PositiveInt = option(2, "passes over the training set")
     batch_size: PositiveInt = option(16, "images per step")

@@ -6,9 +6,12 @@ python benchmarks/picture.py runs/table-double-colored-digits-0/student
 import argparse
 from pathlib import Path
 
-from skdcgn.pictures import layers_grid, save_picture
+from skdcgn.composer import compose
+from skdcgn.mechanism import Mechanism
+from skdcgn.pictures import as_rgb, beside, class_columns, grid, save_picture
 from skdcgn.teachers.registry import load_student
 
+ROWS = 4
 PICTURE = Path(__file__).parents[1] / "docs" / "picture.png"
 
 
@@ -17,7 +20,11 @@ def main() -> None:
     parser.add_argument("student", type=Path)
     parser.add_argument("--seed", type=int, default=0)
     chosen = parser.parse_args()
-    save_picture(PICTURE, layers_grid(load_student(chosen.student), rows=4, seed=chosen.seed))
+    student = load_student(chosen.student)
+    noise, labels = class_columns(student, ROWS, chosen.seed)
+    shown = [student.query(mechanism, noise, labels) for mechanism in Mechanism]
+    shown.append(compose(student, len(labels), seed=chosen.seed).images)
+    save_picture(PICTURE, beside([grid(as_rgb(images), student.spec.classes) for images in shown]))
 
 
 if __name__ == "__main__":

@@ -57,7 +57,7 @@ def main() -> None:
             "distance_to_nearest_over_real_glyphs": round(health["distance"], 3),
         },
         **measured(chosen.name),
-        "limits": "32 x 32 digits; edges of rare shapes are speckled; made for research on shortcuts, not for use.",
+        "limits": "32 x 32 digits; some shapes are ambiguous and some textures blotched; made for research on shortcuts.",
         "licence": "MIT",
         "sha256": sha256(weights(chosen.name)),
     }

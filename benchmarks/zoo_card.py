@@ -57,7 +57,7 @@ def main() -> None:
             "distance_to_nearest_over_real_glyphs": round(health["distance"], 3),
         },
         **measured(chosen.name),
-        "limits": "32 x 32 digits; some shapes are ambiguous and some textures blotched; made for research on shortcuts.",
+        "limits": "32 x 32 digits; some shapes are ambiguous, some textures blotched; for research on shortcuts.",
         "licence": "MIT",
         "sha256": sha256(weights(chosen.name)),
     }

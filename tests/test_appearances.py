@@ -6,7 +6,7 @@ import time
 import pytest
 import torch
 
-from skdcgn.data import Glyphs, load_glyphs, paint
+from skdcgn.data import Glyphs, load_glyphs, paint, vary
 from skdcgn.data.appearances import COLORED, COLORED_VARIANCE, DOUBLE_COLORED, DOUBLE_COLORED_DEVIATION
 from skdcgn.data.glyphs import binarise
 from skdcgn.errors import UserError
@@ -41,6 +41,22 @@ def test_digits_look_like_digits():
     assert float((train.labels[nearest] == test.labels).float().mean()) > 0.95
     assert 0.1 < float(train.masks.mean()) < 0.35
     assert float(train.masks[:, :, 0].sum() + train.masks[:, :, :, 0].sum()) == 0
+
+
+def test_variants_follow_their_originals_and_stay_near_them():
+    some = Glyphs(*(part[:60] for part in load_glyphs("digits", "train")))
+    varied, again, other = (vary(some, 4, seed) for seed in (0, 0, 1))
+    assert torch.equal(varied.masks, again.masks)
+    assert not torch.equal(varied.masks, other.masks)
+    assert torch.equal(varied.labels, some.labels.repeat(4))
+    assert torch.equal(varied.masks[:60], some.masks)
+    assert set(varied.masks.unique().tolist()) == {0.0, 1.0}
+    both = torch.minimum(varied.masks[60:], some.masks.repeat(3, 1, 1, 1)).sum((1, 2, 3))
+    share = both / torch.maximum(varied.masks[60:], some.masks.repeat(3, 1, 1, 1)).sum(
+        (1, 2, 3)
+    )  # intersection / union
+    assert 0.3 < share.mean() < 0.95
+    assert torch.equal(vary(some, 1, 0).masks, some.masks)
 
 
 def test_binarise_is_nearest_resize_and_a_threshold_at_a_tenth():

@@ -77,12 +77,13 @@ def test_a_callable_is_a_teacher(analytic_teacher):
         teacher.query("shape", NOISE, LABELS + 5)
 
 
-def test_a_students_folder_is_a_teacher(tmp_path):
+def test_a_students_folder_is_a_teacher(tmp_path, capsys):
     student = StudentCGN(Spec().to_dict(), dict.fromkeys(("shape", "texture", "background"), SIZE))
     student.save_pretrained(tmp_path / "student")
     loaded = load_teacher(tmp_path / "student")
     assert torch.equal(answers(loaded), answers(student))
     assert loaded.digest == student.digest == load_student(tmp_path / "student").digest
+    assert capsys.readouterr().out == ""
     assert skdcgn.compose(loaded, n=4).images.shape == (4, 3, 32, 32)
 
 

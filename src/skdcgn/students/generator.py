@@ -6,6 +6,8 @@ Shi et al. 2016). With grid = image_size / 2 ** blocks there is nothing left and
 """
 
 import hashlib
+import io
+from contextlib import redirect_stdout
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Self, cast
@@ -145,7 +147,8 @@ class StudentCGN(nn.Module, PyTorchModelHubMixin, library_name="skdcgn", license
         if not (folder / "config.json").is_file() or not (folder / "model.safetensors").is_file():
             raise UserError(f"{folder} holds no student: it should have config.json and model.safetensors")
         try:
-            return cls.from_pretrained(folder, local_files_only=True).eval()
+            with redirect_stdout(io.StringIO()):  # the mixin says where it loads from
+                return cls.from_pretrained(folder, local_files_only=True).eval()
         except (SafetensorError, RuntimeError, TypeError, KeyError, ValueError, OSError) as error:
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise UserError(f"{folder} holds a student of another architecture, or a damaged one: {reason}") from None

@@ -17,12 +17,11 @@ from pathlib import Path
 from typing import Any
 
 from skdcgn.classifiers import accuracy, classify
-from skdcgn.composer import compose
-from skdcgn.config import ClassifyConfig, TeachConfig, override, to_dict
+from skdcgn.config import ClassifyConfig, RunConfig, TeachConfig, override, to_dict
 from skdcgn.data import Dataset, load_glyphs, paint
 from skdcgn.files import write_json
 from skdcgn.mechanism import Teacher
-from skdcgn.pipeline import test_set
+from skdcgn.pipeline import test_set, training_sets
 from skdcgn.presets import DEFAULT, run_preset, teach_preset
 from skdcgn.teach import check_health, teach
 
@@ -41,13 +40,12 @@ def choices(base: TeachConfig, runs: Path) -> dict[str, TeachConfig]:
     }
 
 
-def scores(teacher: Teacher, test: Dataset, budget: ClassifyConfig, seeds: list[int], out: Path) -> list[float]:
+def scores(teacher: Teacher, test: Dataset, run: RunConfig, seeds: list[int], out: Path) -> list[float]:
     """Return the out-of-domain accuracy of a classifier per seed, trained on the teacher's counterfactuals."""
     reached = []
     for seed in seeds:
-        made = compose(teacher, budget.images, per_shape=budget.per_shape, seed=seed)
-        data = Dataset(made.images, made.shape_labels)
-        reached.append(accuracy(classify(data, budget, out / str(seed), seed=seed, device="cpu"), test))
+        data = training_sets(replace(run, seed=seed), {"teacher": teacher}, None)["teacher"]()
+        reached.append(accuracy(classify(data, run.classify, out / str(seed), seed=seed, device="cpu"), test))
     return reached
 
 
@@ -60,13 +58,14 @@ def main() -> None:
     run = run_preset(DEFAULT)
     test, glyphs = test_set(run, None), load_glyphs(run.glyphs, "train")
     budget = replace(run.classify, images=run.classify.images // 4, epochs=2 * run.classify.epochs)
+    run = replace(run, classify=budget)
     rows: dict[str, dict[str, Any]] = {}
     for name, config in choices(override(teach_preset(DEFAULT), {"steps": chosen.steps}), chosen.runs).items():
         start = time.perf_counter()
         teacher = teach(config, chosen.runs / f"features-{name}", device="cpu", sample_every=chosen.steps)
         seconds = time.perf_counter() - start
         health = check_health(teacher, glyphs, config.seed)
-        reached = scores(teacher, test, budget, chosen.seeds, chosen.runs / f"features-{name}-classifiers")
+        reached = scores(teacher, test, run, chosen.seeds, chosen.runs / f"features-{name}-classifiers")
         rows[name] = {
             "seconds_per_step": seconds / chosen.steps,
             **health._asdict(),

@@ -134,7 +134,8 @@ def test_nan_keeps_the_last_good_checkpoint(tmp_path):
 def test_batches_hold_each_class_equally_and_every_row_in_its_turn():
     labels = torch.tensor([0, 4, 1, 4, 4, 0, 1])  # no 2, no 3
     rng = torch.Generator().manual_seed(0)
-    rows = torch.cat([balanced_rows(labels, 7, rng) for _ in range(300)])
+    draw = balanced_rows(labels)
+    rows = torch.cat([draw(7, rng) for _ in range(300)])
     per_batch = torch.stack([labels[r].bincount(minlength=5)[[0, 1, 4]] for r in rows.split(7)])
     assert (per_batch.max(1).values - per_batch.min(1).values).max() == 1
     for label in (0, 1, 4):

@@ -110,8 +110,10 @@ def distill_mechanism(
     torch.manual_seed(seed)
     method = Distill(config, mechanism, spec)
 
+    rows_of = balanced_rows(pairs.labels)
+
     def batch_at(step: int) -> Batch:
-        rows = balanced_rows(pairs.labels, config.batch_size, generator(seed, "distill", mechanism, step))
+        rows = rows_of(config.batch_size, generator(seed, "distill", mechanism, step))
         return {name: values[rows] for name, values in pairs._asdict().items()}
 
     train(

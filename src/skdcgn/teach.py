@@ -237,8 +237,10 @@ def teach(
     torch.manual_seed(config.seed)
     method = Teach(config, Spec())
 
+    rows_of = balanced_rows(labels)
+
     def batch_at(step: int) -> Batch:
-        rows = balanced_rows(labels, config.batch_size, generator(config.seed, "teach", step))
+        rows = rows_of(config.batch_size, generator(config.seed, "teach", step))
         return {"images": images[rows], "labels": labels[rows]}
 
     def sample(record: Record) -> None:

@@ -80,15 +80,19 @@ def _below(prefix: str, state: dict[str, Tensor]) -> dict[str, Tensor]:
     return {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
 
 
-def balanced_rows(labels: Tensor, count: int, rng: torch.Generator) -> Tensor:
-    """Draw ``count`` rows of labels (N,), each class equally often (up to one).
+def balanced_rows(labels: Tensor) -> Callable[[int, torch.Generator], Tensor]:
+    """Return how to draw ``count`` rows of labels (N,), each class equally often (up to one).
 
     Batch norm sees the same mixture of classes at every step, so that its running statistics describe them all.
     """
     sizes = labels.unique(return_counts=True)[1]  # of the classes that occur, in their order
     order, starts = labels.argsort(stable=True), sizes.cumsum(0) - sizes
-    wanted = (torch.arange(count) + torch.randint(len(sizes), (1,), generator=rng)) % len(sizes)  # (count,)
-    return order[starts[wanted] + (torch.rand(count, generator=rng) * sizes[wanted]).long()]
+
+    def rows(count: int, rng: torch.Generator) -> Tensor:
+        wanted = (torch.arange(count) + torch.randint(len(sizes), (1,), generator=rng)) % len(sizes)  # (count,)
+        return order[starts[wanted] + (torch.rand(count, generator=rng) * sizes[wanted]).long()]
+
+    return rows
 
 
 def constant(progress: float) -> float:

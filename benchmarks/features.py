@@ -20,10 +20,11 @@ from skdcgn.classifiers import accuracy, classify
 from skdcgn.config import ClassifyConfig, RunConfig, TeachConfig, override, to_dict
 from skdcgn.data import Dataset, load_glyphs, paint
 from skdcgn.files import write_json
+from skdcgn.health import check_health
 from skdcgn.mechanism import Teacher
 from skdcgn.pipeline import test_set, training_sets
 from skdcgn.presets import DEFAULT, run_preset, teach_preset
-from skdcgn.teach import check_health, teach
+from skdcgn.teach import teach
 
 RESULTS = Path(__file__).parent / "results"
 

@@ -1,19 +1,28 @@
 """Put a teacher that ``skdcgn teach`` trained into the zoo, with its card.
 
-    python benchmarks/zoo_card.py double-colored-digits runs/teacher      # weights and card
-    python benchmarks/seeds.py double-colored-digits --seeds 0 1 2        # measures it
-    python benchmarks/zoo_card.py double-colored-digits runs/teacher      # the card now tells the accuracy
+    python benchmarks/zoo_card.py double-colored-mnist runs/teacher --half                        # weights and card
+    python benchmarks/teachers.py double-colored-mnist --published FILE.pth --data-root DIR       # measures it
+    python benchmarks/zoo_card.py double-colored-mnist runs/teacher --half                        # accuracy and band
 
-The accuracy on the card is read from ``benchmarks/results/NAME.json``, never typed.
+The accuracy on the card is read from ``benchmarks/results/teachers-NAME.json`` or ``NAME.json`` (of seeds.py), never
+typed. The band is the 95 % prediction interval for one more seed: mean +- t(n - 1) deviation sqrt(1 + 1/n).
 """
 
 import argparse
 import json
-import shutil
+import math
+import statistics
 from pathlib import Path
 from typing import Any
 
-from skdcgn.files import read_json, sha256, write_json
+from scipy.stats import t as student_t
+
+from skdcgn.composer import draw
+from skdcgn.config import TeachConfig, from_dict, to_dict
+from skdcgn.files import read_json, read_tensors, sha256, write_json, write_tensors
+from skdcgn.mechanism import Mechanism
+from skdcgn.metrics import paired_l1
+from skdcgn.pictures import class_columns
 from skdcgn.teachers.registry import load_cgn
 from skdcgn.train import read_metrics
 
@@ -22,26 +31,62 @@ RESULTS = Path(__file__).parent / "results"
 
 
 def measured(name: str) -> dict[str, Any]:
-    """Accuracies of the table, if it was made with the weights now in the zoo."""
-    path = RESULTS / f"{name}.json"
-    if not path.exists() or {r["teacher"]["digest"] for r in read_json(path)["runs"]} != {sha256(weights(name))}:
-        return {}
-    table = read_json(path)
-    scores = {key.split(".")[1]: value for key, value in table["summary"].items() if key.startswith("ood_accuracy.")}
-    return {"out_of_domain_accuracy_percent": scores, "seeds": len(table["runs"]), "measured_by": table["command"]}
+    """Accuracies of the tables that were made with the weights now in the zoo, each with its band."""
+    for path in (RESULTS / f"teachers-{name}.json", RESULTS / f"{name}.json"):
+        if path.exists() and {run["teacher"]["digest"] for run in read_json(path)["runs"]} == {sha256(weights(name))}:
+            table = read_json(path)
+            prefix, count = "ood_accuracy.", len(table["runs"])
+            scores = {
+                key.removeprefix(prefix): with_band(**value, count=count)
+                for key, value in table["summary"].items()
+                if key.startswith(prefix)
+            }
+            more = {"mask_quality": table["teachers"]["teacher"]} if "teachers" in table else {}
+            return {
+                "out_of_domain_accuracy_percent": scores,
+                "seeds": count,
+                "measured_by": table["command"],
+                **more,
+            }
+    return {}
+
+
+def with_band(mean: float, deviation: float, count: int) -> dict[str, float]:
+    reach = float(student_t.ppf(0.975, count - 1)) * deviation * math.sqrt(1 + 1 / count)
+    told = {"mean": mean, "deviation": deviation, "low": mean - reach, "high": min(mean + reach, 100.0)}
+    return {key: round(value, 2) for key, value in told.items()}
 
 
 def weights(name: str) -> Path:
     return ZOO / f"{name}.safetensors"
 
 
+def told_config(run: Path) -> dict[str, Any]:
+    """Return the run's configuration with every field of today's, so that it repeats the run."""
+    values = {key: value for key, value in read_json(run / "config.json").items() if key != "digest"}
+    return to_dict(from_dict(TeachConfig, values))
+
+
+def half_costs(run: Path, name: str) -> float:
+    """Return by how many of 256 levels the stored weights draw otherwise than the run's, on average."""
+    pair = load_cgn(run / "teacher.safetensors"), load_cgn(weights(name))
+    noise, labels = class_columns(pair[0], 50, seed=0)
+    return statistics.mean(
+        255 / (1 - m.low) * paired_l1(*(draw(teacher, m, noise, labels) for teacher in pair)) for m in Mechanism
+    )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("name")
     parser.add_argument("run", type=Path, help="folder that skdcgn teach wrote")
+    parser.add_argument("--half", action="store_true", help="store the weights in half precision")
     chosen = parser.parse_args()
-    shutil.copyfile(chosen.run / "teacher.safetensors", weights(chosen.name))
-    config = read_json(chosen.run / "config.json")
+    state, _ = read_tensors(chosen.run / "teacher.safetensors")
+    if chosen.half:
+        state = {key: value.half() if value.is_floating_point() else value for key, value in state.items()}
+    write_tensors(weights(chosen.name), state)
+    config = told_config(chosen.run)
     health = [line for line in read_metrics(chosen.run / "metrics.jsonl") if "diversity" in line][-1]
     card = {
         "title": f"{chosen.name}: a CGN trained by this project",
@@ -56,6 +101,7 @@ def main() -> None:
             "class_of_nearest_real_glyph_percent": round(100 * health["class_accuracy"], 1),
             "distance_to_nearest_over_real_glyphs": round(health["distance"], 3),
         },
+        **({"half_precision_costs_grey_levels": round(half_costs(chosen.run, chosen.name), 3)} if chosen.half else {}),
         **measured(chosen.name),
         "limits": "32 x 32 digits; some shapes are ambiguous, some textures blotched; for research on shortcuts.",
         "licence": "MIT",

@@ -7,7 +7,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from skdcgn.mechanism import Mechanism
+from skdcgn.errors import UserError
+from skdcgn.mechanism import Mechanism, Spec
 from skdcgn.teachers.cgn import CGN, CGNTeacher, InwardClamp
 from skdcgn.teachers.registry import load_teacher
 
@@ -76,6 +77,16 @@ def test_parameters_are_the_published_ones():
     sizes = {name: sum(p.numel() for p in part.parameters()) for name, part in cgn.named_children()}
     assert sizes == {"label_emb": 100, "f_shape": 194_914, "f_text1": 232_489, "f_text2": 232_489}
     assert CGNTeacher(cgn, "new").size == 659_992
+
+
+def test_sixty_four_pixels_take_one_doubling_more():
+    noise, labels = torch.randn(3, 16), torch.arange(3)
+    for size in (32, 64):
+        cgn = CGNTeacher(CGN(Spec(size, noise_dim=16, classes=3)), "new")
+        for mechanism in Mechanism:
+            assert cgn.query(mechanism, noise, labels).shape == (3, mechanism.channels, size, size)
+    with pytest.raises(UserError, match="32 or 64 pixels, not 128"):
+        CGN(Spec(128))
 
 
 def test_an_image_does_not_depend_on_its_batch(random_cgn):

@@ -44,6 +44,14 @@ def test_features_are_the_activations_after_each_relu():
     assert all(float(f.min()) >= 0 for f in features)
 
 
+def test_larger_pictures_end_in_the_same_sixty_four_numbers():
+    with torch.no_grad():
+        classifier, images = Classifier(3).eval(), torch.randn(2, 3, 64, 64)
+        assert classifier(images).shape == (2, 3)
+        fourfold = classifier.body[:-2](images)  # (2, 64, 2, 2), as the published pool leaves them
+        assert torch.allclose(classifier.head(fourfold.mean((2, 3))), classifier(images), atol=1e-6)
+
+
 def test_a_folder_without_a_classifier_is_named(tmp_path):
     with pytest.raises(UserError, match=r"checkpoint\.safetensors does not exist"):
         load_classifier(tmp_path)

@@ -49,7 +49,6 @@ def test_every_verb_explains_itself(verb, monkeypatch, capsys):
 
 MISTAKES = {
     "unknown preset": (["run", "dubble-colored-digits"], "did you mean 'double-colored-digits'"),
-    "preset without a teacher": (["run", "wildlife-mnist", "--out", "OUT"], "pass --teacher"),
     "teacher of another kind": (["query", "TEXT", "--out", "OUT"], "no plain state dict"),
     "teacher that is not there": (["query", "nowhere.pth", "--out", "OUT"], "no teacher 'nowhere.pth'"),
     "empty data root": (["run", "double-colored-mnist", "--teacher", "double-colored-digits", "--data-root", "EMPTY",
@@ -63,6 +62,7 @@ MISTAKES = {
                                           "unknown key 'stepz'"),
     "counterfactuals that are none": (["classify", "TEXT", "--out", "OUT"], "not a whole safetensors file"),
     "classifier that is not there": (["evaluate", "OUT"], "checkpoint.safetensors does not exist"),
+    "pictures that are not there": (["teach", "--images", "EMPTY", "--out", "OUT"], "has 0 sub-folders"),
     "output below a file": (["generate", "double-colored-digits", "--out", "TEXT/below", "-n", "1"],
                             "choose another --out"),
 }  # fmt: skip

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from skdcgn.metrics import class_diversity, label_means, paired_l1
+from skdcgn.metrics import class_diversity, label_means, nearest_iou, paired_l1
 
 
 def test_diversity_is_the_mean_pairwise_l1_within_a_class():
@@ -28,3 +28,10 @@ def test_label_means_average_each_class():
     for c in range(3):
         assert torch.allclose(means[c], images[labels == c].mean(0), atol=1e-6)
     assert torch.equal(means[3], torch.zeros(3, 4, 4))
+
+
+def test_iou_is_the_greatest_within_the_class():
+    rows = torch.tensor([[1, 1, 0, 0], [0, 1, 1, 1], [0, 0, 0, 0]]).float()[:, None, None]  # (3, 1, 1, 4)
+    real = torch.tensor([[1, 0, 0, 0], [1, 1, 1, 0], [0, 1, 1, 1], [1, 1, 0, 0]]).float()[:, None, None]
+    found = nearest_iou(rows, torch.tensor([0, 1, 0]), real, torch.tensor([0, 0, 1, 1]))
+    assert found == pytest.approx((2 / 3 + 1 + 0) / 3)  # the last real row is of the other class

@@ -3,10 +3,11 @@
 import json
 
 import pytest
+from PIL import Image
 
 from skdcgn.config import override
 from skdcgn.errors import UserError
-from skdcgn.pipeline import run
+from skdcgn.pipeline import own_test_set, run
 from skdcgn.presets import run_preset
 
 PROMISED = {
@@ -67,3 +68,14 @@ def test_losing_the_results_costs_only_the_last_stage(finished):
     assert again["ood_accuracy"] == results["ood_accuracy"]
     assert again["pixel_l1"] == results["pixel_l1"]
     assert weights == {p: p.stat().st_mtime_ns for p in weights}
+
+
+def test_a_users_own_pictures_are_a_test_set(tmp_path):
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        Image.new("RGB", (50, 60), "white" if name == "a" else "black").save(tmp_path / name / "0.png")
+    images, labels = own_test_set(tmp_path, 32, 2)
+    assert images.shape == (2, 3, 32, 32)
+    assert [(x.item(), y.item()) for x, y in zip(images.mean((1, 2, 3)), labels, strict=True)] == [(1, 0), (-1, 1)]
+    with pytest.raises(UserError, match="2 sub-folders: the classifier knows 10 classes"):
+        own_test_set(tmp_path, 32, 10)

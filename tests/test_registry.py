@@ -11,6 +11,7 @@ from skdcgn.errors import UserError
 from skdcgn.files import write_tensors
 from skdcgn.mechanism import Mechanism, Spec
 from skdcgn.students.generator import StudentCGN
+from skdcgn.teachers.cgn import CGN
 from skdcgn.teachers.registry import cards, load_cgn, load_student, load_teacher
 
 NOISE, LABELS = torch.randn(5, 32, generator=torch.Generator().manual_seed(0)), torch.arange(5)
@@ -34,6 +35,12 @@ def test_every_way_to_store_a_cgn_loads_the_same(kind, random_cgn, tmp_path):
     assert torch.equal(answers(loaded), answers(random_cgn))
     assert loaded.digest == load_teacher(str(path)).digest
     assert loaded.size == 659_992
+
+
+@pytest.mark.parametrize("spec", [Spec(64, noise_dim=8, classes=3), Spec(noise_dim=128, classes=12)])
+def test_sizes_are_read_off_the_weights(spec, tmp_path):
+    write_tensors(tmp_path / "cgn.safetensors", CGN(spec).state_dict())
+    assert load_cgn(tmp_path / "cgn.safetensors").spec == spec
 
 
 def test_half_precision_is_widened(random_cgn, tmp_path):

@@ -1,13 +1,18 @@
 """Teaching: every part learns, resuming is exact, the guards know the usual failures."""
 
+from dataclasses import replace
+
 import pytest
 import torch
+from PIL import Image
 
+from skdcgn.composer import compose
 from skdcgn.config import TeachConfig
 from skdcgn.data import load_glyphs, paint
-from skdcgn.errors import TrainingStoppedError
-from skdcgn.mechanism import Mechanism, Spec
-from skdcgn.teach import Health, Teach, check_health, raise_if_collapsed, seen, shift, teach
+from skdcgn.errors import TrainingStoppedError, UserError
+from skdcgn.health import Health
+from skdcgn.mechanism import Spec
+from skdcgn.teach import Teach, seen, shift, teach
 from skdcgn.teachers.registry import load_teacher
 
 CONFIG = TeachConfig(steps=4, batch_size=8)
@@ -62,39 +67,54 @@ def test_a_killed_teacher_resumes_to_the_same_bytes(tmp_path):
     assert torch.equal(loaded.query("shape", noise, labels), whole.query("shape", noise, labels))
 
 
-def test_health_of_real_glyphs_is_perfect():
-    glyphs = load_glyphs("digits", "train")
-
-    class Real:
-        spec = Spec()
-
-        def query(self, mechanism, noise, labels):
-            assert mechanism is Mechanism.SHAPE
-            rng = torch.Generator().manual_seed(0)
-            rows = [torch.randint(int((glyphs.labels == c).sum()), (1,), generator=rng) for c in labels.tolist()]
-            return torch.cat([glyphs.masks[glyphs.labels == c][r] for c, r in zip(labels.tolist(), rows, strict=True)])
-
-    health = check_health(Real(), glyphs, seed=0)
-    assert (health.class_accuracy, health.distance) == (1, 0)  # each is its own nearest glyph
-    assert health.diversity == pytest.approx(1, abs=0.1)
-    assert health.mask_mean == pytest.approx(float(glyphs.masks.mean()), abs=0.02)
+def test_a_users_pictures_become_a_teacher(tmp_path, capsys):
+    """Three classes at 64 pixels, from files of several formats and shapes."""
+    for name, colour in (("cat", (200, 40, 40)), ("dog", (40, 200, 40)), ("emu", (40, 40, 200))):
+        (tmp_path / "mine" / name).mkdir(parents=True)
+        for index, suffix in enumerate(("png", "jpg", "bmp", "webp")):
+            picture = Image.new("RGB", (80 + 10 * index, 70), colour)
+            picture.paste((250, 250, 250), (20, 20, 40 + index, 50))
+            picture.save(tmp_path / "mine" / name / f"{index}.{suffix}")
+    config = TeachConfig(images=str(tmp_path / "mine"), image_size=64, steps=2, batch_size=6)
+    teacher = teach(config, tmp_path / "out", device="cpu", sample_every=2, announce=print)
+    said = capsys.readouterr().out
+    assert "classes: 0 cat, 1 dog, 2 emu" in said
+    assert "leakage" in said
+    assert teacher.spec == Spec(64, classes=3)
+    loaded = load_teacher(tmp_path / "out" / "teacher.safetensors")
+    assert loaded.spec == teacher.spec
+    made = compose(loaded, 5)
+    assert made.images.shape == (5, 3, 64, 64)
+    assert made.shape_labels.max() < 3
 
 
 @pytest.mark.parametrize(
-    ("health", "words"),
+    ("changes", "words"),
     [
-        (Health(0.5, 0.01, 0.9, 1.1, 0.2), "one shape"),
-        (Health(1.0, 0.8, 0.9, 1.1, 0.97), "masks' mean"),
-        (Health(1.0, 0.8, 0.9, 1.1, 0.001), "masks' mean"),
+        ({"image_size": 64}, "glyphs are 32 pixels wide, not 64"),
+        ({"images": "nowhere"}, "no folder nowhere"),
+        ({"images": "TWO", "image_size": 48}, "images of 32 or 64 pixels, not 48"),
     ],
 )
-def test_collapse_is_told_in_words(health, words):
-    with pytest.raises(TrainingStoppedError, match=words):
-        raise_if_collapsed(health, 10)
+def test_sizes_and_folders_that_cannot_be_are_told(changes, words, tmp_path):
+    for name in ("a", "b"):
+        (tmp_path / "two" / name).mkdir(parents=True)
+        Image.new("L", (9, 9)).save(tmp_path / "two" / name / "0.png")
+    changes = {key: str(tmp_path / "two") if value == "TWO" else value for key, value in changes.items()}
+    with pytest.raises(UserError, match=words):
+        teach(replace(CONFIG, **changes), tmp_path / "out", device="cpu")
 
 
-def test_a_healthy_teacher_goes_on():
-    raise_if_collapsed(Health(0.9, 0.6, 0.95, 1.1, 0.24), 10)
+def test_a_collapsed_teacher_is_warned_of_and_stopped(tmp_path, monkeypatch):
+    """Warned of after a quarter of the steps, stopped after half."""
+    empty = Health(0.0, 0.0, 0.9, 1.1, 0.001, 0.1, 0.0)
+    monkeypatch.setattr("skdcgn.teach.check_health", lambda *arguments: empty)
+    said = []
+    with pytest.raises(TrainingStoppedError, match="step 2: the masks are empty"):
+        teach(CONFIG, tmp_path, device="cpu", sample_every=1, announce=said.append)
+    assert [line for line in said if line.startswith("warning")] == [
+        "warning: step 1: the masks are empty (mean 0.00): raise --binary or take another --seed"
+    ]
 
 
 def test_shift_moves_by_at_most_a_pixel_and_repeats_edges():

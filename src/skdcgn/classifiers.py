@@ -20,9 +20,10 @@ from skdcgn.train import Batch, Callback, Method, RunFolder, train
 
 
 class Classifier(nn.Module):
-    """Class logits (B, classes) for images (B, 3, 32, 32) in [-1, 1].
+    """Class logits (B, classes) for images (B, 3, H, W) in [-1, 1].
 
     The published layers; the first ReLU follows the max-pool, which gives the same numbers with a quarter of the work.
+    The last pool takes what the published one leaves of images larger than 32 x 32; of those it leaves one number.
     """
 
     def __init__(self, classes: int = 10) -> None:
@@ -39,6 +40,7 @@ class Classifier(nn.Module):
             nn.Conv2d(64, 64, 3, padding=1),
             nn.ReLU(),
             nn.AvgPool2d(7),
+            nn.AdaptiveAvgPool2d(1),
             nn.Flatten(),
         )
         self.head = nn.Linear(64, classes)
@@ -89,11 +91,12 @@ def classify(
     """Train the classifier on ``data`` in the run folder ``out``; resumes where it was killed.
 
     Args:
-        data: images (N, 3, 32, 32) in [-1, 1] and labels; each epoch visits all, in an order of its own.
+        data: images (N, 3, H, W) in [-1, 1] and labels; each epoch visits all, in an order of its own.
         origin: names the data, as JSON values, in the run's digest.
     """
-    classes = int(data.labels.max()) + 1
-    folder = RunFolder(out, {**to_dict(config), "seed": seed, "origin": origin, "classes": classes})
+    classes, size = int(data.labels.max()) + 1, data.images.shape[-1]
+    told = {"seed": seed, "origin": origin, "classes": classes, "image_size": size}
+    folder = RunFolder(out, {**to_dict(config), **told})
     torch.manual_seed(seed)
     method = Classify(config, classes)
     per_epoch = -(-len(data.labels) // config.batch_size)

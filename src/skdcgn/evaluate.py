@@ -5,15 +5,19 @@ Every number is measured on what no training saw: held-out pairs, decorrelated t
 
 import statistics
 import time
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from skdcgn.composer import compose, draw
+from skdcgn.config import RunConfig
 from skdcgn.mechanism import Mechanism, Teacher
 from skdcgn.metrics import class_diversity, label_means, paired_l1
 from skdcgn.pairs import read_pairs
+from skdcgn.presets import RUNS
+from skdcgn.teachers.registry import cards
 
 SPEED_IMAGES = 512
 SPEED_ROUNDS = 5
@@ -69,17 +73,44 @@ def versions() -> dict[str, str]:
     }
 
 
-def table(results: dict[str, Any]) -> list[tuple[str, str, str, str]]:
-    """Return the rows of the main table: name, parameters, counterfactuals per second, out-of-domain accuracy."""
-    rows = []
+@dataclass(frozen=True)
+class Band:
+    """Where a repeated recipe's accuracy lies, in percent: the 95 % prediction interval of the card's seeds."""
+
+    low: float
+    high: float
+
+    def verdict(self, reached: float) -> str:
+        """Say whether ``reached`` lies within, to the digit that is printed."""
+        where = "inside" if self.low <= round(reached, 1) <= self.high else "OUTSIDE"
+        return f"{self.low:.1f} to {self.high:.1f}: {where}"
+
+
+def bands(config: RunConfig) -> dict[str, Band]:
+    """Return what the card of a preset's recipe lets one expect, by training set; seed and teacher may be others.
+
+    Empty where no card was measured, or where the run's budget or data are not the preset's.
+    """
+    preset = RUNS.get(config.preset)
+    expected = cards().get(config.preset, {}).get("out_of_domain_accuracy_percent", {})
+    if preset is None or replace(config, seed=preset.seed, teacher=preset.teacher) != preset:
+        return {}
+    return {name: Band(numbers["low"], numbers["high"]) for name, numbers in expected.items()}
+
+
+def table(results: dict[str, Any], expected: dict[str, Band]) -> list[tuple[str, ...]]:
+    """Return the rows of the main table: name, parameters, counterfactuals per second, accuracy, verdict on it."""
+    rows: list[tuple[str, ...]] = []
     for name in ("biased", "teacher", "student", "oracle"):
         size, speed = results["parameters"].get(name), results["counterfactuals_per_second"].get(name)
+        reached = results["ood_accuracy"][name]
         rows.append(
             (
                 name,
                 f"{size:,}" if size else ("unknown" if name == "teacher" else "-"),
                 f"{speed:,.0f}" if speed else "-",
-                f"{results['ood_accuracy'][name]:.1f} %",
+                f"{reached:.1f} %",
+                expected[name].verdict(reached) if name in expected else "-",
             )
         )
     return rows

@@ -25,3 +25,14 @@ def label_means(images: Tensor, labels: Tensor, classes: int) -> Tensor:
     """Mean image of each class, (classes, C, H, W): what a student draws that ignores the noise."""
     sums = torch.zeros(classes, *images.shape[1:]).index_add_(0, labels, images)
     return sums / labels.bincount(minlength=classes).clamp(min=1)[:, None, None, None]
+
+
+def nearest_iou(masks: Tensor, labels: Tensor, real: Tensor, real_labels: Tensor) -> float:
+    """Mean, over binary masks (N, 1, H, W), of the greatest IoU with a real mask (M, 1, H, W) of the same class."""
+    best = [_greatest_iou(masks[labels == c].flatten(1), real[real_labels == c].flatten(1)) for c in labels.unique()]
+    return float(torch.cat(best).mean())
+
+
+def _greatest_iou(rows: Tensor, others: Tensor) -> Tensor:
+    both = rows @ others.T
+    return (both / (rows.sum(1)[:, None] + others.sum(1) - both).clamp(min=1)).amax(1)

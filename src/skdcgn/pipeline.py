@@ -14,7 +14,7 @@ import torch
 from skdcgn.classifiers import accuracy, classify
 from skdcgn.composer import compose
 from skdcgn.config import RunConfig, to_dict
-from skdcgn.data import Dataset, load_glyphs, paint
+from skdcgn.data import Dataset, as_unit, load_glyphs, load_pictures, paint
 from skdcgn.distiller import distill
 from skdcgn.errors import UserError
 from skdcgn.evaluate import counterfactuals_per_second, fidelity, versions
@@ -26,7 +26,7 @@ from skdcgn.pictures import above, as_rgb, class_columns, grid, interpolate, sav
 from skdcgn.progress import Watch, unwatched
 from skdcgn.report import write_report
 from skdcgn.students.generator import StudentCGN
-from skdcgn.teachers.registry import cards, load_teacher
+from skdcgn.teachers.registry import load_teacher
 from skdcgn.train import Record, RunFolder, make_accelerator
 
 CLASSIFIERS = ("biased", "teacher", "student", "oracle")
@@ -43,7 +43,7 @@ def run(
 ) -> dict[str, Any]:
     """Run the whole pipeline in ``out``; return the results, which stand in ``out/results.json`` too."""
     place = str(make_accelerator(device).device)
-    teacher = teacher_of(config, place)
+    teacher = load_teacher(config.teacher, device=place)
     folder = RunFolder(out, config)
     done = out / "results.json"
     if done.exists():
@@ -107,16 +107,6 @@ class Clock:
         write_json(self.path, self.seconds)
 
 
-def teacher_of(config: RunConfig, place: str) -> Teacher:
-    """Load the run's teacher; raise UserError if the preset has none and none was named."""
-    if config.teacher is None:
-        raise UserError(
-            f"preset {config.preset!r} has no teacher of its own yet: "
-            f"pass --teacher with a file or one of {', '.join(cards())}"
-        )
-    return load_teacher(config.teacher, device=place)
-
-
 def training_sets(
     config: RunConfig, cgns: dict[str, Teacher], data_root: Path | None
 ) -> dict[str, Callable[[], Dataset]]:
@@ -148,6 +138,14 @@ def test_set(config: RunConfig, data_root: Path | None) -> Dataset:
     return paint(
         glyphs, config.appearance, correlated=False, seed=0, copies=config.test_copies, textures=textures(config)
     )
+
+
+def own_test_set(folder: Path, image_size: int, classes: int) -> Dataset:
+    """Return a user's own test pictures; raise UserError if their sub-folders are not the classifier's classes."""
+    pictures = load_pictures(folder, image_size)
+    if len(pictures.names) != classes:
+        raise UserError(f"{folder} has {len(pictures.names)} sub-folders: the classifier knows {classes} classes")
+    return Dataset(as_unit(pictures.images), pictures.labels)
 
 
 def textures(config: RunConfig) -> Path | None:

@@ -18,7 +18,7 @@ MNIST = RunConfig(
     test_copies=1,
     query=QueryConfig(shape=10_000, texture=5_000, background=5_000),
     distill=DistillConfig(steps=3000),
-    classify=ClassifyConfig(images=50_000),
+    classify=ClassifyConfig(images=100_000, epochs=1),
 )
 FULL_CLASSIFY = ClassifyConfig(images=100_000, epochs=10, batch_size=64)
 SMOKE = RunConfig(
@@ -31,9 +31,9 @@ SMOKE = RunConfig(
 # fmt: off
 RUNS = {run.preset: run for run in (
     replace(RunConfig(), preset=DEFAULT,                appearance="double-colored", teacher=DEFAULT),
-    replace(MNIST,       preset="colored-mnist",        appearance="colored"),
-    replace(MNIST,       preset="double-colored-mnist", appearance="double-colored"),
-    replace(MNIST,       preset="wildlife-mnist",       appearance="wildlife"),
+    replace(MNIST,       preset="colored-mnist",        appearance="colored",        teacher="colored-mnist"),
+    replace(MNIST,       preset="double-colored-mnist", appearance="double-colored", teacher="double-colored-mnist"),
+    replace(MNIST,       preset="wildlife-mnist",       appearance="wildlife",       teacher="wildlife-mnist"),
     replace(SMOKE,       preset="smoke",                appearance="double-colored", teacher=DEFAULT),
 )}
 

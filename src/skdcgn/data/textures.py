@@ -18,6 +18,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from skdcgn.data.folders import UNREADABLE
 from skdcgn.errors import UserError
 from skdcgn.seeds import generator
 
@@ -100,7 +101,7 @@ def _photograph(path: Path, size: int) -> Tensor:
     try:
         with Image.open(path) as image:
             pixels = np.array(image.convert("RGB").resize((size, size), Image.Resampling.BILINEAR))
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):  # what Pillow's readers raise
+    except UNREADABLE:
         raise UserError(f"{path} is not a picture that Pillow can read: replace it") from None
     return torch.from_numpy(pixels).permute(2, 0, 1) / 255  # (3, size, size)
 

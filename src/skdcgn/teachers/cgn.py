@@ -1,17 +1,20 @@
 """The MNIST CGN of Sauer & Geiger (ICLR 2021, App. B), with the state-dict names of the published files.
 
-Mechanism input is concat(u, emb(y)), 42 numbers, on an initial grid of 8 x 8. The random crop of tiled
-textures that the published code does inside the network is the composer's: here each mechanism is a function
-of (u, y).
+Mechanism input is concat(u, emb(y)), 42 numbers, on an initial grid of 8 x 8 that is doubled to 32 x 32; one
+doubling more makes 64 x 64. The random crop of tiled textures that the published code does inside the network is
+the composer's: here each mechanism is a function of (u, y).
 """
 
+from itertools import pairwise
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
+from skdcgn.errors import UserError
 from skdcgn.mechanism import Mechanism, Spec, as_mechanism, check_query
 
+SIZES = (32, 64)
 WIDTH = 32
 GRID = 8
 EMBEDDING = 10
@@ -55,51 +58,47 @@ def up_block(inputs: int, outputs: int) -> list[nn.Module]:
     ]
 
 
-def shape_network(inputs: int) -> nn.Sequential:
+def shape_network(inputs: int, doublings: int) -> nn.Sequential:
     """The shape mechanism up to the clamp; instance norms are not affine and keep no statistics."""
-    return nn.Sequential(
-        nn.Linear(inputs, 2 * WIDTH * GRID * GRID),
-        Reshape(),
-        nn.InstanceNorm2d(2 * WIDTH),
-        *up_block(2 * WIDTH, WIDTH),
-        nn.InstanceNorm2d(WIDTH),
-        *up_block(WIDTH, 1),
-        nn.InstanceNorm2d(1),
-    )
+    layers: list[nn.Module] = [nn.Linear(inputs, 2 * WIDTH * GRID * GRID), Reshape(), nn.InstanceNorm2d(2 * WIDTH)]
+    for before, after in pairwise([*[2 * WIDTH] * (doublings - 1), WIDTH, 1]):
+        layers += [*up_block(before, after), nn.InstanceNorm2d(after)]
+    return nn.Sequential(*layers)
 
 
-def texture_network(inputs: int) -> nn.Sequential:
+def texture_network(inputs: int, doublings: int) -> nn.Sequential:
     """The texture and the background mechanism."""
-    return nn.Sequential(
-        nn.Linear(inputs, 2 * WIDTH * GRID * GRID),
-        Reshape(),
-        *up_block(2 * WIDTH, 2 * WIDTH),
-        *up_block(2 * WIDTH, WIDTH),
-        nn.Conv2d(WIDTH, 3, 3, padding=1),
-        nn.BatchNorm2d(3),
-        nn.Tanh(),
-    )
+    layers: list[nn.Module] = [nn.Linear(inputs, 2 * WIDTH * GRID * GRID), Reshape()]
+    for before, after in pairwise([*[2 * WIDTH] * doublings, WIDTH]):
+        layers += up_block(before, after)
+    return nn.Sequential(*layers, nn.Conv2d(WIDTH, 3, 3, padding=1), nn.BatchNorm2d(3), nn.Tanh())
 
 
 class CGN(nn.Module):
-    """The 32 x 32 CGN, 659,992 parameters at its published size (noise 32, ten classes)."""
+    """The CGN, 659,992 parameters at its published size (32 x 32, noise 32, ten classes).
+
+    Raises:
+        UserError: the images of ``spec`` are not 32 or 64 pixels wide.
+    """
 
     def __init__(self, spec: Spec | None = None) -> None:
         super().__init__()
         self.spec = spec or Spec()
-        inputs = self.spec.noise_dim + EMBEDDING
+        if self.spec.image_size not in SIZES:
+            raise UserError(f"a CGN draws images of {' or '.join(map(str, SIZES))} pixels, not {self.spec.image_size}")
+        inputs, doublings = self.spec.noise_dim + EMBEDDING, (self.spec.image_size // GRID).bit_length() - 1
         self.label_emb = nn.Embedding(self.spec.classes, EMBEDDING)
-        self.f_shape = shape_network(inputs)
-        self.f_text1 = texture_network(inputs)
-        self.f_text2 = texture_network(inputs)
+        self.f_shape = shape_network(inputs, doublings)
+        self.f_text1 = texture_network(inputs, doublings)
+        self.f_text2 = texture_network(inputs, doublings)
 
     def forward(self, mechanism: Mechanism, noise: Tensor, labels: Tensor) -> Tensor:
-        """Draw what ``mechanism`` makes of noise (B, 32) and labels (B,)."""
+        """Draw what ``mechanism`` makes of noise (B, Z) and labels (B,)."""
         inputs = torch.cat([noise, self.label_emb(labels)], dim=1)  # (B, 42)
         if mechanism is Mechanism.SHAPE:
-            return cast(Tensor, InwardClamp.apply(self.f_shape(inputs), MASK_LOW, MASK_HIGH))  # (B, 1, 32, 32)
+            return cast(Tensor, InwardClamp.apply(self.f_shape(inputs), MASK_LOW, MASK_HIGH))  # (B, 1, H, W)
         network = self.f_text1 if mechanism is Mechanism.TEXTURE else self.f_text2
-        return cast(Tensor, network(inputs))  # (B, 3, 32, 32)
+        return cast(Tensor, network(inputs))  # (B, 3, H, W)
 
 
 class CGNTeacher:
@@ -110,7 +109,7 @@ class CGNTeacher:
         self.spec, self.digest = cgn.spec, digest
 
     def query(self, mechanism: str, noise: Tensor, labels: Tensor) -> Tensor:
-        """Draw (B, C, 32, 32) on the CPU for noise (B, 32) and labels (B,) int64."""
+        """Draw (B, C, H, W) on the CPU for noise (B, Z) and labels (B,) int64."""
         check_query(self.spec, noise, labels)
         device = self.cgn.label_emb.weight.device
         with torch.inference_mode():

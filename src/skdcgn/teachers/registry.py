@@ -20,7 +20,7 @@ from skdcgn.errors import UserError
 from skdcgn.files import read_tensors, sha256
 from skdcgn.mechanism import Spec, Teacher, as_mechanism, check_query
 from skdcgn.students.generator import StudentCGN
-from skdcgn.teachers.cgn import CGN, CGNTeacher
+from skdcgn.teachers.cgn import CGN, GRID, SIZES, CGNTeacher
 
 QueryFunction = Callable[[str, Tensor, Tensor], Tensor]
 PREFIX = "module."
@@ -95,7 +95,9 @@ def load_cgn(path: Path, device: str = "cpu") -> CGNTeacher:
 def _spec_of(path: Path, state: dict[str, Tensor]) -> Spec:
     try:
         classes, embedding = state["label_emb.weight"].shape
-        return Spec(noise_dim=state["f_shape.0.weight"].shape[1] - embedding, classes=classes)
+        doublings = sum(value.ndim == 4 for name, value in state.items() if name.startswith("f_shape."))
+        size = GRID * 2**doublings if GRID * 2**doublings in SIZES else SIZES[0]
+        return Spec(image_size=size, noise_dim=state["f_shape.0.weight"].shape[1] - embedding, classes=classes)
     except (KeyError, ValueError, IndexError):
         raise UserError(
             f"{path} is a checkpoint of another architecture: an MNIST CGN has label_emb.weight and f_shape.0.weight"

@@ -1,0 +1,168 @@
+"""Measure a teacher as its users would, beside the published checkpoint, the biased data and the oracle.
+
+    python benchmarks/teachers.py double-colored-mnist --published cgn_double_colored_mnist.pth --data-root DIR
+    python benchmarks/teachers.py wildlife-mnist --name wildlife-mnist-photographs --textures DIR \
+        --teacher runs/teach-photographs/teacher.safetensors --published cgn_wildlife_mnist.pth --data-root DIR
+
+One training set of each kind, at the preset's budget; a classifier per seed on each; every classifier an ordinary run
+folder, so that an interrupted table goes on where it stopped. Of each teacher: its health (see skdcgn.teach), how well
+its binarised masks overlap with the nearest real glyph of their class, and what the classifier reads off one mechanism
+alone: its own label, in colour, and real glyphs, in grey and standardised, which only a mechanism that draws shapes
+can teach. Raw results land in ``benchmarks/results/teachers-NAME.json``.
+"""
+
+import argparse
+import json
+import statistics
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from skdcgn.classifiers import accuracy, classify
+from skdcgn.composer import draw
+from skdcgn.config import ClassifyConfig, RunConfig, override, to_dict
+from skdcgn.data import Dataset, Glyphs, load_glyphs
+from skdcgn.evaluate import versions
+from skdcgn.files import write_json
+from skdcgn.health import check_health
+from skdcgn.mechanism import Mechanism, Teacher
+from skdcgn.metrics import nearest_iou
+from skdcgn.pipeline import score, test_set, training_sets
+from skdcgn.presets import run_preset
+from skdcgn.progress import unwatched
+from skdcgn.seeds import generator
+from skdcgn.teachers.registry import load_teacher
+
+RESULTS = Path(__file__).parent / "results"
+PROBE = ClassifyConfig(images=10_000, epochs=1)
+PROBE_TEST = 2000
+
+
+def accuracies(
+    config: RunConfig, cgns: dict[str, Teacher], seeds: list[int], data_root: Path | None, runs: Path
+) -> dict[str, list[float]]:
+    """Return out-of-domain accuracies in percent by training set, one per seed of the classifier."""
+    test = test_set(config, data_root)
+    reached: dict[str, list[float]] = {}
+    for name, make in training_sets(config, cgns, data_root).items():
+        made: list[Dataset] = []
+
+        def once(make: Any = make, made: list[Dataset] = made) -> Dataset:
+            made[:] = made or [make()]
+            return made[0]
+
+        origin = {"data": name, "teacher": cgns[name].digest if name in cgns else ""}
+        reached[name] = [
+            score(once, test, replace(config, seed=seed), runs / f"{name}-{seed}", origin, "cpu", unwatched)
+            for seed in seeds
+        ]
+        print(name, reached[name], flush=True)
+    return reached
+
+
+def quality(teacher: Teacher, train: Glyphs, test: Glyphs, runs: Path) -> dict[str, Any]:
+    """Health, overlap with real glyphs, and what one mechanism alone tells."""
+    health = check_health(teacher, train, seed=0)
+    labels = torch.arange(teacher.spec.classes).repeat(40)
+    masks = draw(teacher, Mechanism.SHAPE, teacher.spec.sample_noise(len(labels), generator("iou")), labels)
+    return {
+        "parameters": teacher.size,
+        "digest": teacher.digest,
+        "health": health._asdict(),
+        "iou": nearest_iou((masks > 0.5).float(), labels, *train),
+        "iou_of_real_held_out_glyphs": nearest_iou(test.masks[:1000], test.labels[:1000], *train),
+        "leakage": {m.value: leakage(teacher, m, test, runs / m) for m in Mechanism},
+    }
+
+
+def leakage(teacher: Teacher, mechanism: Mechanism, glyphs: Glyphs, runs: Path) -> dict[str, float]:
+    """Train on one mechanism alone; return how often its own label and how often real glyphs are recognised."""
+
+    def drawn(count: int) -> tuple[Tensor, Tensor]:
+        rng = generator("leakage", mechanism, count)
+        labels = torch.randint(teacher.spec.classes, (count,), generator=rng)
+        return draw(teacher, mechanism, teacher.spec.sample_noise(count, rng), labels).expand(-1, 3, -1, -1), labels
+
+    (images, labels), held_out = drawn(PROBE.images), drawn(PROBE_TEST)
+    in_colour = classify(Dataset(images, labels), PROBE, runs / "own", device="cpu", origin=teacher.digest)
+    in_grey = classify(Dataset(grey(images), labels), PROBE, runs / "glyphs", device="cpu", origin=teacher.digest)
+    return {
+        "own_label": accuracy(in_colour, Dataset(*held_out)),
+        "real_glyphs": accuracy(in_grey, Dataset(grey(glyphs.masks.expand(-1, 3, -1, -1)), glyphs.labels)),
+    }
+
+
+def grey(images: Tensor) -> Tensor:
+    """Take colour, brightness and contrast away: (N, 3, H, W) of mean 0 and deviation 1, three times the same."""
+    mean = images.mean(1, keepdim=True)
+    centred = mean - mean.mean((2, 3), keepdim=True)
+    return (centred / centred.std((2, 3), keepdim=True).clamp(min=1e-2)).expand(-1, 3, -1, -1)
+
+
+def markdown(reached: dict[str, list[float]], quality: dict[str, dict[str, Any]]) -> str:
+    """Return a row of the README's table per training set."""
+    lines = []
+    for name, values in reached.items():
+        line = f"| {name} | {statistics.mean(values):.1f} ± {statistics.stdev(values):.1f} |"
+        if name in quality:
+            told = quality[name]
+            read = " / ".join(f"{told['leakage'][m]['real_glyphs']:.0f}" for m in Mechanism)
+            line += f" {told['iou']:.2f} ({told['iou_of_real_held_out_glyphs']:.2f}) |"
+            line += f" {told['health']['diversity']:.2f} | {100 * told['health']['class_accuracy']:.0f} | {read} |"
+        lines.append(line)
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("preset")
+    parser.add_argument("--name", help="of the table; the preset's")
+    parser.add_argument("--teacher", help="a name or a file; the preset's")
+    parser.add_argument("--published", type=Path)
+    parser.add_argument("--textures")
+    parser.add_argument("--data-root", type=Path)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--runs", type=Path, default=Path("runs"))
+    chosen = parser.parse_args()
+    name = chosen.name or chosen.preset
+    config = override(run_preset(chosen.preset), {"textures": chosen.textures} if chosen.textures else {})
+    cgns = {"teacher": load_teacher(chosen.teacher or config.teacher)}
+    if chosen.published:
+        cgns["published"] = load_teacher(chosen.published)
+    runs = chosen.runs / f"teachers-{name}"
+    reached = accuracies(config, cgns, chosen.seeds, chosen.data_root, runs)
+    train, test = (load_glyphs(config.glyphs, split, chosen.data_root) for split in ("train", "test"))
+    told = {who: quality(cgn, train, test, runs / f"probe-{who}") for who, cgn in cgns.items()}
+    words = [chosen.preset]
+    for flag in ("name", "teacher", "published", "textures", "data_root"):
+        value = getattr(chosen, flag)
+        if value:
+            words += ["--" + flag.replace("_", "-"), value if flag == "name" else Path(value).name]
+    record = {
+        "command": f"python benchmarks/teachers.py {' '.join(words)} --seeds {' '.join(map(str, chosen.seeds))}",
+        "budget": to_dict(config.classify),
+        "versions": versions(),
+        "summary": {
+            f"ood_accuracy.{who}": {"mean": statistics.mean(values), "deviation": statistics.stdev(values)}
+            for who, values in reached.items()
+        },
+        "runs": [
+            {
+                "seed": seed,
+                "ood_accuracy": {who: values[i] for who, values in reached.items()},
+                "teacher": {"digest": cgns["teacher"].digest},
+            }
+            for i, seed in enumerate(chosen.seeds)
+        ],
+        "teachers": told,
+    }
+    write_json(RESULTS / f"teachers-{name}.json", record)
+    print(json.dumps(record["summary"], indent=2))
+    print(markdown(reached, told))
+
+
+if __name__ == "__main__":
+    main()

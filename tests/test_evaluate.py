@@ -1,0 +1,44 @@
+"""The main table, and whether a run fell inside what its recipe's card promises."""
+
+from dataclasses import replace
+
+import pytest
+
+from skdcgn.config import override
+from skdcgn.evaluate import Band, bands, table
+from skdcgn.presets import DEFAULT, RUNS, run_preset
+
+RESULTS = {
+    "parameters": {"teacher": 659_992, "student": 42_000},
+    "counterfactuals_per_second": {"teacher": 700.0, "student": 7000.0},
+    "ood_accuracy": {"biased": 10.0, "teacher": 85.0, "student": 79.94, "oracle": 90.0},
+}
+
+
+def test_a_band_says_inside_or_outside_to_the_digit_that_is_printed():
+    band = Band(80.0, 90.0)
+    assert band.verdict(79.96) == "80.0 to 90.0: inside"
+    assert band.verdict(79.94) == "80.0 to 90.0: OUTSIDE"
+    assert band.verdict(90.1) == "80.0 to 90.0: OUTSIDE"
+
+
+def test_the_table_puts_each_accuracy_beside_its_band():
+    rows = {row[0]: row for row in table(RESULTS, {"teacher": Band(80, 90), "student": Band(80, 90)})}
+    assert rows["teacher"] == ("teacher", "659,992", "700", "85.0 %", "80.0 to 90.0: inside")
+    assert rows["student"][-1].endswith("OUTSIDE")
+    assert rows["oracle"][-1] == "-"
+
+
+@pytest.mark.parametrize("name", [name for name in RUNS if name != "smoke"])
+def test_every_preset_has_a_card_with_a_band_for_its_teacher(name):
+    band = bands(run_preset(name))["teacher"]
+    assert 50 < band.low < band.high <= 100
+
+
+def test_a_band_holds_for_other_seeds_and_teachers_but_not_for_other_budgets_or_data():
+    preset = run_preset(DEFAULT)
+    assert bands(replace(preset, seed=5, teacher="mine.safetensors")) == bands(preset) != {}
+    assert bands(override(preset, {"classify.images": 100})) == {}
+    assert bands(override(preset, {"appearance": "colored"})) == {}
+    assert bands(run_preset("smoke")) == {}
+    assert bands(replace(preset, preset="custom")) == {}

@@ -75,6 +75,17 @@ def style_l1(fake: Sequence[Tensor], real: Sequence[Tensor]) -> Tensor:
     return torch.stack([(gram(f) - gram(r)).abs().mean() for f, r in zip(fake, real, strict=True)]).sum()
 
 
+def local_l2(fake: Sequence[Tensor], real: Sequence[Tensor], cells: int = 8) -> Tensor:
+    """sum_i mean (A g_i(x~) - A g_i(x))^2, A the mean over each of ``cells`` x ``cells`` parts of the image.
+
+    With g_i = |filter * x| it tells where which texture lies, whatever its phase: a random crop keeps it.
+    """
+    parts = [
+        (F.adaptive_avg_pool2d(f, cells), F.adaptive_avg_pool2d(r, cells)) for f, r in zip(fake, real, strict=True)
+    ]
+    return torch.stack([(f - r).square().mean() for f, r in parts]).sum()
+
+
 def gaussian_kl(mean: Tensor, log_variance: Tensor) -> Tensor:
     """KL(N(mu, sigma^2) || N(0, I)) in nats, mean over the batch (Kingma & Welling 2014, App. B)."""
     return (0.5 * (mean.square() + log_variance.exp() - 1 - log_variance)).sum(1).mean()

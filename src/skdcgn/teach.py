@@ -93,7 +93,7 @@ class Teach(Method):
             },
         )
         self.config, self.image_size = config, spec.image_size
-        self.extract = load_features(config.features) if config.perceptual else None
+        self.extract = load_features(config.features) if config.perceptual or config.local else None
 
     def step(self, batch: Batch) -> dict[str, float]:
         images, labels = batch["images"], batch["labels"]
@@ -112,8 +112,10 @@ class Teach(Method):
         }
         if self.extract:
             with torch.no_grad():
-                style = self.extract(images)
-            terms["perceptual"] = config.perceptual * losses.style_l1(self.extract(rebuilt), style)
+                wanted = self.extract(images)
+            features = self.extract(rebuilt)
+            terms["perceptual"] = config.perceptual * losses.style_l1(features, wanted)
+            terms["local"] = config.local * losses.local_l2(features, wanted)
         self._descend("generator", torch.stack(list(terms.values())).sum())
         self._average()
         return {"discriminator": judged, **{name: value.item() for name, value in terms.items()}}

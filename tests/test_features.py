@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from skdcgn.classifiers import Classify
 from skdcgn.config import ClassifyConfig
 from skdcgn.errors import UserError
-from skdcgn.features import VGG16, VGG16Features, load_features
+from skdcgn.features import VGG16, TextureEnergy, VGG16Features, load_features
 from skdcgn.losses import style_l1
 from skdcgn.train import RunFolder
 
@@ -34,6 +34,22 @@ def test_random_features_are_the_same_everywhere_and_separate_colours():
     red, green = torch.zeros(2, 1, 3, 32, 32)
     red[:, 0], green[:, 1] = 1, 1
     assert style_l1(extract(red), extract(green)) > 10 * style_l1(extract(red), extract(red * 0.99))
+
+
+def test_texture_energy_tells_textures_apart_but_not_their_phases():
+    energy = TextureEnergy()
+    assert [tuple(f.shape) for f in energy(IMAGES)] == [(2, 16, 32, 32), (2, 16, 16, 16), (2, 16, 8, 8)]
+    columns = torch.arange(32.0).expand(1, 3, 32, 32)
+    stripes, wide = (columns * torch.pi / width for width in (3, 9))
+    told = {
+        name: torch.stack([f[..., 2:-2, 2:-2].mean() for f in energy(x.sin())])
+        for name, x in {"stripes": stripes, "moved": stripes + 1, "negative": stripes + torch.pi, "wide": wide}.items()
+    }
+    assert torch.allclose(told["moved"], told["stripes"], rtol=0.2)
+    assert torch.allclose(told["negative"], told["stripes"], rtol=1e-4)
+    assert told["stripes"].argmax() < told["wide"].argmax()  # finer stripes in a finer octave
+    flat = energy(torch.full((1, 3, 32, 32), 0.5))
+    assert all(float(f.abs().max()) < 1e-5 for f in flat)
 
 
 def test_vgg16_takes_what_stands_before_the_first_four_pools(tmp_path):

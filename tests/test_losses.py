@@ -83,3 +83,15 @@ def test_gaussian_kl_is_torchs():
     wanted = torch.distributions.kl_divergence(posterior, torch.distributions.Normal(0.0, 1.0)).sum(1).mean()
     assert torch.allclose(losses.gaussian_kl(mean, log_variance), wanted, atol=1e-5)
     assert losses.gaussian_kl(torch.zeros(2, 4), torch.zeros(2, 4)) == 0
+
+
+def test_local_l2_compares_window_means_as_shares_of_the_real_mean():
+    real = torch.tensor([[1.0, 3.0], [1.0, 3.0]]).repeat_interleave(4, 0).repeat_interleave(4, 1)[None, None]  # mean 2
+    fake = real.clone()
+    fake[..., :4, :4] += 2
+    assert losses.local_l2([fake], [real]) == pytest.approx((2 / 2) ** 2 / 4)
+    assert losses.local_l2([fake, fake], [real, real]) == pytest.approx(0.5)
+    within = real.clone()
+    within[..., 0, 0] += 1
+    within[..., 3, 3] -= 1
+    assert losses.local_l2([within], [real]) == 0  # where in a window does not count

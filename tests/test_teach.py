@@ -6,13 +6,13 @@ import pytest
 import torch
 from PIL import Image
 
-from skdcgn.composer import compose
+from skdcgn.composer import blend, compose, tile_crop
 from skdcgn.config import TeachConfig
 from skdcgn.data import load_glyphs, paint
 from skdcgn.errors import TrainingStoppedError, UserError
 from skdcgn.health import Health
-from skdcgn.mechanism import Spec
-from skdcgn.teach import Teach, seen, shift, teach
+from skdcgn.mechanism import Layers, Spec
+from skdcgn.teach import Teach, expectation, seen, shift, teach
 from skdcgn.teachers.registry import load_teacher
 
 CONFIG = TeachConfig(steps=4, batch_size=8)
@@ -44,7 +44,7 @@ def test_each_loss_is_logged_and_its_weight_counts():
         return logged, torch.cat([p.grad.flatten() for p in method.modules["cgn"].parameters()])
 
     _, base = gradient()
-    for name in ("reconstruction", "adversarial", "binary", "perceptual"):
+    for name in ("reconstruction", "adversarial", "binary", "perceptual", "local"):
         logged, changed = gradient(**{name: 0.5 * getattr(TeachConfig(), name)})
         assert name in logged
         assert not torch.allclose(base, changed), name
@@ -115,6 +115,15 @@ def test_a_collapsed_teacher_is_warned_of_and_stopped(tmp_path, monkeypatch):
     assert [line for line in said if line.startswith("warning")] == [
         "warning: step 1: the masks are empty (mean 0.00): raise --binary or take another --seed"
     ]
+
+
+def test_expectation_is_the_mean_over_every_crop():
+    rng = torch.Generator().manual_seed(0)
+    layers = Layers(torch.rand(1, 1, 4, 4, generator=rng), *torch.randn(2, 1, 3, 4, 4, generator=rng))
+    crops = [torch.tensor([[i, j]]) for i in range(4) for j in range(4)]
+    textures, backgrounds = ([tile_crop(x, crop) for crop in crops] for x in layers[1:])
+    composed = [blend(Layers(layers.mask, t, b)) for t in textures for b in backgrounds]
+    assert torch.allclose(blend(expectation(layers)), torch.stack(composed).mean(0), atol=1e-6)
 
 
 def test_shift_moves_by_at_most_a_pixel_and_repeats_edges():

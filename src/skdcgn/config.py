@@ -98,7 +98,7 @@ class TeachConfig:
     adversarial: NonNegativeFloat = option(0.15, "weight of the least-squares adversarial loss")
     binary: NonNegativeFloat = option(0.3, "weight of the mask's binary entropy, in bits")
     perceptual: NonNegativeFloat = option(5.0, "weight of the Gram loss")
-    local: NonNegativeFloat = option(0.0, "weight of the squared error of features averaged over an 8 x 8 grid")
+    local: NonNegativeFloat = option(0.2, "weight of the squared error of local texture energies")
     features: str = option(
         "random", "features of the Gram loss: random, a VGG16 state-dict file or a classifier's run folder"
     )

@@ -34,6 +34,27 @@ class RandomFeatures(nn.Module):
         return [F.conv2d(F.avg_pool2d(images, 2**i), filters[i], padding=2).abs() for i in range(2)]
 
 
+class TextureEnergy(nn.Module):
+    """|random 5 x 5 filters * each octave of the image's Laplacian pyramid|: contrast by fineness, whatever its phase.
+
+    (B, 3, H, W) -> ``octaves`` of (B, filters, H / 2^i, W / 2^i), finest first (Burt & Adelson 1983).
+    """
+
+    def __init__(self, filters: int = 16, octaves: int = 3) -> None:
+        super().__init__()
+        weights = torch.randn(octaves, filters, 3, 5, 5, generator=generator("texture energy"))
+        self.register_buffer("filters", weights / weights[0, 0].numel() ** 0.5)
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        responses = []
+        for filters in cast(Tensor, self.filters):
+            coarser = F.avg_pool2d(images, 2)
+            octave = images - F.interpolate(coarser, scale_factor=2, mode="bilinear", align_corners=False)
+            responses.append(F.conv2d(octave, filters, padding=2).abs())
+            images = coarser
+        return responses
+
+
 class VGG16Features(nn.Module):
     """VGG16's activations before its first four max-pools, for images (B, 3, H, W) in [-1, 1]."""
 

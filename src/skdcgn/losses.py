@@ -75,15 +75,16 @@ def style_l1(fake: Sequence[Tensor], real: Sequence[Tensor]) -> Tensor:
     return torch.stack([(gram(f) - gram(r)).abs().mean() for f, r in zip(fake, real, strict=True)]).sum()
 
 
-def local_l2(fake: Sequence[Tensor], real: Sequence[Tensor], cells: int = 8) -> Tensor:
-    """sum_i mean (A g_i(x~) - A g_i(x))^2, A the mean over each of ``cells`` x ``cells`` parts of the image.
+def local_l2(fake: Sequence[Tensor], real: Sequence[Tensor], window: int = 4) -> Tensor:
+    """sum_i mean ((A g_i(x~) - A g_i(x)) / E g_i(x))^2, A the mean over windows of ``window`` x ``window``.
 
-    With g_i = |filter * x| it tells where which texture lies, whatever its phase: a random crop keeps it.
+    With g_i = |f * x| it tells which texture lies where, whatever its phase, which a random crop changes.
     """
-    parts = [
-        (F.adaptive_avg_pool2d(f, cells), F.adaptive_avg_pool2d(r, cells)) for f, r in zip(fake, real, strict=True)
-    ]
-    return torch.stack([(f - r).square().mean() for f, r in parts]).sum()
+    terms = []
+    for f, r in zip(fake, real, strict=True):
+        error = F.avg_pool2d(f, window) - F.avg_pool2d(r, window)
+        terms.append((error / r.mean()).square().mean())
+    return torch.stack(terms).sum()
 
 
 def gaussian_kl(mean: Tensor, log_variance: Tensor) -> Tensor:

@@ -37,12 +37,13 @@ RUNS = {run.preset: run for run in (
     replace(SMOKE,       preset="smoke",                appearance="double-colored", teacher=DEFAULT),
 )}
 
+FLAT = TeachConfig(local=0.0)  # plain colours have no texture to reconstruct
 TEACHERS = {
-    DEFAULT:                TeachConfig(glyphs="digits", appearance="double-colored", variants=8),
-    "colored-mnist":        TeachConfig(glyphs="mnist",  appearance="colored"),
-    "double-colored-mnist": TeachConfig(glyphs="mnist",  appearance="double-colored"),
-    "wildlife-mnist":       TeachConfig(glyphs="mnist",  appearance="wildlife"),
-    "smoke":                TeachConfig(glyphs="digits", appearance="double-colored", steps=6, batch_size=8),
+    DEFAULT:                replace(FLAT,          glyphs="digits", appearance="double-colored", variants=8),
+    "colored-mnist":        replace(FLAT,          glyphs="mnist",  appearance="colored"),
+    "double-colored-mnist": replace(FLAT,          glyphs="mnist",  appearance="double-colored"),
+    "wildlife-mnist":       replace(TeachConfig(), glyphs="mnist",  appearance="wildlife"),
+    "smoke":                replace(TeachConfig(), steps=6, batch_size=8),
 }
 # fmt: on
 

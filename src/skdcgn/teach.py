@@ -4,15 +4,18 @@ Two CGN passes per real image x of class y, both composed as :math:`\tilde x = m
 tiled and cropped at random: one from noise u ~ N(0, I), one from u ~ q(u | x, y), an encoder's guess.
 
 .. math:: L = w_r E (x - \tilde x_q)^2 + w_k KL(q(u|x,y) || N(0,I)) + w_a E (D(\tilde x_p, y) - 1)^2
-              + w_b H_2(m) + w_p |Gram(\tilde x_q) - Gram(x)| + range(m)
+              + w_b H_2(m) + w_p |Gram(\tilde x_q) - Gram(x)| + w_l E (A|f * \tilde x_q| - A|f * x|)^2 + range(m)
 
 Adversarial, binary and perceptual are the CGN's three losses (Sauer & Geiger 2021, Sec. 3); ours compares Gram
 matrices of an image and its own reconstruction: against any other image of the class, an L1 pulls every sample to
 the class's median and costs diversity (0.75 of the real glyphs' after 750 steps, and falling). The reconstruction
 through an encoder (VAE-GAN, Larsen et al. 2016) is ours: without it the adversarial game draws one shape per
 class and ignores the noise; with it within-class diversity follows the data's. The random crop does the rest:
-a texture that carried the shape could not reconstruct it, for the composer moves it at every step.
-The discriminator sees images at half resolution, see :func:`seen`. The encoder is thrown away.
+a texture that carried the shape could not reconstruct it, for the composer moves it at every step. But then the
+pixels of a texture cannot be reconstructed either, and where object and background have one mean colour they say
+nothing of the mask (two classes of ten ended in frames around the image). So local means A of the responses to
+filters f of mean 0 are reconstructed too: texture energy, by which the eye tells textures apart (Bergen & Adelson
+1988). The discriminator sees images at half resolution, see :func:`seen`. The encoder is thrown away.
 """
 
 import copy
@@ -30,7 +33,7 @@ from skdcgn.config import TeachConfig
 from skdcgn.data import as_unit, load_glyphs, load_pictures, paint, vary
 from skdcgn.data.glyphs import SIZE
 from skdcgn.errors import TrainingStoppedError, UserError
-from skdcgn.features import load_features
+from skdcgn.features import TextureEnergy, load_features
 from skdcgn.files import write_tensors
 from skdcgn.health import MASK_RANGE, MOST_REAL, check_health, symptoms
 from skdcgn.mechanism import Layers, Mechanism, Spec
@@ -93,38 +96,43 @@ class Teach(Method):
             },
         )
         self.config, self.image_size = config, spec.image_size
-        self.extract = load_features(config.features) if config.perceptual or config.local else None
+        self.extract = load_features(config.features) if config.perceptual else None
+        self.energy = TextureEnergy()
 
     def step(self, batch: Batch) -> dict[str, float]:
         images, labels = batch["images"], batch["labels"]
         mean, log_variance = self.modules["encoder"](images, labels)
         guess = mean + torch.randn_like(mean) * (log_variance / 2).exp()
-        mask, drawn = self._draw(torch.cat([guess, torch.randn_like(mean)]), labels.repeat(2))
-        rebuilt, sampled = drawn.chunk(2)
+        layers = self._draw(torch.cat([guess, torch.randn_like(mean)]), labels.repeat(2))
+        rebuilt, sampled = blend(self._moved(layers)).chunk(2)
+        expected = blend(Layers(*(x[: len(images)] for x in expectation(layers))))
         judged = self._train_discriminator(images, sampled.detach(), labels)
         config = self.config
         terms = {
-            "reconstruction": config.reconstruction * (rebuilt - images).square().mean(),
+            "reconstruction": config.reconstruction * (expected - images).square().mean(),
             "kl": config.kl * losses.gaussian_kl(mean, log_variance),
             "adversarial": config.adversarial * self._fool(sampled, labels),
-            "binary": config.binary * losses.binary_entropy(mask),
-            "range": losses.mask_range(mask, *MASK_RANGE),
+            "binary": config.binary * losses.binary_entropy(layers.mask),
+            "range": losses.mask_range(layers.mask, *MASK_RANGE),
         }
         if self.extract:
             with torch.no_grad():
-                wanted = self.extract(images)
-            features = self.extract(rebuilt)
-            terms["perceptual"] = config.perceptual * losses.style_l1(features, wanted)
-            terms["local"] = config.local * losses.local_l2(features, wanted)
+                style = self.extract(images)
+            terms["perceptual"] = config.perceptual * losses.style_l1(self.extract(rebuilt), style)
+        if config.local:
+            terms["local"] = config.local * losses.local_l2(self.energy(rebuilt), self.energy(images))
         self._descend("generator", torch.stack(list(terms.values())).sum())
         self._average()
         return {"discriminator": judged, **{name: value.item() for name, value in terms.items()}}
 
-    def _draw(self, noise: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        cgn, size = self.modules["cgn"], self.image_size
-        mask, *pictures = (cgn(mechanism, noise, labels) for mechanism in Mechanism)
-        moved = (tile_crop(p, torch.randint(size, (len(p), 2), device=p.device)) for p in pictures)
-        return mask, blend(Layers(mask, *moved))
+    def _draw(self, noise: Tensor, labels: Tensor) -> Layers:
+        return Layers(*(self.modules["cgn"](mechanism, noise, labels) for mechanism in Mechanism))
+
+    def _moved(self, layers: Layers) -> Layers:
+        """Crop each tiled texture at random."""
+        mask, *pictures = layers
+        moved = (tile_crop(p, torch.randint(self.image_size, (len(p), 2), device=p.device)) for p in pictures)
+        return Layers(mask, *moved)
 
     def _train_discriminator(self, real: Tensor, fake: Tensor, labels: Tensor) -> float:
         judge = self.modules["discriminator"]
@@ -154,6 +162,12 @@ class Teach(Method):
                 average.lerp_(value, 1 - EMA)
             else:
                 average.copy_(value)
+
+
+def expectation(layers: Layers) -> Layers:
+    """Replace textures by what they are on average over all random crops: each pixel is the texture's mean colour."""
+    mask, *pictures = layers
+    return Layers(mask, *(p.mean((2, 3), keepdim=True).expand_as(p) for p in pictures))
 
 
 def seen(images: Tensor) -> Tensor:

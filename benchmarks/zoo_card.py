@@ -18,11 +18,12 @@ from typing import Any
 from scipy.stats import t as student_t
 
 from skdcgn.composer import draw
-from skdcgn.config import TeachConfig, from_dict, to_dict
+from skdcgn.config import merge, to_dict
 from skdcgn.files import read_json, read_tensors, sha256, write_json, write_tensors
 from skdcgn.mechanism import Mechanism
 from skdcgn.metrics import paired_l1
 from skdcgn.pictures import class_columns
+from skdcgn.presets import teach_preset
 from skdcgn.teachers.registry import load_cgn
 from skdcgn.train import read_metrics
 
@@ -61,10 +62,9 @@ def weights(name: str) -> Path:
     return ZOO / f"{name}.safetensors"
 
 
-def told_config(run: Path) -> dict[str, Any]:
-    """Return the run's configuration with every field of today's, so that it repeats the run."""
-    values = {key: value for key, value in read_json(run / "config.json").items() if key != "digest"}
-    return to_dict(from_dict(TeachConfig, values))
+def told_config(name: str, run: Path) -> dict[str, Any]:
+    """Return the run's configuration; fields younger than the run are the preset's."""
+    return to_dict(merge(teach_preset(name), read_json(run / "config.json"), str(run)))
 
 
 def half_costs(run: Path, name: str) -> float:
@@ -86,7 +86,7 @@ def main() -> None:
     if chosen.half:
         state = {key: value.half() if value.is_floating_point() else value for key, value in state.items()}
     write_tensors(weights(chosen.name), state)
-    config = told_config(chosen.run)
+    config = told_config(chosen.name, chosen.run)
     health = [line for line in read_metrics(chosen.run / "metrics.jsonl") if "diversity" in line][-1]
     card = {
         "title": f"{chosen.name}: a CGN trained by this project",

@@ -1,10 +1,12 @@
 """The whole thing, small: one run from teacher to report, then again for nothing."""
 
 import json
+import sys
 
 import pytest
 from PIL import Image
 
+from skdcgn import cli
 from skdcgn.config import override
 from skdcgn.errors import UserError
 from skdcgn.pipeline import own_test_set, run
@@ -52,6 +54,17 @@ def test_a_finished_run_answers_at_once_with_the_same_results(finished, monkeypa
     out, results = finished
     monkeypatch.setattr("skdcgn.pipeline.distill", None)  # would fail if it were called
     assert run(run_preset("smoke"), out, device="cpu") == results
+
+
+def test_evaluate_prints_the_table_again_and_knows_no_band_for_this_budget(finished, monkeypatch, capsys):
+    out, results = finished
+    monkeypatch.setattr(sys, "argv", ["skdcgn", "evaluate", str(out)])
+    with pytest.raises(SystemExit) as exit_:
+        cli.main()
+    said = capsys.readouterr().out
+    assert exit_.value.code == 0
+    assert f"{results['ood_accuracy']['student']:.1f} %" in said
+    assert "no card was measured with this preset, data and budget" in said
 
 
 def test_another_configuration_in_the_same_folder_is_refused(finished):

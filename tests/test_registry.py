@@ -7,9 +7,11 @@ import pytest
 import torch
 
 import skdcgn
+from skdcgn.config import TeachConfig, from_dict
 from skdcgn.errors import UserError
 from skdcgn.files import write_tensors
 from skdcgn.mechanism import Mechanism, Spec
+from skdcgn.presets import teach_preset
 from skdcgn.students.generator import StudentCGN
 from skdcgn.teachers.cgn import CGN
 from skdcgn.teachers.registry import cards, load_cgn, load_student, load_teacher
@@ -51,11 +53,16 @@ def test_half_precision_is_widened(random_cgn, tmp_path):
     assert (answers(load_teacher(tmp_path / "h.pth")) - answers(random_cgn)).abs().mean() < 1e-2
 
 
-def test_the_bundled_teacher_is_what_its_card_says():
-    teacher, card = load_teacher("double-colored-digits"), cards()["double-colored-digits"]
+@pytest.mark.parametrize("name", sorted(name for name, card in cards().items() if "command" in card))
+def test_a_bundled_teacher_is_what_its_card_says(name):
+    teacher, card = load_teacher(name), cards()[name]
     assert teacher.digest == card["sha256"]
     assert teacher.size == card["parameters"] == 659_992
-    assert card["command"].startswith("skdcgn teach double-colored-digits")
+    assert card["command"].startswith(f"skdcgn teach {name}")
+    assert from_dict(TeachConfig, card["config"]) == teach_preset(name)  # the command repeats it
+    labels = torch.arange(100) % 10
+    masks = teacher.query("shape", torch.randn(100, 32, generator=torch.Generator().manual_seed(0)), labels)
+    assert 0.05 < masks.mean() < 0.5
 
 
 @pytest.mark.parametrize("name", sorted(cards()))

@@ -13,9 +13,10 @@ through an encoder (VAE-GAN, Larsen et al. 2016) is ours: without it the adversa
 class and ignores the noise; with it within-class diversity follows the data's. The random crop does the rest:
 a texture that carried the shape could not reconstruct it, for the composer moves it at every step. But then the
 pixels of a texture cannot be reconstructed either, and where object and background have one mean colour they say
-nothing of the mask (two classes of ten ended in frames around the image). So local means A of the responses to
-filters f of mean 0 are reconstructed too: texture energy, by which the eye tells textures apart (Bergen & Adelson
-1988). The discriminator sees images at half resolution, see :func:`seen`. The encoder is thrown away.
+nothing of the mask (two classes of ten ended in frames around the image). So where there are textures (w_l > 0) pixels
+are compared with the expectation of :math:`\tilde x_q` over all crops, and local means A of its responses to fine
+filters f with those of x: texture energy, by which the eye tells textures apart (Bergen & Adelson 1988). Plain colours
+need neither. The discriminator sees images at half resolution, see :func:`seen`. The encoder is thrown away.
 """
 
 import copy
@@ -105,11 +106,12 @@ class Teach(Method):
         guess = mean + torch.randn_like(mean) * (log_variance / 2).exp()
         layers = self._draw(torch.cat([guess, torch.randn_like(mean)]), labels.repeat(2))
         rebuilt, sampled = blend(self._moved(layers)).chunk(2)
-        expected = blend(Layers(*(x[: len(images)] for x in expectation(layers))))
+        first = Layers(*(x[: len(images)] for x in layers))
+        wanted = blend(expectation(first)) if self.config.local else rebuilt
         judged = self._train_discriminator(images, sampled.detach(), labels)
         config = self.config
         terms = {
-            "reconstruction": config.reconstruction * (expected - images).square().mean(),
+            "reconstruction": config.reconstruction * (wanted - images).square().mean(),
             "kl": config.kl * losses.gaussian_kl(mean, log_variance),
             "adversarial": config.adversarial * self._fool(sampled, labels),
             "binary": config.binary * losses.binary_entropy(layers.mask),

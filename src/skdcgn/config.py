@@ -94,7 +94,7 @@ class TeachConfig:
     learning_rate: PositiveFloat = option(1e-3, "Adam's rate for the CGN and the encoder")
     discriminator_rate: PositiveFloat = option(4e-4, "Adam's rate for the discriminator")
     reconstruction: NonNegativeFloat = option(1.0, "weight of the squared reconstruction error")
-    kl: NonNegativeFloat = option(2e-3, "weight of KL(q(u | x, y) || N(0, I)), which makes noise carry what varies")
+    kl: NonNegativeFloat = option(4e-3, "weight of KL(q(u | x, y) || N(0, I)), which makes noise carry what varies")
     adversarial: NonNegativeFloat = option(0.15, "weight of the least-squares adversarial loss")
     binary: NonNegativeFloat = option(0.3, "weight of the mask's binary entropy, in bits")
     perceptual: NonNegativeFloat = option(5.0, "weight of the Gram loss")

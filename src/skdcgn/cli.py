@@ -343,7 +343,7 @@ def evaluate(
     classifier = load_classifier(folder)
     if images:
         told = read_json(folder / "config.json")
-        data, where = own_test_set(images, told["image_size"], told["classes"]), str(images)
+        data, where = own_test_set(images, told.get("image_size", 32), told.get("classes", 10)), str(images)
     else:
         shown = override(run_preset(preset), {"textures": str(textures)} if textures else {})
         data, where = test_set(shown, data_root), preset

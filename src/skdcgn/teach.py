@@ -106,12 +106,12 @@ class Teach(Method):
         guess = mean + torch.randn_like(mean) * (log_variance / 2).exp()
         layers = self._draw(torch.cat([guess, torch.randn_like(mean)]), labels.repeat(2))
         rebuilt, sampled = blend(self._moved(layers)).chunk(2)
-        first = Layers(*(x[: len(images)] for x in layers))
-        wanted = blend(expectation(first)) if self.config.local else rebuilt
+        guessed = Layers(*(x[: len(images)] for x in layers))
+        compared = blend(expectation(guessed)) if self.config.local else rebuilt
         judged = self._train_discriminator(images, sampled.detach(), labels)
         config = self.config
         terms = {
-            "reconstruction": config.reconstruction * (wanted - images).square().mean(),
+            "reconstruction": config.reconstruction * (compared - images).square().mean(),
             "kl": config.kl * losses.gaussian_kl(mean, log_variance),
             "adversarial": config.adversarial * self._fool(sampled, labels),
             "binary": config.binary * losses.binary_entropy(layers.mask),

@@ -42,6 +42,7 @@ from skdcgn.pictures import layers_grid, save_picture
 from skdcgn.seeds import generator
 from skdcgn.students.discriminator import Discriminator
 from skdcgn.teachers.cgn import CGN, CGNTeacher
+from skdcgn.teachers.registry import load_cgn
 from skdcgn.train import Batch, Callback, Method, Record, RunFolder, balanced_rows, decay_after, every, train
 
 BETAS = (0.5, 0.99)
@@ -269,9 +270,8 @@ def teach(
         callbacks=(every(sample_every, sample), *callbacks),
         device=device,
     )
-    teacher = averaged(method)
-    write_tensors(out / "teacher.safetensors", teacher.cgn.state_dict())
-    return teacher
+    write_tensors(out / "teacher.safetensors", averaged(method).cgn.state_dict())
+    return load_cgn(out / "teacher.safetensors")
 
 
 def averaged(method: Method) -> CGNTeacher:

@@ -11,8 +11,9 @@ from skdcgn.config import TeachConfig
 from skdcgn.data import load_glyphs, paint
 from skdcgn.errors import TrainingStoppedError, UserError
 from skdcgn.health import Health
-from skdcgn.mechanism import Layers, Spec
-from skdcgn.teach import Teach, expectation, seen, shift, teach
+from skdcgn.mechanism import Layers, Mechanism, Spec
+from skdcgn.teach import Teach, expectation, seen, shift, start_at, teach
+from skdcgn.teachers.cgn import CGN
 from skdcgn.teachers.registry import load_teacher
 
 CONFIG = TeachConfig(steps=4, batch_size=8)
@@ -115,6 +116,19 @@ def test_a_collapsed_teacher_is_warned_of_and_stopped(tmp_path, monkeypatch):
     assert [line for line in said if line.startswith("warning")] == [
         "warning: step 1: the masks are empty (mean 0.00): raise --binary or take another --seed"
     ]
+
+
+def test_backgrounds_begin_at_the_mean_colour_and_objects_do_not():
+    torch.manual_seed(0)
+    cgn = CGN()
+    images = torch.tensor([-1.0, 0.2, 0.6])[:, None, None].expand(4, 3, 32, 32)
+    start_at(cgn, images)
+    drawn = [cgn(m, torch.randn(200, 32), torch.arange(200) % 10) for m in (Mechanism.TEXTURE, Mechanism.BACKGROUND)]
+    texture, background = (
+        x.atanh().mean((0, 2, 3)) for x in drawn
+    )  # before the tanh a batch norm's mean is its offset
+    assert torch.allclose(texture, torch.zeros(3), atol=0.01)
+    assert torch.allclose(background, torch.tensor([-0.95, 0.2, 0.6]).atanh(), atol=0.01)
 
 
 def test_expectation_is_the_mean_over_every_crop():

@@ -48,6 +48,8 @@ from skdcgn.train import Batch, Callback, Method, Record, RunFolder, balanced_ro
 BETAS = (0.5, 0.99)
 EMA = 0.995
 SHIFT = 1
+SEEN_AT_FIRST = 1000
+MOST_COLOUR = 0.95
 LOG_VARIANCE_RANGE = (-8.0, 4.0)
 WARN_AFTER, STOP_AFTER = 0.25, 0.5
 
@@ -167,6 +169,18 @@ class Teach(Method):
                 average.copy_(value)
 
 
+@torch.no_grad()
+def start_at(cgn: nn.Module, images: Tensor) -> None:
+    """Let backgrounds begin at the mean colour of images (N, 3, H, W), most of which is background.
+
+    Data-dependent initialisation (Salimans & Kingma 2016, Sec. 3). Their last batch norm takes the mean out of a batch
+    and its offset is slow to put it back: where every background is black, those of the encoder's noise turned black
+    and, to balance them, those of random noise white.
+    """
+    colour = images.mean((0, 2, 3)).clamp(-MOST_COLOUR, MOST_COLOUR).atanh()
+    cast(nn.BatchNorm2d, cast(nn.Sequential, cgn.f_text2)[-2]).bias.copy_(colour)
+
+
 def expectation(layers: Layers) -> Layers:
     """Replace textures by what they are on average over all random crops: each pixel is the texture's mean colour."""
     mask, *pictures = layers
@@ -244,6 +258,7 @@ def teach(
     torch.manual_seed(config.seed)
     method = Teach(config, spec)
     rows_of = balanced_rows(labels)
+    start_at(method.modules["cgn"], as_unit(images[rows_of(SEEN_AT_FIRST, generator(config.seed, "first"))]))
 
     def batch_at(step: int) -> Batch:
         rows = rows_of(config.batch_size, generator(config.seed, "teach", step))

@@ -82,8 +82,8 @@ class Band:
 
     def verdict(self, reached: float) -> str:
         """Say whether ``reached`` lies within, to the digit that is printed."""
-        where = "inside" if self.low <= round(reached, 1) <= self.high else "OUTSIDE"
-        return f"{self.low:.1f} to {self.high:.1f}: {where}"
+        inside = round(self.low, 1) <= round(reached, 1) <= round(self.high, 1)
+        return f"{'inside' if inside else 'OUTSIDE'} {self.low:.1f}-{self.high:.1f}"
 
 
 def bands(config: RunConfig) -> dict[str, Band]:

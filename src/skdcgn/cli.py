@@ -175,13 +175,12 @@ def run(
 
 def show_table(results: dict[str, Any], config: RunConfig) -> None:
     """Print the main table, each accuracy beside what the recipe's card lets one expect."""
-    from rich import box
     from rich.table import Table
 
     from skdcgn.evaluate import bands, table
 
-    shown = Table(title=f"{results['preset']}, seed {results['seed']}", box=box.SIMPLE_HEAD)  # fits 80 columns
-    for column in ("trained on", "parameters", "counterfactuals /s", "out-of-domain accuracy", "expected, %"):
+    shown = Table(title=f"{results['preset']}, seed {results['seed']}")
+    for column in ("trained on", "parameters", "images/s", "out-of-domain accuracy", "expected, %"):
         shown.add_column(column, justify="left" if column == "trained on" else "right")
     expected = bands(config)
     for row in table(results, expected):

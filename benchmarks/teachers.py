@@ -5,7 +5,7 @@
         --teacher runs/teach-photographs/teacher.safetensors --published cgn_wildlife_mnist.pth --data-root DIR
 
 One training set of each kind, at the preset's budget; a classifier per seed on each; every classifier an ordinary run
-folder, so that an interrupted table goes on where it stopped. Of each teacher: its health (see skdcgn.teach), how well
+folder, so that an interrupted table goes on where it stopped. Of each teacher: its health (see skdcgn.health), how well
 its binarised masks overlap with the nearest real glyph of their class, and what the classifier reads off one mechanism
 alone: its own label, in colour, and real glyphs, in grey and standardised, which only a mechanism that draws shapes
 can teach. Raw results land in ``benchmarks/results/teachers-NAME.json``.
@@ -15,6 +15,7 @@ import argparse
 import json
 import statistics
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -48,12 +49,7 @@ def accuracies(
     test = test_set(config, data_root)
     reached: dict[str, list[float]] = {}
     for name, make in training_sets(config, cgns, data_root).items():
-        made: list[Dataset] = []
-
-        def once(make: Any = make, made: list[Dataset] = made) -> Dataset:
-            made[:] = made or [make()]
-            return made[0]
-
+        once = cache(make)  # one set for every seed, made only if a seed is still to be trained
         origin = {"data": name, "teacher": cgns[name].digest if name in cgns else ""}
         reached[name] = [
             score(once, test, replace(config, seed=seed), runs / f"{name}-{seed}", origin, "cpu", unwatched)

@@ -59,7 +59,7 @@ def test_a_bundled_teacher_is_what_its_card_says(name):
     assert teacher.digest == card["sha256"]
     assert teacher.size == card["parameters"] == 659_992
     assert card["command"].startswith(f"skdcgn teach {name}")
-    assert from_dict(TeachConfig, card["config"]) == teach_preset(name)  # the command repeats it
+    assert from_dict(TeachConfig, card["config"]) == teach_preset(name)  # the command's configuration
     labels = torch.arange(100) % 10
     masks = teacher.query("shape", torch.randn(100, 32, generator=torch.Generator().manual_seed(0)), labels)
     assert 0.05 < masks.mean() < 0.5

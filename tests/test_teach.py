@@ -124,9 +124,8 @@ def test_backgrounds_begin_at_the_mean_colour_and_objects_do_not():
     images = torch.tensor([-1.0, 0.2, 0.6])[:, None, None].expand(4, 3, 32, 32)
     start_at(cgn, images)
     drawn = [cgn(m, torch.randn(200, 32), torch.arange(200) % 10) for m in (Mechanism.TEXTURE, Mechanism.BACKGROUND)]
-    texture, background = (
-        x.atanh().mean((0, 2, 3)) for x in drawn
-    )  # before the tanh a batch norm's mean is its offset
+    # before the tanh a batch norm's mean is its offset
+    texture, background = (x.atanh().mean((0, 2, 3)) for x in drawn)
     assert torch.allclose(texture, torch.zeros(3), atol=0.01)
     assert torch.allclose(background, torch.tensor([-0.95, 0.2, 0.6]).atanh(), atol=0.01)
 

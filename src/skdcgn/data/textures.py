@@ -5,7 +5,7 @@ on the plane and two colours: ``picture = ground + s((f - q) / w) (figure - grou
 how much is figure, w how soft its edge is, and s is the logistic function. The fields are white noise with a
 chosen spectrum, as an activator and an inhibitor leave it in an animal's skin (Turing 1952; Young 1984), or
 distances to scattered seeds (Worley 1996) on a plane that noise has warped. Objects wear coats; backgrounds
-are leaves and ground.
+are leaves and ground, in such an order that no animal stands on ground of its own colour.
 """
 
 from collections.abc import Callable
@@ -63,12 +63,12 @@ TABLES = {
         Pattern("veins",    (190, 222, 110), ( 56, 132,  40),  42,   0, 0.22, 0.40),  # leaf
         Pattern("stripes",  (240, 218, 168), (196, 160, 104),  15,  97, 0.50, 0.60),  # dune
         Pattern("grains",   ( 84,  84,  94), (206, 202, 200),   7,   0, 0.45, 0.50),  # granite
-        Pattern("cracks",   (206, 244, 250), ( 24, 118, 190),  22,   0, 0.16, 0.40),  # water
-        Pattern("cracks",   ( 48,  28,  20), (190, 128,  84),  30,   0, 0.14, 0.16),  # dry earth
-        Pattern("fibres",   ( 40,  26,  22), (124,  88,  66),   9,   0, 0.45, 0.40),  # bark
+        Pattern("veins",    (240, 210, 216), (112,  24,  56),  32,   0, 0.18, 0.40),  # red cabbage
         Pattern("spots",    (246, 136, 186), ( 64, 112,  70),  17,   0, 0.24, 0.10),  # meadow in flower
         Pattern("clouds",   (156, 186, 222), (246, 250, 254),  36,   0, 0.40, 0.60),  # snow
-        Pattern("veins",    (240, 210, 216), (112,  24,  56),  32,   0, 0.18, 0.40),  # red cabbage
+        Pattern("cracks",   ( 48,  28,  20), (190, 128,  84),  30,   0, 0.14, 0.16),  # dry earth
+        Pattern("fibres",   ( 40,  26,  22), (124,  88,  66),   9,   0, 0.45, 0.40),  # bark
+        Pattern("cracks",   (206, 244, 250), ( 24, 118, 190),  22,   0, 0.16, 0.40),  # water
         Pattern("clouds",   ( 26,  44,  22), (132, 140,  40),  24,   0, 0.50, 0.40),  # moss
     ),
 }

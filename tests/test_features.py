@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from skdcgn.classifiers import Classify
 from skdcgn.config import ClassifyConfig
 from skdcgn.errors import UserError
-from skdcgn.features import VGG16, TextureEnergy, VGG16Features, load_features
+from skdcgn.features import VGG16, TextureEnergy, load_features
 from skdcgn.losses import style_l1
 from skdcgn.train import RunFolder
 
@@ -66,7 +66,7 @@ def test_vgg16_takes_what_stands_before_the_first_four_pools(tmp_path):
 
 def test_extractors_let_gradients_through_to_the_image_only(tmp_path):
     torch.save(vgg16_state(), tmp_path / "vgg16.pth")
-    extract = VGG16Features(tmp_path / "vgg16.pth")
+    extract = load_features(str(tmp_path / "vgg16.pth"))
     image = IMAGES.clone().requires_grad_()
     extract(image)[-1].sum().backward()
     assert image.grad.abs().sum() > 0
@@ -78,7 +78,8 @@ def test_a_classifiers_folder_gives_its_activations(tmp_path):
     method, folder = Classify(ClassifyConfig()), RunFolder(tmp_path / "c", {"classes": 10})
     folder.save(method, 1)
     taken = load_features(str(tmp_path / "c"))(IMAGES)
-    assert [f.shape[1] for f in taken] == [32, 32, 64, 64]
+    assert [tuple(f.shape[1:]) for f in taken] == [(32, 16, 16), (32, 16, 16), (64, 8, 8), (64, 8, 8)]
+    assert all(float(f.min()) >= 0 and not f.requires_grad for f in taken)
     wanted = method.modules["classifier"].eval().body[:4](IMAGES)
     assert torch.allclose(taken[0], wanted, atol=1e-6)
 

@@ -216,3 +216,23 @@ def test_kill_9_and_the_same_command_again_end_with_the_same_bytes(verb, tmp_pat
     assert found
     for path in found:
         assert (whole / path).read_bytes() == (killed / path).read_bytes(), path
+
+
+class Elsewhere:
+    """An accelerator whose device exists everywhere: ``meta``, which keeps shapes and no numbers."""
+
+    device = torch.device("meta")
+    backward = staticmethod(torch.Tensor.backward)
+
+    @staticmethod
+    def prepare(part):
+        return part.to("meta") if isinstance(part, nn.Module) else part
+
+
+def test_frozen_modules_move_with_the_run_and_are_not_saved():
+    method = Line()
+    method.frozen = {"features": nn.BatchNorm2d(3)}
+    method.to(Elsewhere())
+    for module in (*method.modules.values(), *method.frozen.values()):
+        assert {value.device.type for value in module.state_dict().values()} == {"meta"}
+    assert not any(key.startswith("features") for key in method.state())

@@ -49,15 +49,6 @@ class Classifier(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         return cast(Tensor, self.head(self.body(images.contiguous(memory_format=torch.channels_last))))
 
-    def features(self, images: Tensor) -> list[Tensor]:
-        """Activations after each ReLU, fine to coarse: features for the Gram loss."""
-        taken = []
-        for layer in self.body:
-            images = layer(images)
-            if isinstance(layer, nn.ReLU):
-                taken.append(images)
-        return taken
-
 
 class Classify(Method):
     """One step of cross-entropy; the batch holds ``images`` and ``labels``."""

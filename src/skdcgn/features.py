@@ -1,10 +1,9 @@
-"""Feature extractors for the Gram (perceptual) loss: a name or a file becomes ``images -> [features]``.
+"""Feature extractors for the Gram (perceptual) loss: a name or a file becomes a frozen ``images -> [features]``.
 
 The published CGN uses VGG16, whose weights are a download. ``random`` needs none: fixed random filters at two
 scales, whose Gram matrices tell colours and local texture apart (Ustyuzhaninov et al. 2017).
 """
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import cast
 
@@ -14,8 +13,6 @@ from torch import Tensor, nn
 
 from skdcgn.errors import UserError
 from skdcgn.seeds import generator
-
-Extractor = Callable[[Tensor], list[Tensor]]
 
 VGG16 = (64, 64, "pool", 128, 128, "pool", 256, 256, 256, "pool", 512, 512, 512)
 IMAGENET_MEAN, IMAGENET_DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -72,7 +69,6 @@ class VGG16Features(nn.Module):
         self.register_buffer("mean", torch.tensor(IMAGENET_MEAN)[:, None, None])
         self.register_buffer("deviation", torch.tensor(IMAGENET_DEVIATION)[:, None, None])
         load_vgg16(self.features, weights)
-        self.requires_grad_(False)
 
     def forward(self, images: Tensor) -> list[Tensor]:
         x = (images / 2 + 0.5 - cast(Tensor, self.mean)) / cast(Tensor, self.deviation)
@@ -99,15 +95,35 @@ def load_vgg16(features: nn.Sequential, weights: Path) -> None:
         raise UserError(f"{weights} is not a VGG16 state dict: its convolutions have other sizes") from None
 
 
-def load_features(name: str) -> Extractor:
-    """Return ``random``, or the features of a VGG16 state-dict file or of a classifier's run folder."""
-    if name == "random":
-        return cast(Extractor, RandomFeatures())
+class ActivationFeatures(nn.Module):
+    """Activations after each ReLU of a stack of layers, fine to coarse."""
+
+    def __init__(self, layers: nn.Sequential) -> None:
+        super().__init__()
+        self.layers = layers
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        taken = []
+        for layer in self.layers:
+            images = layer(images)
+            if isinstance(layer, nn.ReLU):
+                taken.append(images)
+        return taken
+
+
+def load_features(name: str) -> nn.Module:
+    """Return, frozen, ``random``, or the features of a VGG16 state-dict file or of a classifier's run folder."""
+    return _features(name).eval().requires_grad_(False)
+
+
+def _features(name: str) -> nn.Module:
     path = Path(name)
+    if name == "random":
+        return RandomFeatures()
     if path.is_dir():
         from skdcgn.classifiers import load_classifier
 
-        return load_classifier(path).features
+        return ActivationFeatures(load_classifier(path).body)
     if path.is_file():
-        return cast(Extractor, VGG16Features(path))
+        return VGG16Features(path)
     raise UserError(f"no features called {name!r}: use random, a VGG16 state-dict file or a classifier's run folder")

@@ -98,10 +98,9 @@ class Teach(Method):
                     discriminator.parameters(), lr=config.discriminator_rate, betas=BETAS
                 ),
             },
+            {"features": load_features(config.features), "energy": TextureEnergy()},
         )
         self.config, self.image_size = config, spec.image_size
-        self.extract = load_features(config.features) if config.perceptual else None
-        self.energy = TextureEnergy()
 
     def step(self, batch: Batch) -> dict[str, float]:
         images, labels = batch["images"], batch["labels"]
@@ -120,15 +119,16 @@ class Teach(Method):
             "binary": config.binary * losses.binary_entropy(layers.mask),
             "range": losses.mask_range(layers.mask, *MASK_RANGE),
         }
-        if self.extract:
-            with torch.no_grad():
-                style = self.extract(images)
-            terms["perceptual"] = config.perceptual * losses.style_l1(self.extract(rebuilt), style)
+        if config.perceptual:
+            terms["perceptual"] = config.perceptual * losses.style_l1(*self._told("features", rebuilt, images))
         if config.local:
-            terms["local"] = config.local * losses.local_l2(self.energy(rebuilt), self.energy(images))
+            terms["local"] = config.local * losses.local_l2(*self._told("energy", rebuilt, images))
         self._descend("generator", torch.stack(list(terms.values())).sum())
         self._average()
         return {"discriminator": judged, **{name: value.item() for name, value in terms.items()}}
+
+    def _told(self, extractor: str, fake: Tensor, real: Tensor) -> tuple[list[Tensor], list[Tensor]]:
+        return self.frozen[extractor](fake), self.frozen[extractor](real)
 
     def _draw(self, noise: Tensor, labels: Tensor) -> Layers:
         return Layers(*(self.modules["cgn"](mechanism, noise, labels) for mechanism in Mechanism))

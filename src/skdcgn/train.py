@@ -39,10 +39,18 @@ Schedule = Callable[[float], float]
 
 
 class Method:
-    """An algorithm to fit: modules and optimisers by name, and ``step``. Subclasses set both and define step."""
+    """An algorithm to fit: modules and optimisers by name, and ``step``. Subclasses set both and define step.
 
-    def __init__(self, modules: dict[str, nn.Module], optimizers: dict[str, torch.optim.Optimizer]) -> None:
-        self.modules, self.optimizers = modules, optimizers
+    Modules are saved with the run; ``frozen`` ones never change, are only moved to its device and not saved.
+    """
+
+    def __init__(
+        self,
+        modules: dict[str, nn.Module],
+        optimizers: dict[str, torch.optim.Optimizer],
+        frozen: dict[str, nn.Module] | None = None,
+    ) -> None:
+        self.modules, self.optimizers, self.frozen = modules, optimizers, frozen or {}
         self.rates = {name: optimizer.param_groups[0]["lr"] for name, optimizer in optimizers.items()}
         self.backward: Callable[[Tensor], None] = torch.Tensor.backward
 
@@ -54,6 +62,7 @@ class Method:
         """Place everything where the accelerator wants it."""
         self.modules = {name: accelerator.prepare(module) for name, module in self.modules.items()}
         self.optimizers = {name: accelerator.prepare(optimizer) for name, optimizer in self.optimizers.items()}
+        self.frozen = {name: module.to(accelerator.device) for name, module in self.frozen.items()}
         self.backward = accelerator.backward
 
     def state(self) -> dict[str, Tensor]:

@@ -29,6 +29,11 @@ from skdcgn.train import read_metrics
 
 ZOO = Path(__file__).parents[1] / "src" / "skdcgn" / "zoo"
 RESULTS = Path(__file__).parent / "results"
+LIMITS = {
+    "colored": "some textures are blotched",
+    "double-colored": "some textures are blotched, backgrounds hardly vary within a class",
+    "wildlife": "a class has nearly one texture and one background, which the composer crops anywhere",
+}
 
 
 def measured(name: str) -> dict[str, Any]:
@@ -103,7 +108,8 @@ def main() -> None:
         },
         **({"half_precision_costs_grey_levels": round(half_costs(chosen.run, chosen.name), 3)} if chosen.half else {}),
         **measured(chosen.name),
-        "limits": "32 x 32 digits; some shapes are ambiguous, some textures blotched; for research on shortcuts.",
+        "limits": "32 x 32 digits, for research on shortcuts. Some shapes are ambiguous, "
+        + LIMITS[config["appearance"]],
         "licence": "MIT",
         "sha256": sha256(weights(chosen.name)),
     }

@@ -4,8 +4,8 @@
 
 ``none`` leaves the loss out; ``random`` is the default, fixed random filters; ``classifier`` takes the activations of
 the published CNN after an epoch of the same biased pictures, which need no label that the teacher does not have. The
-seeds are the classifiers', on a quarter of the default's images; each teacher is taught once, and a run of so few
-steps ranks recipes, it does not finish a teacher. Results land in ``benchmarks/results/features.json``.
+seeds are the classifiers', at the preset's budget; each teacher is taught once, and a run of so few steps ranks
+recipes, it does not finish a teacher. Results land in ``benchmarks/results/features.json``.
 """
 
 import argparse
@@ -58,8 +58,6 @@ def main() -> None:
     chosen = parser.parse_args()
     run = run_preset(DEFAULT)
     test, glyphs = test_set(run, None), load_glyphs(run.glyphs, "train")
-    budget = replace(run.classify, images=run.classify.images // 4, epochs=2 * run.classify.epochs)
-    run = replace(run, classify=budget)
     rows: dict[str, dict[str, Any]] = {}
     for name, config in choices(override(teach_preset(DEFAULT), {"steps": chosen.steps}), chosen.runs).items():
         start = time.perf_counter()
@@ -76,7 +74,7 @@ def main() -> None:
         }
         print(name, json.dumps(rows[name]), flush=True)
     command = f"python benchmarks/features.py --steps {chosen.steps} --seeds {' '.join(map(str, chosen.seeds))}"
-    write_json(RESULTS / "features.json", {"command": command, "classify": to_dict(budget), "rows": rows})
+    write_json(RESULTS / "features.json", {"command": command, "classify": to_dict(run.classify), "rows": rows})
 
 
 if __name__ == "__main__":

@@ -45,7 +45,8 @@ def scores(teacher: Teacher, test: Dataset, run: RunConfig, seeds: list[int], ou
     """Return the out-of-domain accuracy of a classifier per seed, trained on the teacher's counterfactuals."""
     reached = []
     for seed in seeds:
-        data = training_sets(replace(run, seed=seed), {"teacher": teacher}, None)["teacher"]()
+        sets = training_sets(replace(run, seed=seed), {"teacher": teacher}, None, out / f"{seed}-judges", "cpu")
+        data = sets["teacher"]()
         reached.append(accuracy(classify(data, run.classify, out / str(seed), seed=seed, device="cpu"), test))
     return reached
 

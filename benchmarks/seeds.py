@@ -14,7 +14,7 @@ import statistics
 from pathlib import Path
 from typing import Any
 
-from skdcgn.config import override
+from skdcgn.config import override, to_dict
 from skdcgn.mechanism import Mechanism
 from skdcgn.pipeline import run
 from skdcgn.presets import run_preset
@@ -97,6 +97,7 @@ def main() -> None:
     record = {
         "command": command + (f" --teacher {teacher} --data-root DIR" if teacher else ""),
         "machine": f"{platform.machine()}, CPU",
+        "with": {key: to_dict(config)[key] for key in ("query", "distill", "classify")},
         "summary": summary,
         "runs": results,
     }

@@ -48,7 +48,7 @@ def accuracies(
     """Return out-of-domain accuracies in percent by training set, one per seed of the classifier."""
     test = test_set(config, data_root)
     reached: dict[str, list[float]] = {}
-    for name, make in training_sets(config, cgns, data_root).items():
+    for name, make in training_sets(config, cgns, data_root, runs / "judges", "cpu").items():
         once = cache(make)  # one set for every seed, made only if a seed is still to be trained
         origin = {"data": name, "teacher": cgns[name].digest if name in cgns else ""}
         reached[name] = [
@@ -139,7 +139,7 @@ def main() -> None:
             words += ["--" + flag.replace("_", "-"), value if flag == "name" else Path(value).name]
     record = {
         "command": f"python benchmarks/teachers.py {' '.join(words)} --seeds {' '.join(map(str, chosen.seeds))}",
-        "budget": to_dict(config.classify),
+        "with": {"classify": to_dict(config.classify)},
         "versions": versions(),
         "summary": {
             f"ood_accuracy.{who}": {"mean": statistics.mean(values), "deviation": statistics.stdev(values)}

@@ -37,8 +37,11 @@ LIMITS = {
 
 
 def measured(name: str) -> dict[str, Any]:
-    """Accuracies of the tables that were made with the weights now in the zoo, each with its band."""
-    for path in (RESULTS / f"teachers-{name}.json", RESULTS / f"{name}.json"):
+    """Accuracies of the tables that were made with the weights now in the zoo, each with its band.
+
+    ``measured_with`` are the parts of the run's configuration that they hold for: a student's row needs all three.
+    """
+    for path in (RESULTS / f"{name}.json", RESULTS / f"teachers-{name}.json"):
         if path.exists() and {run["teacher"]["digest"] for run in read_json(path)["runs"]} == {sha256(weights(name))}:
             table = read_json(path)
             prefix, count = "ood_accuracy.", len(table["runs"])
@@ -52,6 +55,7 @@ def measured(name: str) -> dict[str, Any]:
                 "out_of_domain_accuracy_percent": scores,
                 "seeds": count,
                 "measured_by": table["command"],
+                "measured_with": table["with"],
                 **more,
             }
     return {}

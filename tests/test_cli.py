@@ -10,7 +10,7 @@ import pytest
 from skdcgn import cli
 from skdcgn.teachers.registry import load_student
 
-VERBS = ("run", "teach", "query", "distill", "generate", "classify", "evaluate", "doctor")
+VERBS = ("run", "teach", "query", "distill", "generate", "export", "bench", "classify", "evaluate", "doctor")
 
 
 def skdcgn(*words, **environment):
@@ -56,6 +56,9 @@ MISTAKES = {
     "pairs that are not there": (["distill", "EMPTY", "--out", "OUT"], "manifest.json does not exist"),
     "unknown class": (["generate", "double-colored-digits", "--out", "OUT", "--interpolate", "shape",
                        "--classes", "3", "12"], "use classes 0 to 9"),
+    "unknown intervention": (["generate", "double-colored-digits", "--out", "OUT", "--policy", "shape.elastik:1"],
+                             "did you mean shape.elastic"),
+    "student that is not there": (["bench", "EMPTY", "--teacher", "double-colored-digits"], "holds no student"),
     "unknown mechanism": (["generate", "double-colored-digits", "--out", "OUT", "--interpolate", "form"],
                           "use shape, texture, background or all"),
     "configuration with an unknown key": (["run", "smoke", "--config", "CONFIG", "--out", "OUT"],

@@ -26,7 +26,7 @@ def _other(value):
     if isinstance(value, bool):
         return not value
     if isinstance(value, tuple):
-        return [*value, 4]
+        return [*value, 4] if value else ["other"]
     return "other" if value is None or isinstance(value, str) else value + 1
 
 

@@ -8,6 +8,7 @@ from skdcgn.config import DistillConfig, QueryConfig, StudentConfig
 from skdcgn.distiller import Distill, collapse_guard, distill
 from skdcgn.errors import TrainingStoppedError
 from skdcgn.evaluate import fidelity
+from skdcgn.features import load_features
 from skdcgn.mechanism import Mechanism, Spec
 from skdcgn.pairs import Pairs
 from skdcgn.seeds import generator
@@ -108,6 +109,21 @@ def test_every_loss_changes_where_a_step_goes(name):
 
 def test_pixel_loss_alone_needs_no_discriminator():
     assert set(make().modules) == {"student"}
+    assert make().frozen == {}
+
+
+@pytest.mark.parametrize("mechanism", [Mechanism.SHAPE, Mechanism.TEXTURE])
+def test_the_perceptual_loss_is_the_l1_on_features_that_stay_as_they_are(mechanism):
+    method, batch = make(mechanism, pixel=0.0, perceptual=2.0), some_batch(mechanism)
+    before = [value.clone() for value in method.frozen["features"].state_dict().values()]
+    student = method.modules["student"].train()(batch["noise"], batch["labels"]).detach()
+    seen, wanted = (load_features("random")(x.expand(-1, 3, -1, -1)) for x in (student, batch["images"]))
+    first = method.step(batch)["perceptual"]
+    assert first == pytest.approx(2 * float(losses.feature_l1(seen, wanted)), rel=1e-4)
+    for _ in range(20):
+        last = method.step(batch)["perceptual"]
+    assert last < 0.95 * first
+    assert all(torch.equal(a, b) for a, b in zip(before, method.frozen["features"].state_dict().values(), strict=True))
     assert set(make(kl=1.0).modules) == {"student", "discriminator"}
 
 

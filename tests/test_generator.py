@@ -8,8 +8,8 @@ from skdcgn.mechanism import Mechanism, Spec
 from skdcgn.students.generator import ConditionalBatchNorm2d, StudentCGN, StudentGenerator
 
 SPEC = Spec()
-SMALL = {"channels": (8, 6), "grid": 8, "embedding": 4, "separable": False}
-TINYGAN = {"channels": (16, 8, 8, 4, 4, 4), "grid": 1, "embedding": 8, "separable": True}
+SMALL = {"channels": (8, 6), "grid": 8, "embedding": 4, "rank": 0, "separable": False}
+TINYGAN = {"channels": (16, 8, 8, 4, 4, 4), "grid": 1, "embedding": 8, "rank": 0, "separable": True}
 
 
 def make(mechanism="texture", **changes):
@@ -41,7 +41,9 @@ def test_conditional_batch_norm_takes_scale_and_offset_from_the_class():
 
 @pytest.mark.parametrize("mechanism", Mechanism)
 @pytest.mark.parametrize(
-    "size", [SMALL, TINYGAN, {**SMALL, "channels": (8,), "grid": 4}], ids=["small", "tiny", "flat"]
+    "size",
+    [SMALL, TINYGAN, {**SMALL, "channels": (8,), "grid": 4}, {**SMALL, "rank": 5}],
+    ids=["small", "tiny", "flat", "projected"],
 )
 def test_shape_range_and_gradients(mechanism, size):
     torch.manual_seed(0)
@@ -88,6 +90,28 @@ def test_separable_convolutions_are_smaller():
         sum(p.numel() for p in make(channels=(32, 32), separable=s).blocks.parameters()) for s in (False, True)
     )
     assert separable < 0.4 * plain
+
+
+def test_a_rank_projects_the_noise_before_the_input_layer():
+    full, projected = make(rank=0), make(rank=5)
+    assert projected.input.in_features == full.input.in_features - SPEC.noise_dim + 5
+    noise, labels = question()
+    basis = torch.linalg.svd(projected.project.weight)[2]  # its last rows are directions that the projection loses
+    projected.eval()
+    assert torch.allclose(projected(noise + 3 * basis[-1], labels), projected(noise, labels), atol=1e-5)
+    assert not torch.allclose(projected(noise + 3 * basis[0], labels), projected(noise, labels), atol=1e-2)
+
+
+def test_folding_takes_the_running_statistics_into_scale_and_offset():
+    norm = ConditionalBatchNorm2d(5, 3)
+    torch.nn.init.normal_(norm.affine.weight)
+    for _ in range(10):
+        norm(3 * torch.randn(16, 5, 4, 4) + 2, torch.randn(16, 3))
+    x, embedded = torch.randn(6, 5, 4, 4), torch.randn(6, 3)
+    wanted = norm.eval()(x, embedded)
+    norm.fold()
+    assert isinstance(norm.norm, torch.nn.Identity)
+    assert torch.allclose(norm(x, embedded), wanted, atol=1e-5)
 
 
 def student_cgn():

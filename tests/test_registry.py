@@ -17,7 +17,7 @@ from skdcgn.teachers.cgn import CGN
 from skdcgn.teachers.registry import cards, load_cgn, load_student, load_teacher
 
 NOISE, LABELS = torch.randn(5, 32, generator=torch.Generator().manual_seed(0)), torch.arange(5)
-SIZE = {"channels": (6, 4), "grid": 8, "embedding": 4, "separable": False}
+SIZE = {"channels": (6, 4), "grid": 8, "embedding": 4, "rank": 0, "separable": False}
 
 
 def answers(teacher):

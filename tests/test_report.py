@@ -355,3 +355,12 @@ def test_the_command_tells_what_was_changed(run: Path) -> None:
     assert f"skdcgn run {PRESET} --seed 7" in text
     assert "with these settings changed: test_copies = 1, distill.steps = 40." in text
     assert changed_settings("custom", config) == []
+
+
+def test_the_composition_policy_is_told_where_there_is_one(run):
+    assert "Each is changed by" not in page(run).text
+    budget = {**RESULTS["classifier_budget"], "policy": ["shape.elastic:1", "shape.sharpen:4"], "agreement": 0.1}
+    change(run, classifier_budget=budget)
+    text = page(run).text
+    assert "share a mask. Each is changed by shape.elastic:1, shape.sharpen:4." in text
+    assert "a judge gives less than 0.1 are drawn again. All are tested" in text

@@ -50,6 +50,12 @@ class Device(StrEnum):
     CUDA = "cuda"
 
 
+class Precision(StrEnum):
+    FP32 = "fp32"
+    FP16 = "fp16"
+    INT8 = "int8"
+
+
 class Training(StrEnum):
     BIASED = "biased"
     ORACLE = "oracle"
@@ -268,6 +274,9 @@ def generate(
     out: Annotated[Path, typer.Option(help="Folder for the images.")],
     n: Annotated[int, typer.Option("--n", "-n", min=1, help="How many counterfactuals.")] = 1000,
     per_shape: Annotated[int, typer.Option(min=1, help="Counterfactuals that share a mask (k).")] = 1,
+    policy: Annotated[
+        list[str] | None, typer.Option(help="Intervention on each, as shape.elastic:1.5; repeat the flag.")
+    ] = None,
     seed: SeedOption = 0,
     form: Annotated[
         Format, typer.Option("--format", help="One safetensors file, or a PNG each with labels.csv.")
@@ -287,12 +296,67 @@ def generate(
     if interpolate:
         written = write_interpolation(loaded, out, interpolate, classes, frames=frames, seed=seed)
     else:
-        written = write_counterfactuals(loaded, out, n, per_shape=per_shape, seed=seed, form=form)
+        words = tuple(policy or ())
+        written = write_counterfactuals(loaded, out, n, per_shape=per_shape, policy=words, seed=seed, form=form)
     print("\n".join(map(str, written)))
 
 
 @app.command(rich_help_panel="Stages")
-@with_flags(ClassifyConfig(), leave_out=("images", "per_shape"))
+def export(
+    cgn: TeacherArgument,
+    out: Annotated[Path, typer.Option(help="The .onnx file to write.")],
+    precision: Annotated[Precision, typer.Option(help="Of the weights; int8: of activations too.")] = Precision.FP32,
+) -> None:
+    """Write one ONNX file that draws counterfactuals from noise, three labels and crop offsets; composer included."""
+    from skdcgn.export import export_cgn
+    from skdcgn.teachers.registry import load_teacher
+
+    written = export_cgn(load_teacher(cgn), out, precision)
+    print(
+        f"{out}: {written.size / 1024:.0f} KB; from PyTorch it differs by {written.mean:.2g} of 256 grey levels on "
+        f"average, {written.greatest:.2g} at most"
+    )
+
+
+@app.command(rich_help_panel="Stages")
+def bench(
+    student: Annotated[Path, typer.Argument(help="The student's folder.")],
+    teacher: Annotated[str, typer.Option(help="Its teacher: a zoo name or a file.")] = DEFAULT,
+    batch: Annotated[list[int] | None, typer.Option(min=1, help="Batch size; repeat the flag. [64 256]")] = None,
+    form: Annotated[list[str] | None, typer.Option(help="Form to time; repeat the flag. Default: all at hand.")] = None,
+    rounds: Annotated[int, typer.Option(min=1, help="Timings of each form, in turn; the median counts.")] = 9,
+    device: DeviceOption = Device.CPU,
+    out: Annotated[Path | None, typer.Option(help="JSON file for the numbers.")] = None,
+) -> None:
+    """Time student and teacher in turn in one process: eager, channels-last, compiled, ONNX Runtime."""
+    from rich.table import Table
+
+    from skdcgn.bench import ORDER, measure
+    from skdcgn.files import write_json
+    from skdcgn.teachers.registry import load_student, load_teacher
+
+    batches, forms = tuple(batch or (64, 256)), tuple(form or ORDER)
+    told = measure(
+        load_teacher(teacher),
+        load_student(student),
+        batches=batches,
+        rounds=rounds,
+        wanted=forms,
+        device=_place(device),
+    )
+    shown = Table(title=f"counterfactuals per second, {told['device']}, {told['threads']} threads")
+    for column in ("form", "batch", "per second", "x teacher"):
+        shown.add_column(column, justify="left" if column == "form" else "right")
+    for row in told["rows"]:
+        rate, ratio = row["counterfactuals_per_second"], row["ratio"]
+        shown.add_row(row["form"], str(row["batch"]), f"{rate:,.0f}", f"{ratio:.1f}")
+    out_console.print(shown)
+    if out:
+        write_json(out, told)
+
+
+@app.command(rich_help_panel="Stages")
+@with_flags(ClassifyConfig(), leave_out=("images", "per_shape", "policy"))
 def classify(
     images: Annotated[Path, typer.Argument(help="counterfactuals.safetensors that generate wrote.")],
     out: Annotated[Path, typer.Option(help="Folder of the run.")],

@@ -4,16 +4,23 @@ Labels of the three mechanisms are drawn independently, so that the composed ima
 textures are tiled and cropped at random here, never inside a mechanism, which stays a function of (u, y).
 """
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from skdcgn.errors import UserError
-from skdcgn.mechanism import Layers, Mechanism, Teacher
+from skdcgn.interventions import parse_policy
+from skdcgn.mechanism import Layers, Mechanism, Spec, Teacher
 from skdcgn.seeds import generator
 
 BATCH = 256
+TRIES = 10
+
+
+Accept = Callable[[Tensor, Tensor], Tensor]  # masks (B, 1, H, W), labels (B,) -> (B,) bool
 
 
 def blend(layers: Layers) -> Tensor:
@@ -26,13 +33,54 @@ def tile_crop(pictures: Tensor, offsets: Tensor) -> Tensor:
     height, width = pictures.shape[-2:]
     rows = (offsets[:, 0, None] + torch.arange(height, device=pictures.device)) % height  # (B, H)
     columns = (offsets[:, 1, None] + torch.arange(width, device=pictures.device)) % width  # (B, W)
-    batch = torch.arange(len(pictures), device=pictures.device)[:, None, None]
-    return pictures[batch, :, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)  # (B, 3, H, W)
+    places = (width * rows[:, :, None] + columns[:, None, :]).flatten(1)  # (B, H W)
+    return pictures.flatten(2).gather(2, places[:, None].expand(-1, pictures.shape[1], -1)).view_as(pictures)
 
 
 def sample_offsets(count: int, size: int, rng: torch.Generator) -> Tensor:
     """Draw crop offsets (count, 2), uniform over the tile."""
     return torch.randint(size, (count, 2), generator=rng)
+
+
+class Inputs(NamedTuple):
+    """What a counterfactual is a function of: noise (B, Z), labels (B,) int64 and crop offsets (B, 2) int64."""
+
+    shape_noise: Tensor
+    texture_noise: Tensor
+    background_noise: Tensor
+    shape_labels: Tensor
+    texture_labels: Tensor
+    background_labels: Tensor
+    texture_offsets: Tensor
+    background_offsets: Tensor
+
+
+def sample_inputs(spec: Spec, count: int, rng: torch.Generator) -> Inputs:
+    """Draw the inputs of ``count`` counterfactuals: noise, independent labels, crops."""
+    return Inputs(
+        *(spec.sample_noise(count, rng) for _ in Mechanism),
+        *(torch.randint(spec.classes, (count,), generator=rng) for _ in Mechanism),
+        *(sample_offsets(count, spec.image_size, rng) for _ in range(2)),
+    )
+
+
+class Composition(nn.Module):
+    """A CGN and its composer as one function, which can be compiled and exported.
+
+    Args:
+        cgn: ``(mechanism, noise (B, Z), labels (B,)) -> (B, C, H, W)``.
+    """
+
+    def __init__(self, cgn: nn.Module) -> None:
+        super().__init__()
+        self.cgn = cgn
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        """Draw counterfactuals (B, 3, H, W) in [-1, 1] from the fields of :class:`Inputs`."""
+        given = Inputs(*inputs)
+        noise, labels = given[:3], given[3:6]
+        mask, *pictures = (self.cgn(m, u, y) for m, u, y in zip(Mechanism, noise, labels, strict=True))
+        return blend(Layers(mask, *(tile_crop(p, o) for p, o in zip(pictures, given[6:], strict=True))))
 
 
 @dataclass(frozen=True)
@@ -64,24 +112,49 @@ def draw(cgn: Teacher, mechanism: Mechanism, noise: Tensor, labels: Tensor) -> T
     return torch.cat(answers)
 
 
-def compose(cgn: Teacher, n: int, *, per_shape: int = 1, seed: int = 0) -> Counterfactuals:
+def compose(
+    cgn: Teacher,
+    n: int,
+    *,
+    per_shape: int = 1,
+    policy: Sequence[str] = (),
+    accept: Accept | None = None,
+    seed: int = 0,
+) -> Counterfactuals:
     """Draw ``n`` counterfactuals whose shape, texture and background labels are independent and uniform.
 
     Args:
         cgn: a teacher or a student CGN.
         n: how many images.
         per_shape: images that share one mask (k); each has its own texture and background.
+        policy: interventions on the layers of each image, ``mechanism.name:amount`` (:mod:`skdcgn.interventions`).
+        accept: tells which masks look like their labels (:mod:`skdcgn.judge`); the others are drawn again from new
+            noise, at most ``TRIES`` times, so that labels stay uniform.
         seed: the same seed gives the same bytes on the same machine.
     """
     if n < 1 or per_shape < 1:
         raise UserError(f"n is {n} and per_shape is {per_shape}: both must be at least 1")
-    spec, shapes = cgn.spec, -(-n // per_shape)
+    interventions, spec, shapes = parse_policy(policy), cgn.spec, -(-n // per_shape)
     rng = generator(seed, "compose")
     labels, layers = [], []
     for mechanism, count in zip(Mechanism, (shapes, n, n), strict=True):
         labels.append(torch.randint(spec.classes, (count,), generator=rng))
         layers.append(draw(cgn, mechanism, spec.sample_noise(count, rng), labels[-1]))
-    mask = layers[0].repeat_interleave(per_shape, dim=0)[:n]
-    texture, background = (tile_crop(x, sample_offsets(n, spec.image_size, rng)) for x in layers[1:])
-    shape_labels = labels[0].repeat_interleave(per_shape)[:n]
-    return Counterfactuals(blend(Layers(mask, texture, background)), shape_labels, labels[1], labels[2])
+    pictures = [tile_crop(x, sample_offsets(n, spec.image_size, rng)) for x in layers[1:]]
+    if accept:
+        _redraw(cgn, layers[0], labels[0], accept, rng)
+    shape_labels, mask = (x.repeat_interleave(per_shape, dim=0)[:n] for x in (labels[0], layers[0]))
+    cut = Layers(mask, *pictures)
+    for intervene in interventions:
+        cut = intervene(cut, rng)
+    return Counterfactuals(blend(cut), shape_labels, labels[1], labels[2])
+
+
+def _redraw(cgn: Teacher, masks: Tensor, labels: Tensor, accept: Accept, rng: torch.Generator) -> None:
+    """Draw the masks that are not accepted again, in place; what is never accepted stays."""
+    left = torch.arange(len(labels))
+    for _ in range(TRIES):
+        left = left[~accept(masks[left], labels[left])]
+        if not len(left):
+            return
+        masks[left] = draw(cgn, Mechanism.SHAPE, cgn.spec.sample_noise(len(left), rng), labels[left])

@@ -12,11 +12,21 @@ from dataclasses import asdict, field, fields, is_dataclass
 from typing import Annotated, Any, NamedTuple, TypeVar, get_args, get_type_hints
 
 import typer
-from pydantic import ConfigDict, NonNegativeFloat, PositiveFloat, PositiveInt, TypeAdapter, ValidationError
+from pydantic import (
+    ConfigDict,
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    TypeAdapter,
+    ValidationError,
+)
 from pydantic.dataclasses import dataclass
 
 from skdcgn.errors import UserError
 
+Probability = Annotated[float, Field(ge=0, le=1)]
 STRICT = ConfigDict(extra="forbid")
 C = TypeVar("C")
 
@@ -44,6 +54,7 @@ class StudentConfig:
     channels: tuple[PositiveInt, ...] = option((12, 12, 8), "channels at the initial grid and after each block")
     grid: PositiveInt = option(4, "side of the initial grid; what the blocks do not double, a pixel shuffle does")
     embedding: PositiveInt = option(4, "dimension of the class embedding")
+    rank: NonNegativeInt = option(0, "dimension to which the noise is projected first; 0: not at all")
     separable: bool = option(False, "depthwise-separable convolutions, as TinyGAN has them")
 
 
@@ -60,6 +71,8 @@ class DistillConfig:
     kl: NonNegativeFloat = option(0.0, "weight of the KL divergence of discriminator features")
     temperature: PositiveFloat = option(8.0, "temperature of the KL divergence")
     adversarial: NonNegativeFloat = option(0.0, "weight of the hinge loss")
+    perceptual: NonNegativeFloat = option(0.0, "weight of the L1 on features that no one trains here")
+    features: str = option("random", "those features: random, a VGG16 state-dict file or a classifier's run folder")
     save_every: PositiveInt = option(500, "steps between checkpoints")
     shape: StudentConfig = StudentConfig()
     texture: StudentConfig = StudentConfig(channels=(8, 12), grid=8)
@@ -72,6 +85,8 @@ class ClassifyConfig:
 
     images: PositiveInt = option(20_000, "images in each training set")
     per_shape: PositiveInt = option(10, "counterfactuals that share a mask (k)")
+    policy: tuple[str, ...] = option((), "intervention on each counterfactual, as shape.elastic:1.5")
+    agreement: Probability = option(0.0, "least probability of its label to a judge of shapes; 0: no judge")
     epochs: PositiveInt = option(2, "passes over the training set")
     batch_size: PositiveInt = option(16, "images per step")
     learning_rate: PositiveFloat = option(1.0, "Adadelta's rate")
@@ -244,7 +259,7 @@ def _shown(value: Any) -> str:
 
 def _flag_type(leaf: Leaf) -> Any:
     if isinstance(leaf.value, tuple):
-        return list[int] | None
+        return (list[str] if get_args(leaf.type)[0] is str else list[int]) | None
     plain: Any = (
         leaf.type if isinstance(leaf.type, type) else next(t for t in get_args(leaf.type) if t is not type(None))
     )

@@ -1,9 +1,11 @@
 """Distillation: a student mechanism learns to draw what its teacher drew at the same (noise, label).
 
 .. math:: L = w_1 |s - t| + w_f sum_i w_i |f_i(s) - f_i(t)| + w_k sum_i KL(f_i(t)/T || f_i(s)/T) - w_a D(s, y)
+              + w_p sum_i w_i |g_i(s) - g_i(t)|
 
-(SKDCGN; TinyGAN, Chang & Lu 2020, Eq. 6). The discriminator, hinge-trained to tell t from s, exists only while
-one of the last three weights is not zero. Teachers are seen through stored pairs alone.
+(SKDCGN; TinyGAN, Chang & Lu 2020, Eq. 6). The discriminator D with its features f_i, hinge-trained to tell t from s,
+exists only while w_f, w_k or w_a is not zero; the features g_i stay as they are (:mod:`skdcgn.features`). Teachers are
+seen through stored pairs alone.
 """
 
 from pathlib import Path
@@ -15,6 +17,7 @@ from torch import Tensor
 from skdcgn import losses
 from skdcgn.config import DistillConfig, QueryConfig, StudentConfig, to_dict
 from skdcgn.errors import TrainingStoppedError
+from skdcgn.features import load_features
 from skdcgn.files import read_json
 from skdcgn.mechanism import Mechanism, Spec, Teacher
 from skdcgn.metrics import class_diversity
@@ -47,18 +50,24 @@ class Distill(Method):
             optimizers["discriminator"] = torch.optim.Adam(
                 judge.parameters(), lr=config.discriminator_rate, betas=DISCRIMINATOR_BETAS
             )
-        super().__init__(modules, optimizers)
+        super().__init__(modules, optimizers, {"features": load_features(config.features)} if config.perceptual else {})
         self.config = config
 
     def step(self, batch: Batch) -> dict[str, float]:
         student = self.modules["student"].train()(batch["noise"], batch["labels"])
         terms = {"pixel": self.config.pixel * losses.pixel_l1(student, batch["images"])}
+        if self.config.perceptual:
+            terms["perceptual"] = self.config.perceptual * self._perceived(student, batch["images"])
         logged: dict[str, float] = {}
         if self.judged:
             logged["discriminator"] = self._train_discriminator(batch["images"], student.detach(), batch["labels"])
             terms |= self._judge(student, batch["images"], batch["labels"])
         self._descend("student", torch.stack(list(terms.values())).sum())
         return logged | {name: value.item() for name, value in terms.items()}
+
+    def _perceived(self, student: Tensor, teacher: Tensor) -> Tensor:
+        seen, wanted = (self.frozen["features"](images.expand(-1, 3, -1, -1)) for images in (student, teacher))
+        return losses.feature_l1(seen, wanted)
 
     def _judge(self, student: Tensor, teacher: Tensor, labels: Tensor) -> dict[str, Tensor]:
         config, judge = self.config, self.modules["discriminator"].requires_grad_(False)
@@ -109,7 +118,6 @@ def distill_mechanism(
     folder = RunFolder(out, {**to_dict(config), "mechanism": mechanism, "seed": seed, "pairs": _origin(manifest)})
     torch.manual_seed(seed)
     method = Distill(config, mechanism, spec)
-
     rows_of = balanced_rows(pairs.labels)
 
     def batch_at(step: int) -> Batch:

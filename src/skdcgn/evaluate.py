@@ -5,14 +5,14 @@ Every number is measured on what no training saw: held-out pairs, decorrelated t
 
 import statistics
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from skdcgn.composer import compose, draw
-from skdcgn.config import RunConfig
+from skdcgn.config import RunConfig, to_dict
 from skdcgn.mechanism import Mechanism, Teacher
 from skdcgn.metrics import class_diversity, label_means, paired_l1
 from skdcgn.pairs import read_pairs
@@ -86,15 +86,21 @@ class Band:
         return f"{'inside' if inside else 'OUTSIDE'} {self.low:.1f}-{self.high:.1f}"
 
 
+DATA = ("glyphs", "appearance", "textures", "test_copies")
+
+
 def bands(config: RunConfig) -> dict[str, Band]:
     """Return what the card of a preset's recipe lets one expect, by training set; seed and teacher may be others.
 
-    Empty where no card was measured, or where the run's budget or data are not the preset's.
+    Empty where the run's data are not the preset's, or its budgets not those that the card was measured with.
     """
-    preset = RUNS.get(config.preset)
-    expected = cards().get(config.preset, {}).get("out_of_domain_accuracy_percent", {})
-    if preset is None or replace(config, seed=preset.seed, teacher=preset.teacher) != preset:
+    preset, card = RUNS.get(config.preset), cards().get(config.preset, {})
+    given, usual = to_dict(config), to_dict(preset)
+    if preset is None or any(given[key] != usual[key] for key in DATA):
         return {}
+    if any(given[part] != values for part, values in card.get("measured_with", {}).items()):
+        return {}
+    expected = card["out_of_domain_accuracy_percent"] if "measured_with" in card else {}
     return {name: Band(numbers["low"], numbers["high"]) for name, numbers in expected.items()}
 
 

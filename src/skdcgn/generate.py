@@ -2,6 +2,7 @@
 
 import csv
 import io
+from collections.abc import Sequence
 from pathlib import Path
 
 from skdcgn.composer import Counterfactuals, compose
@@ -15,14 +16,21 @@ SHEET = 100
 
 
 def write_counterfactuals(
-    cgn: Teacher, out: Path, n: int, *, per_shape: int = 1, seed: int = 0, form: str = "safetensors"
+    cgn: Teacher,
+    out: Path,
+    n: int,
+    *,
+    per_shape: int = 1,
+    policy: Sequence[str] = (),
+    seed: int = 0,
+    form: str = "safetensors",
 ) -> list[Path]:
     """Compose ``n`` counterfactuals into ``out``; return the files that matter.
 
     ``safetensors``: images and three label vectors in one file. ``png``: one picture each, named by its number,
     and ``labels.csv``. Both come with ``sheet.png``, the first hundred at a glance.
     """
-    made = compose(cgn, n, per_shape=per_shape, seed=seed)
+    made = compose(cgn, n, per_shape=per_shape, policy=policy, seed=seed)
     save_picture(out / "sheet.png", grid(as_rgb(made.images[:SHEET]), 10), scale=2)
     main = _write_pngs(made, out) if form == "png" else _write_tensors(made, out)
     return [main, out / "sheet.png"]

@@ -6,6 +6,7 @@ RUN/config.json, pairs/, students/, student/, classifiers/, pictures/, results.j
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from skdcgn.distiller import distill
 from skdcgn.errors import UserError
 from skdcgn.evaluate import counterfactuals_per_second, fidelity, versions
 from skdcgn.files import read_json, write_json
+from skdcgn.judge import shape_judge
 from skdcgn.mechanism import Mechanism, Teacher
 from skdcgn.metrics import class_diversity
 from skdcgn.pairs import query_all
@@ -56,7 +58,7 @@ def run(
     with clock("distill"):
         student = distill(out / "pairs", out, config.distill, seed=config.seed, device=device, watch=watch)
     student.to(place)
-    sets = training_sets(config, {"teacher": teacher, "student": student}, data_root)
+    sets = training_sets(config, {"teacher": teacher, "student": student}, data_root, out / "judges", device)
     scores = {}
     with clock("classify"):
         for name in CLASSIFIERS:
@@ -81,7 +83,8 @@ def run(
         "diversity": diversity,
         "teacher": {"name": config.teacher, "digest": teacher.digest},
         "classifier_budget": {
-            key: to_dict(config.classify)[key] for key in ("images", "per_shape", "epochs", "batch_size")
+            key: to_dict(config.classify)[key]
+            for key in ("images", "per_shape", "policy", "agreement", "epochs", "batch_size")
         },
         "test_images": len(test.labels),
         "seconds": clock.seconds,
@@ -108,12 +111,18 @@ class Clock:
 
 
 def training_sets(
-    config: RunConfig, cgns: dict[str, Teacher], data_root: Path | None
+    config: RunConfig, cgns: dict[str, Teacher], data_root: Path | None, judges: Path, device: str = "auto"
 ) -> dict[str, Callable[[], Dataset]]:
-    """Return how to make each training set, all of ``config.classify.images`` images."""
+    """Return how to make each training set, all of ``config.classify.images`` images.
 
-    def counterfactuals(cgn: Teacher) -> Dataset:
-        made = compose(cgn, config.classify.images, per_shape=config.classify.per_shape, seed=config.seed)
+    ``judges`` gets the run folder of each CGN's judge of shapes, where the configuration asks for one.
+    """
+
+    def counterfactuals(name: str, cgn: Teacher) -> Dataset:
+        told, accept = config.classify, None
+        if told.agreement:
+            accept = shape_judge(cgn, told.agreement, judges / name, seed=config.seed, device=device)
+        made = compose(cgn, told.images, per_shape=told.per_shape, policy=told.policy, accept=accept, seed=config.seed)
         return Dataset(made.images, made.shape_labels)
 
     def real(correlated: bool) -> Dataset:
@@ -128,7 +137,7 @@ def training_sets(
     return {
         "biased": lambda: real(correlated=True),
         "oracle": lambda: real(correlated=False),
-        **{name: lambda cgn=cgn: counterfactuals(cgn) for name, cgn in cgns.items()},  # type: ignore[misc]
+        **{name: partial(counterfactuals, name, cgn) for name, cgn in cgns.items()},
     }
 
 

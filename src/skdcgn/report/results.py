@@ -67,6 +67,8 @@ class Budget:
     per_shape: int
     epochs: int
     batch_size: int
+    policy: tuple[str, ...] = ()
+    agreement: float = 0.0
 
 
 @dataclass(frozen=True)

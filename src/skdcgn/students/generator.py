@@ -5,6 +5,7 @@ double it, and a convolution whose pixel shuffle makes up what is left (Chang & 
 Shi et al. 2016). With grid = image_size / 2 ** blocks there is nothing left and the layout is TinyGAN's.
 """
 
+import copy
 import hashlib
 import io
 from contextlib import redirect_stdout
@@ -27,7 +28,7 @@ class ConditionalBatchNorm2d(nn.Module):
 
     def __init__(self, channels: int, embedding: int) -> None:
         super().__init__()
-        self.norm = nn.BatchNorm2d(channels, affine=False)
+        self.norm: nn.Module = nn.BatchNorm2d(channels, affine=False)
         self.affine = nn.Linear(embedding, 2 * channels)
         nn.init.zeros_(self.affine.weight)
         with torch.no_grad():
@@ -36,6 +37,17 @@ class ConditionalBatchNorm2d(nn.Module):
     def forward(self, x: Tensor, embedded: Tensor) -> Tensor:
         scale, offset = self.affine(embedded)[..., None, None].chunk(2, dim=1)  # (B, C, 1, 1) each
         return cast(Tensor, scale * self.norm(x) + offset)
+
+    @torch.no_grad()
+    def fold(self) -> None:
+        """Take the running mean and deviation into scale and offset, for inference: s (x - m) / d + o, linear still."""
+        norm = cast(nn.BatchNorm2d, self.norm)
+        mean, deviation = cast(Tensor, norm.running_mean), (cast(Tensor, norm.running_var) + norm.eps).sqrt()
+        for part in (self.affine.weight.T, self.affine.bias):  # (embedding, 2 C) and (2 C,), views
+            scale, offset = part.chunk(2, dim=-1)
+            scale /= deviation
+            offset -= scale * mean
+        self.norm = nn.Identity()
 
 
 def conv3x3(inputs: int, outputs: int, separable: bool) -> nn.Module:
@@ -75,10 +87,20 @@ class StudentGenerator(nn.Module):
         spec: image size, noise dimension and classes of the teacher.
         channels: at the initial grid and after each block.
         grid: side of the initial grid; ``image_size`` must be a whole multiple of grid * 2 ** blocks.
+        embedding: dimension of the class embedding.
+        separable: depthwise-separable convolutions.
+        rank: dimension to which the noise is projected before the input layer; 0: not at all.
     """
 
     def __init__(
-        self, mechanism: str, spec: Spec, channels: tuple[int, ...], grid: int, embedding: int, separable: bool
+        self,
+        mechanism: str,
+        spec: Spec,
+        channels: tuple[int, ...],
+        grid: int,
+        embedding: int,
+        separable: bool,
+        rank: int = 0,
     ) -> None:
         super().__init__()
         self.mechanism, self.spec, self.grid = as_mechanism(mechanism), spec, grid
@@ -89,7 +111,8 @@ class StudentGenerator(nn.Module):
                 "choose another grid or another number of channels"
             )
         self.embed = nn.Embedding(spec.classes, embedding)
-        self.input = nn.Linear(spec.noise_dim + embedding, channels[0] * grid * grid)
+        self.project = nn.Linear(spec.noise_dim, rank, bias=False) if rank else nn.Identity()
+        self.input = nn.Linear((rank or spec.noise_dim) + embedding, channels[0] * grid * grid)
         pairs = pairwise(channels)
         self.blocks = nn.ModuleList(UpBlock(i, o, embedding, separable) for i, o in pairs)
         self.norm = ConditionalBatchNorm2d(channels[-1], embedding)
@@ -98,11 +121,10 @@ class StudentGenerator(nn.Module):
     def forward(self, noise: Tensor, labels: Tensor) -> Tensor:
         """Draw (B, C, H, W) for noise (B, Z) and labels (B,): masks in [0, 1], pictures in [-1, 1]."""
         embedded = self.embed(labels)
-        x = self.input(torch.cat([noise, embedded], dim=1)).unflatten(1, (-1, self.grid, self.grid))
+        x = self.input(torch.cat([self.project(noise), embedded], dim=1)).unflatten(1, (-1, self.grid, self.grid))
         for block in self.blocks:
             x = block(x, embedded)
-        x = self.output(F.relu(self.norm(x, embedded)))
-        x = F.pixel_shuffle(x, self.shuffle)
+        x = F.pixel_shuffle(self.output(F.relu(self.norm(x, embedded))), self.shuffle)
         return x.sigmoid() if self.mechanism is Mechanism.SHAPE else x.tanh()
 
 
@@ -111,7 +133,7 @@ class StudentCGN(nn.Module, PyTorchModelHubMixin, library_name="skdcgn", license
 
     Args:
         spec: the fields of :class:`~skdcgn.mechanism.Spec` by name.
-        sizes: for each mechanism the keywords of :class:`StudentGenerator` (channels, grid, embedding, separable).
+        sizes: for each mechanism the keywords of :class:`StudentGenerator` that give its size.
     """
 
     def __init__(self, spec: dict[str, Any], sizes: dict[str, dict[str, Any]]) -> None:
@@ -120,13 +142,24 @@ class StudentCGN(nn.Module, PyTorchModelHubMixin, library_name="skdcgn", license
         self.mechanisms = nn.ModuleDict({m.value: StudentGenerator(m, self.spec, **sizes[m]) for m in Mechanism})
         self.eval()
 
+    def forward(self, mechanism: Mechanism, noise: Tensor, labels: Tensor) -> Tensor:
+        """Draw what ``mechanism`` makes of noise (B, Z) and labels (B,)."""
+        return cast(Tensor, self.mechanisms[mechanism.value](noise, labels))
+
     def query(self, mechanism: str, noise: Tensor, labels: Tensor) -> Tensor:
         """Draw (B, C, H, W) on the CPU for noise (B, Z) and labels (B,) int64."""
         check_query(self.spec, noise, labels)
-        network = self.mechanisms[as_mechanism(mechanism).value]
-        device = next(network.parameters()).device
+        device = next(self.parameters()).device
         with torch.inference_mode():
-            return cast(Tensor, network(noise.to(device), labels.to(device))).cpu()
+            return self(as_mechanism(mechanism), noise.to(device), labels.to(device)).cpu()
+
+    def folded(self) -> Self:
+        """Return a copy for inference that draws the same with less work: no batch norm is left."""
+        copied = copy.deepcopy(self).eval()
+        for module in list(copied.modules()):
+            if isinstance(module, ConditionalBatchNorm2d):
+                module.fold()
+        return copied
 
     @property
     def digest(self) -> str:

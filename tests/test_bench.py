@@ -1,0 +1,85 @@
+"""Bench: every form draws the same counterfactuals; what is timed is timed in turn."""
+
+import json
+
+import pytest
+import torch
+
+from skdcgn import bench
+from skdcgn.bench import forms, measure, medians
+from skdcgn.composer import Composition, sample_inputs
+from skdcgn.errors import UserError
+from skdcgn.mechanism import Mechanism, Spec
+from skdcgn.seeds import generator
+from skdcgn.students.generator import StudentCGN
+from skdcgn.teachers.registry import load_teacher
+
+SIZE = {"channels": (4,), "grid": 4, "embedding": 2, "rank": 0, "separable": False}
+CHEAP = ("eager", "channels-last", "onnx-fp32")
+
+
+@pytest.fixture(scope="module")
+def student():
+    torch.manual_seed(0)
+    return StudentCGN(Spec().to_dict(), {m.value: SIZE for m in Mechanism})
+
+
+def test_all_forms_draw_the_same(student):
+    inputs = sample_inputs(student.spec, 6, generator("same"))
+    with torch.no_grad():
+        wanted = Composition(student)(*inputs)
+        drawn = {name: form(*inputs) for name, form in forms(student, CHEAP).items()}
+    assert tuple(drawn) == CHEAP
+    assert all(torch.allclose(images, wanted, atol=1e-5) for images in drawn.values())
+
+
+def test_a_black_box_is_timed_through_its_answers(analytic_teacher):
+    inputs = sample_inputs(analytic_teacher.spec, 4, generator("box"))
+    made = forms(analytic_teacher, CHEAP)
+    assert list(made) == ["eager"]
+    assert made["eager"](*inputs).shape == (4, 3, 32, 32)
+
+
+def test_drawers_are_timed_in_turn_and_the_median_counts(monkeypatch):
+    order = []
+    seconds = {"slow": iter([9, 5, 5, 5, 5, 5]), "fast": iter([1, 1, 1, 1, 1, 1])}
+    now = [0.0]
+
+    def drawer(name):
+        def draw(*inputs):
+            order.append(name)
+            now[0] += next(seconds[name]) if len(order) > 2 * bench.WARM_UP else 100
+
+        return draw
+
+    monkeypatch.setattr(bench.time, "perf_counter", lambda: now[0])
+    taken = medians({name: drawer(name) for name in ("slow", "fast")}, sample_inputs(Spec(), 1, generator("t")), 5)
+    assert taken == {"slow": 5, "fast": 1}
+    assert order[2 * bench.WARM_UP :] == ["slow", "fast"] * 5
+
+
+def test_the_numbers_are_ratios_to_the_teacher_in_one_process(student):
+    told = measure(
+        load_teacher("double-colored-digits"), student, batches=(2, 8), rounds=3, wanted=("eager", "onnx-fp32")
+    )
+    json.dumps(told)
+    assert [(row["batch"], row["form"]) for row in told["rows"][:4]] == [
+        (2, "teacher, eager"),
+        (2, "teacher, channels-last"),
+        (2, "student, eager"),
+        (2, "student, onnx-fp32"),
+    ]
+    rates = {(row["batch"], row["form"]): row for row in told["rows"]}
+    for (batch, _), row in rates.items():
+        base = rates[batch, "teacher, eager"]["counterfactuals_per_second"]
+        assert row["ratio"] == pytest.approx(row["counterfactuals_per_second"] / base)
+    assert told["parameters"] == {"teacher": 659_992, "student": student.size}
+    assert rates[8, "student, onnx-fp32"]["ratio"] > 2
+
+
+def test_mistakes_name_the_mend(student):
+    with pytest.raises(UserError, match="unknown form 'tensorrt': use eager"):
+        forms(student, ("tensorrt",))
+    other = StudentCGN(Spec(noise_dim=8).to_dict(), {m.value: SIZE for m in Mechanism})
+    with pytest.raises(UserError, match="pass the student's own teacher"):
+        measure(load_teacher("double-colored-digits"), other)

@@ -1,0 +1,116 @@
+"""Export: one file that draws what PyTorch draws, whatever the batch; smaller variants say what they cost."""
+
+import sys
+
+import pytest
+import torch
+
+from skdcgn.composer import Composition, Inputs, compose, sample_inputs
+from skdcgn.errors import UserError
+from skdcgn.export import Precision, export_cgn, exported, onnx_session
+from skdcgn.mechanism import Mechanism, Spec
+from skdcgn.seeds import generator
+from skdcgn.students.generator import StudentCGN
+from skdcgn.teachers.registry import load_teacher
+
+SIZE = {"channels": (6, 6), "grid": 4, "embedding": 4, "rank": 5, "separable": False}
+
+
+@pytest.fixture(scope="module")
+def student():
+    torch.manual_seed(0)
+    cgn = StudentCGN(Spec().to_dict(), {m.value: SIZE for m in Mechanism}).train()
+    for module in cgn.modules():
+        if isinstance(module, torch.nn.Linear):
+            torch.nn.init.normal_(module.weight, std=0.3)
+    for mechanism in Mechanism:  # running statistics of its own
+        for _ in range(20):
+            cgn(mechanism, torch.randn(64, 32), torch.arange(64) % 10)
+    return cgn.eval()
+
+
+@pytest.fixture(scope="module")
+def files(student):
+    return {precision: exported(student, precision) for precision in Precision}
+
+
+def test_a_composition_is_the_blend_of_its_cropped_mechanisms(student):
+    inputs = sample_inputs(student.spec, 5, generator("inputs"))
+    with torch.no_grad():
+        images = Composition(student)(*inputs)
+    mask, texture, background = (
+        student.query(m, u, y) for m, u, y in zip(Mechanism, inputs[:3], inputs[3:6], strict=True)
+    )
+    for i in range(5):
+        moved = [
+            picture[i].roll((-row, -column), (1, 2))
+            for picture, (row, column) in (
+                (texture, inputs.texture_offsets[i].tolist()),
+                (background, inputs.background_offsets[i].tolist()),
+            )
+        ]
+        assert torch.allclose(images[i], mask[i] * moved[0] + (1 - mask[i]) * moved[1], atol=1e-6)
+
+
+@pytest.mark.parametrize("batch", [1, 2, 33])
+def test_onnx_runtime_draws_what_pytorch_draws(student, files, batch):
+    inputs = sample_inputs(student.spec, batch, generator("batch", batch))
+    with torch.no_grad():
+        wanted = Composition(student)(*inputs)
+    assert torch.allclose(onnx_session(files["fp32"])(*inputs), wanted, atol=1e-5)
+
+
+def test_every_input_counts(student, files):
+    draw = onnx_session(files["fp32"])
+    inputs = sample_inputs(student.spec, 8, generator("count"))
+    base = draw(*inputs)
+    for name, value in inputs._asdict().items():
+        size = {"labels": 10, "offsets": 32}.get(name.split("_")[1])
+        changed = value + 1 if size is None else (value + 1) % size
+        assert not torch.allclose(draw(*Inputs(**{**inputs._asdict(), name: changed})), base, atol=1e-4), name
+
+
+def test_smaller_variants_are_smaller_and_near(student, files):
+    numbers = 4 * sum(p.numel() for p in student.parameters())
+    assert len(files["fp32"]) < numbers + 60_000
+    assert len(files["fp16"]) < len(files["fp32"]) - 0.4 * numbers  # of at most a half
+    inputs = sample_inputs(student.spec, 64, generator("near"))
+    with torch.no_grad():
+        wanted = Composition(student)(*inputs)
+    away = {name: float((onnx_session(data)(*inputs) - wanted).abs().mean()) * 127.5 for name, data in files.items()}
+    assert away["fp32"] < away["fp16"] < 0.2 < away["int8"] < 6
+
+
+def test_the_file_is_written_with_what_it_costs(student, tmp_path):
+    told = export_cgn(student, tmp_path / "cgn.onnx")
+    assert told.size == (tmp_path / "cgn.onnx").stat().st_size
+    assert 0 < told.mean <= told.greatest < 127.5e-5
+
+
+def test_a_teacher_can_be_exported_too():
+    teacher = load_teacher("double-colored-digits")
+    inputs = sample_inputs(teacher.spec, 4, generator("teacher"))
+    with torch.no_grad():
+        wanted = Composition(teacher.cgn)(*inputs)
+    assert torch.allclose(onnx_session(exported(teacher))(*inputs), wanted, atol=1e-4)
+
+
+def test_folding_changes_no_image_and_leaves_no_batch_norm(student):
+    folded = student.folded()
+    assert not any(isinstance(module, torch.nn.BatchNorm2d) for module in folded.modules())
+    assert any(isinstance(module, torch.nn.BatchNorm2d) for module in student.modules())
+    for name in ("images", "shape_labels"):
+        one, other = (getattr(compose(cgn, 20, seed=3), name).float() for cgn in (student, folded))
+        assert torch.allclose(one, other, atol=1e-5)
+
+
+def test_mistakes_name_the_mend(analytic_teacher, student, tmp_path, monkeypatch):
+    with pytest.raises(UserError, match="distill it and export the student"):
+        export_cgn(analytic_teacher, tmp_path / "x.onnx")
+    with pytest.raises(UserError, match="use fp32, fp16, int8"):
+        export_cgn(student, tmp_path / "x.onnx", "int4")
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(UserError, match="onnx, onnxscript not installed: pip install"):
+        export_cgn(student, tmp_path / "x.onnx")
+    assert not (tmp_path / "x.onnx").exists()
+    assert "onnx" in sys.modules

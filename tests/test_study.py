@@ -1,0 +1,71 @@
+"""Studies: points share what they have in common, a killed study goes on, seeds become mean and deviation."""
+
+import json
+
+import pytest
+
+from skdcgn import study as module
+from skdcgn.config import override
+from skdcgn.errors import UserError
+from skdcgn.presets import run_preset
+from skdcgn.study import Point, Score, points, study, summary
+
+CHANGES = {
+    "plain": {},
+    "sharp": {"classify.policy": ["shape.sharpen:4"]},
+    "short": {"distill.steps": 20},
+}
+
+
+def folders(out):
+    return {kind: len(list(out.glob(f"{kind}-*"))) for kind in ("pairs", "student", "classifier")}
+
+
+def test_points_share_pairs_and_students_and_nothing_is_done_twice(tmp_path, monkeypatch):
+    what = [*points("smoke", CHANGES), Point("ceiling", run_preset("smoke"), ("oracle", "teacher"))]
+    first = list(study(what, tmp_path, [0], device="cpu"))
+    assert [(one.point, one.source) for one in first] == [
+        ("plain", "student"),
+        ("sharp", "student"),
+        ("short", "student"),
+        ("ceiling", "oracle"),
+        ("ceiling", "teacher"),
+    ]
+    assert folders(tmp_path) == {"pairs": 1, "student": 2, "classifier": 5}
+    assert set(first[0].pixel_l1) == {"shape", "texture", "background"}
+    assert first[0].pixel_l1 == first[1].pixel_l1 != first[2].pixel_l1
+    assert (first[3].parameters, first[4].parameters) == (None, 659_992)
+    lines = [json.loads(line) for line in (tmp_path / "results.jsonl").read_text().splitlines()]
+    assert lines == [one._asdict() for one in first]
+
+    def never(*args, **kwargs):
+        raise AssertionError("done twice")
+
+    for name in ("query_all", "distill"):
+        monkeypatch.setattr(module, name, never)
+    assert list(study(what, tmp_path, [0], device="cpu")) == first
+
+
+def test_another_seed_is_another_everything(tmp_path):
+    plain = points("smoke", {"plain": {}})
+    list(study(plain, tmp_path, [0, 1], device="cpu"))
+    assert folders(tmp_path) == {"pairs": 2, "student": 2, "classifier": 2}
+
+
+def test_a_summary_is_mean_and_sample_deviation_over_the_seeds():
+    def one(point, seed, accuracy, l1):
+        return Score(point, "student", seed, accuracy, 7, {"shape": {"student": l1}})
+
+    rows = summary([one("a", 0, 80.0, 0.1), one("b", 0, 50.0, 0.3), one("a", 1, 90.0, 0.2)])
+    assert [(row["point"], row["seeds"], row["parameters"]) for row in rows] == [("a", [0, 1], 7), ("b", [0], 7)]
+    assert rows[0]["ood_accuracy"] == {"mean": 85.0, "deviation": pytest.approx(50**0.5)}
+    assert rows[0]["pixel_l1"]["shape"]["student"]["mean"] == pytest.approx(0.15)
+    assert rows[1]["ood_accuracy"] == {"mean": 50.0, "deviation": 0.0}
+
+
+def test_mistakes_are_told_before_anything_is_done(tmp_path):
+    with pytest.raises(UserError, match="unknown source 'oracel'"):
+        next(study([Point("x", override(run_preset("smoke"), {}), ("oracel",))], tmp_path, [0]))
+    with pytest.raises(UserError, match=r"x: classify\.images"):
+        points("smoke", {"x": {"classify.images": 0}})
+    assert folders(tmp_path) == {"pairs": 0, "student": 0, "classifier": 0}

@@ -10,7 +10,6 @@ raw results land in ``benchmarks/results/PRESET.json``; what is printed at the e
 import argparse
 import json
 import platform
-import statistics
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from skdcgn.config import override, to_dict
 from skdcgn.mechanism import Mechanism
 from skdcgn.pipeline import run
 from skdcgn.presets import run_preset
+from skdcgn.study import spread
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -40,10 +40,7 @@ def summarise(results: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
         speeds = result["counterfactuals_per_second"]
         for name, value in {**numbers(result), "speed_ratio": speeds["student"] / speeds["teacher"]}.items():
             columns.setdefault(name, []).append(value)
-    return {
-        name: {"mean": statistics.mean(values), "deviation": statistics.stdev(values) if len(values) > 1 else 0.0}
-        for name, values in columns.items()
-    }
+    return {name: spread(values) for name, values in columns.items()}
 
 
 def markdown(summary: dict[str, dict[str, float]]) -> str:

@@ -3,20 +3,20 @@
     python benchmarks/students.py composition double-colored-mnist --data-root DIR
     python benchmarks/students.py queries wildlife-mnist --teacher cgn_wildlife_mnist.pth --textures DIR --data-root DIR
 
-Three seeds of everything. Every stage is kept under ``runs/study-STUDY-NAME`` and an interrupted study goes on there
+Three seeds of everything. Every stage is kept under ``runs/study-NAME`` and an interrupted study goes on there
 (:mod:`skdcgn.study`); results land in ``benchmarks/results/STUDY-NAME.json``, and the README's table is printed.
 """
 
-import argparse
 from pathlib import Path
 from typing import Any
 
+import commands
 from skdcgn.config import RunConfig, override, to_dict
 from skdcgn.evaluate import versions
 from skdcgn.files import write_json
 from skdcgn.mechanism import Mechanism
 from skdcgn.presets import run_preset
-from skdcgn.study import Point, study, summary
+from skdcgn.study import Point, points, study, summary
 
 RESULTS = Path(__file__).parent / "results"
 Changes = dict[str, dict[str, Any]]
@@ -48,24 +48,20 @@ QUERIES: Changes = {
 
 def points_of(name: str, base: RunConfig) -> list[Point]:
     """Return the points of a study."""
-
-    def each(changes: Changes, sources: tuple[str, ...] = ("student",)) -> list[Point]:
-        return [Point(point, override(base, change, point), sources) for point, change in changes.items()]
-
     both = ("teacher", "student")
     if name == "losses":
-        return each(LOSSES)
+        return points(base, LOSSES)
     if name == "queries":
-        return each(QUERIES)
+        return points(base, QUERIES)
     if name == "composition":
         steps: Changes = {"published": PUBLISHED, "k = 1": {**PUBLISHED, "classify.per_shape": 1}}
         for i, word in enumerate(base.classify.policy):
             steps[f"+ {word}"] = {"classify.per_shape": 1, "classify.policy": list(base.classify.policy[: i + 1])}
-        return each(steps, both)
+        return points(base, steps, both)
     if name == "main":
         return [
-            *each({"published composition": PUBLISHED}, both),
-            *each({"default": {}}, ("biased", *both, "oracle")),
+            *points(base, {"published composition": PUBLISHED}, both),
+            *points(base, {"default": {}}, ("biased", *both, "oracle")),
         ]
     raise SystemExit(f"no study {name!r}: use losses, queries, composition or main")
 
@@ -86,31 +82,19 @@ def markdown(rows: list[dict[str, Any]]) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("study")
-    parser.add_argument("preset")
-    parser.add_argument("--name", help="of the table; the preset's")
-    parser.add_argument("--teacher", help="a name or a file; the preset's")
-    parser.add_argument("--textures")
-    parser.add_argument("--data-root", type=Path)
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--runs", type=Path, default=Path("runs"))
+    parser = commands.parser(__doc__, "study", "preset")
     chosen = parser.parse_args()
     name = chosen.name or chosen.preset
     given = {key: getattr(chosen, key) for key in ("teacher", "textures") if getattr(chosen, key)}
     base = override(run_preset(chosen.preset), given)
     scores = []
-    points = points_of(chosen.study, base)
-    for score in study(points, chosen.runs / f"study-{name}", chosen.seeds, data_root=chosen.data_root, device="cpu"):
+    what = points_of(chosen.study, base)
+    for score in study(what, chosen.runs / f"study-{name}", chosen.seeds, data_root=chosen.data_root, device="cpu"):
         print(score.seed, score.point, score.source, score.ood_accuracy, flush=True)
         scores.append(score)
-    words = [chosen.study, chosen.preset, *(["--name", chosen.name] if chosen.name else [])]
-    for key in ("teacher", "textures", "data_root"):
-        value = getattr(chosen, key)
-        words += [f"--{key.replace('_', '-')}", Path(value).name] if value else []
     rows = summary(scores)
     record = {
-        "command": f"python benchmarks/students.py {' '.join(words)} --seeds {' '.join(map(str, chosen.seeds))}",
+        "command": commands.told("students.py", [chosen.study, chosen.preset], chosen),
         "versions": versions(),
         "base": {**to_dict(base), **{key: Path(value).name for key, value in given.items()}},
         "summary": rows,

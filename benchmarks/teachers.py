@@ -11,7 +11,6 @@ alone: its own label, in colour, and real glyphs, in grey and standardised, whic
 can teach. Raw results land in ``benchmarks/results/teachers-NAME.json``.
 """
 
-import argparse
 import json
 import statistics
 from dataclasses import replace
@@ -22,6 +21,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+import commands
 from skdcgn.classifiers import accuracy, classify
 from skdcgn.composer import draw
 from skdcgn.config import ClassifyConfig, RunConfig, override, to_dict
@@ -35,6 +35,7 @@ from skdcgn.pipeline import score, test_set, training_sets
 from skdcgn.presets import run_preset
 from skdcgn.progress import unwatched
 from skdcgn.seeds import generator
+from skdcgn.study import spread
 from skdcgn.teachers.registry import load_teacher
 
 RESULTS = Path(__file__).parent / "results"
@@ -113,15 +114,8 @@ def markdown(reached: dict[str, list[float]], quality: dict[str, dict[str, Any]]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("preset")
-    parser.add_argument("--name", help="of the table; the preset's")
-    parser.add_argument("--teacher", help="a name or a file; the preset's")
+    parser = commands.parser(__doc__, "preset")
     parser.add_argument("--published", type=Path)
-    parser.add_argument("--textures")
-    parser.add_argument("--data-root", type=Path)
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--runs", type=Path, default=Path("runs"))
     chosen = parser.parse_args()
     name = chosen.name or chosen.preset
     config = override(run_preset(chosen.preset), {"textures": chosen.textures} if chosen.textures else {})
@@ -132,19 +126,11 @@ def main() -> None:
     reached = accuracies(config, cgns, chosen.seeds, chosen.data_root, runs)
     train, test = (load_glyphs(config.glyphs, split, chosen.data_root) for split in ("train", "test"))
     told = {who: quality(cgn, train, test, runs / f"probe-{who}") for who, cgn in cgns.items()}
-    words = [chosen.preset]
-    for flag in ("name", "teacher", "published", "textures", "data_root"):
-        value = getattr(chosen, flag)
-        if value:
-            words += ["--" + flag.replace("_", "-"), value if flag == "name" else Path(value).name]
     record = {
-        "command": f"python benchmarks/teachers.py {' '.join(words)} --seeds {' '.join(map(str, chosen.seeds))}",
+        "command": commands.told("teachers.py", [chosen.preset], chosen),
         "with": {"classify": to_dict(config.classify)},
         "versions": versions(),
-        "summary": {
-            f"ood_accuracy.{who}": {"mean": statistics.mean(values), "deviation": statistics.stdev(values)}
-            for who, values in reached.items()
-        },
+        "summary": {f"ood_accuracy.{who}": spread(values) for who, values in reached.items()},
         "runs": [
             {
                 "seed": seed,

@@ -6,8 +6,9 @@ import pytest
 import torch
 
 from skdcgn.composer import Composition, Inputs, compose, sample_inputs
+from skdcgn.config import Precision
 from skdcgn.errors import UserError
-from skdcgn.export import Precision, export_cgn, exported, onnx_session
+from skdcgn.export import export_cgn, exported, onnx_session
 from skdcgn.mechanism import Mechanism, Spec
 from skdcgn.seeds import generator
 from skdcgn.students.generator import StudentCGN

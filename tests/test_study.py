@@ -22,7 +22,7 @@ def folders(out):
 
 
 def test_points_share_pairs_and_students_and_nothing_is_done_twice(tmp_path, monkeypatch):
-    what = [*points("smoke", CHANGES), Point("ceiling", run_preset("smoke"), ("oracle", "teacher"))]
+    what = [*points(run_preset("smoke"), CHANGES), Point("ceiling", run_preset("smoke"), ("oracle", "teacher"))]
     first = list(study(what, tmp_path, [0], device="cpu"))
     assert [(one.point, one.source) for one in first] == [
         ("plain", "student"),
@@ -47,7 +47,7 @@ def test_points_share_pairs_and_students_and_nothing_is_done_twice(tmp_path, mon
 
 
 def test_another_seed_is_another_everything(tmp_path):
-    plain = points("smoke", {"plain": {}})
+    plain = points(run_preset("smoke"), {"plain": {}})
     list(study(plain, tmp_path, [0, 1], device="cpu"))
     assert folders(tmp_path) == {"pairs": 2, "student": 2, "classifier": 2}
 
@@ -67,5 +67,5 @@ def test_mistakes_are_told_before_anything_is_done(tmp_path):
     with pytest.raises(UserError, match="unknown source 'oracel'"):
         next(study([Point("x", override(run_preset("smoke"), {}), ("oracel",))], tmp_path, [0]))
     with pytest.raises(UserError, match=r"x: classify\.images"):
-        points("smoke", {"x": {"classify.images": 0}})
+        points(run_preset("smoke"), {"x": {"classify.images": 0}})
     assert folders(tmp_path) == {"pairs": 0, "student": 0, "classifier": 0}

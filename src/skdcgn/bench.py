@@ -6,19 +6,18 @@ round, so that a machine that slows down slows all of them; medians are compared
 
 import importlib.util
 import platform
-import statistics
-import time
 from collections.abc import Callable, Mapping
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from skdcgn.composer import Composition, Inputs, sample_inputs
+from skdcgn.config import Precision
 from skdcgn.errors import UserError
-from skdcgn.evaluate import versions
-from skdcgn.export import Precision, as_module, exported, onnx_session
+from skdcgn.evaluate import median_seconds, versions
+from skdcgn.export import STORED, as_module, exported, onnx_session
 from skdcgn.mechanism import Mechanism, Teacher
 from skdcgn.seeds import generator
 
@@ -51,11 +50,12 @@ def forms(cgn: Teacher, wanted: tuple[str, ...], device: str = "cpu") -> dict[st
         as_module(cgn)
     except UserError:
         return {"eager": Composition(Queried(cgn))}
+    traced = cache(partial(exported, cgn))  # once for all precisions
     made: dict[str, Callable[[], Form]] = {
         "eager": lambda: _laid_out(cgn, device, torch.contiguous_format),
         "channels-last": lambda: _laid_out(cgn, device, torch.channels_last),
         "compiled": lambda: torch.compile(as_module(cgn).to(device)),
-        **{f"onnx-{precision}": partial(_in_onnx, cgn, precision) for precision in Precision},
+        **{f"onnx-{precision}": partial(_in_onnx, cgn, traced, precision) for precision in Precision},
     }
     on_cpu = device == "cpu" and importlib.util.find_spec("onnxruntime") is not None
     return {name: made[name]() for name in ORDER if name in wanted and (on_cpu or not name.startswith("onnx"))}
@@ -65,28 +65,19 @@ def _laid_out(cgn: Teacher, device: str, layout: torch.memory_format) -> nn.Modu
     return as_module(cgn).to(device).to(memory_format=layout)  # type: ignore[call-overload]
 
 
-def _in_onnx(cgn: Teacher, precision: str) -> Form:
-    return onnx_session(exported(cgn, precision), torch.get_num_threads())
+def _in_onnx(cgn: Teacher, traced: Callable[[], bytes], precision: Precision) -> Form:
+    return onnx_session(STORED[precision](traced(), cgn.spec), torch.get_num_threads())
 
 
 def medians(drawers: Mapping[str, Form], inputs: Inputs, rounds: int) -> dict[str, float]:
     """Time each drawer in turn, ``rounds`` times after a warm-up; return its median seconds for these inputs."""
-    seconds: dict[str, list[float]] = {name: [] for name in drawers}
     with torch.inference_mode():
-        for draw in drawers.values():
-            for _ in range(WARM_UP):
-                draw(*inputs)
-        for _ in range(rounds):
-            for name, draw in drawers.items():
-                _wait(inputs)
-                start = time.perf_counter()
-                draw(*inputs)
-                _wait(inputs)
-                seconds[name].append(time.perf_counter() - start)
-    return {name: statistics.median(values) for name, values in seconds.items()}
+        calls = {name: partial(_finished, draw, inputs) for name, draw in drawers.items()}
+        return median_seconds(calls, rounds, warm_up=WARM_UP)
 
 
-def _wait(inputs: Inputs) -> None:
+def _finished(draw: Form, inputs: Inputs) -> None:
+    draw(*inputs)
     if inputs.shape_noise.is_cuda:
         torch.cuda.synchronize()
 

@@ -14,6 +14,7 @@ from rich.markup import escape
 from skdcgn.config import (
     ClassifyConfig,
     DistillConfig,
+    Precision,
     QueryConfig,
     RunConfig,
     digest,
@@ -48,12 +49,6 @@ class Device(StrEnum):
     AUTO = "auto"
     CPU = "cpu"
     CUDA = "cuda"
-
-
-class Precision(StrEnum):
-    FP32 = "fp32"
-    FP16 = "fp16"
-    INT8 = "int8"
 
 
 class Training(StrEnum):

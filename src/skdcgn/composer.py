@@ -19,7 +19,6 @@ from skdcgn.seeds import generator
 BATCH = 256
 TRIES = 10
 
-
 Accept = Callable[[Tensor, Tensor], Tensor]  # masks (B, 1, H, W), labels (B,) -> (B,) bool
 
 

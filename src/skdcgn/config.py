@@ -9,6 +9,7 @@ import inspect
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, field, fields, is_dataclass
+from enum import StrEnum
 from typing import Annotated, Any, NamedTuple, TypeVar, get_args, get_type_hints
 
 import typer
@@ -29,6 +30,14 @@ from skdcgn.errors import UserError
 Probability = Annotated[float, Field(ge=0, le=1)]
 STRICT = ConfigDict(extra="forbid")
 C = TypeVar("C")
+
+
+class Precision(StrEnum):
+    """Of what an export stores: ``fp32``; ``fp16`` weights, computed in fp32; ``int8`` weights and activations."""
+
+    FP32 = "fp32"
+    FP16 = "fp16"
+    INT8 = "int8"
 
 
 def option(default: Any, help: str) -> Any:

@@ -5,7 +5,9 @@ Every number is measured on what no training saw: held-out pairs, decorrelated t
 
 import statistics
 import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -48,15 +50,25 @@ def fidelity(student: Teacher, pairs: Path) -> tuple[dict[str, dict[str, float]]
 
 def counterfactuals_per_second(cgns: dict[str, Teacher]) -> dict[str, float]:
     """Time each CGN in turn, ``SPEED_ROUNDS`` times after a warm-up; return the medians (one texture per shape)."""
-    rates: dict[str, list[float]] = {name: [] for name in cgns}
-    for cgn in cgns.values():
-        compose(cgn, SPEED_IMAGES)
-    for _ in range(SPEED_ROUNDS):
-        for name, cgn in cgns.items():
+    calls = {name: partial(compose, cgn, SPEED_IMAGES) for name, cgn in cgns.items()}
+    return {name: SPEED_IMAGES / seconds for name, seconds in median_seconds(calls, SPEED_ROUNDS).items()}
+
+
+def median_seconds(calls: Mapping[str, Callable[[], Any]], rounds: int, *, warm_up: int = 1) -> dict[str, float]:
+    """Time each call in turn, ``rounds`` times after ``warm_up`` unmeasured ones; return its median in seconds.
+
+    In turn, so that a machine that slows down slows all of them. A call must return when its work is done.
+    """
+    seconds: dict[str, list[float]] = {name: [] for name in calls}
+    for call in calls.values():
+        for _ in range(warm_up):
+            call()
+    for _ in range(rounds):
+        for name, call in calls.items():
             start = time.perf_counter()
-            compose(cgn, SPEED_IMAGES)
-            rates[name].append(SPEED_IMAGES / (time.perf_counter() - start))
-    return {name: statistics.median(values) for name, values in rates.items()}
+            call()
+            seconds[name].append(time.perf_counter() - start)
+    return {name: statistics.median(values) for name, values in seconds.items()}
 
 
 def versions() -> dict[str, str]:

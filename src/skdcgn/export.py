@@ -12,7 +12,6 @@ import math
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator
-from enum import StrEnum
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from skdcgn.composer import Composition, Inputs, sample_inputs
+from skdcgn.config import Precision
 from skdcgn.errors import UserError
 from skdcgn.files import write_bytes
 from skdcgn.mechanism import Spec, Teacher
@@ -32,14 +32,6 @@ TOLERANCE = 1e-5
 CALIBRATION = 512
 CHECKED = 256
 WORTH_HALVING = 128  # numbers in a weight: a cast is some hundred bytes itself
-
-
-class Precision(StrEnum):
-    """Of what is stored: ``fp32``; ``fp16`` weights, computed in fp32; ``int8`` weights and activations."""
-
-    FP32 = "fp32"
-    FP16 = "fp16"
-    INT8 = "int8"
 
 
 class Exported(NamedTuple):

@@ -20,7 +20,6 @@ from skdcgn.files import read_json, write_bytes, write_json
 from skdcgn.mechanism import Teacher
 from skdcgn.pairs import query_all
 from skdcgn.pipeline import CLASSIFIERS, score, test_set, training_sets
-from skdcgn.presets import run_preset
 from skdcgn.progress import Watch, unwatched
 from skdcgn.students.generator import StudentCGN
 from skdcgn.teachers.registry import load_teacher
@@ -45,9 +44,8 @@ class Score(NamedTuple):
     pixel_l1: dict[str, dict[str, float]]
 
 
-def points(preset: str, changes: dict[str, dict[str, Any]], sources: tuple[str, ...] = ("student",)) -> list[Point]:
-    """Return one point per name in ``changes``, each laid over ``preset`` on its own."""
-    base = run_preset(preset)
+def points(base: RunConfig, changes: dict[str, dict[str, Any]], sources: tuple[str, ...] = ("student",)) -> list[Point]:
+    """Return one point per name in ``changes``, each laid over ``base`` on its own."""
     return [Point(name, override(base, change, name), sources) for name, change in changes.items()]
 
 
@@ -85,13 +83,12 @@ def study(
 def _measure(
     name: str, source: str, config: RunConfig, out: Path, data_root: Path | None, device: str, watch: Watch
 ) -> Score:
-    teacher = load_teacher(config.teacher)
     cgn: Teacher | None = None
     l1: dict[str, dict[str, float]] = {}
     if source == "student":
-        cgn, l1 = _student(teacher, config, out, device, watch)
+        cgn, l1 = _student(load_teacher(config.teacher), config, out, device, watch)
     elif source == "teacher":
-        cgn = teacher
+        cgn = load_teacher(config.teacher)
     origin = {"data": source, "cgn": cgn.digest if cgn else ""}
     data = [config.glyphs, config.appearance, config.textures, config.test_copies]
     folder = out / f"classifier-{digest([origin, data, to_dict(config.classify), config.seed])}"
@@ -126,9 +123,9 @@ def summary(scores: Sequence[Score]) -> list[dict[str, Any]]:
             "source": source,
             "seeds": [one.seed for one in group],
             "parameters": group[0].parameters,
-            "ood_accuracy": _spread([one.ood_accuracy for one in group]),
+            "ood_accuracy": spread([one.ood_accuracy for one in group]),
             "pixel_l1": {
-                mechanism: {who: _spread([one.pixel_l1[mechanism][who] for one in group]) for who in numbers}
+                mechanism: {who: spread([one.pixel_l1[mechanism][who] for one in group]) for who in numbers}
                 for mechanism, numbers in group[0].pixel_l1.items()
             },
         }
@@ -136,5 +133,6 @@ def summary(scores: Sequence[Score]) -> list[dict[str, Any]]:
     ]
 
 
-def _spread(values: list[float]) -> dict[str, float]:
+def spread(values: list[float]) -> dict[str, float]:
+    """Mean and sample deviation; of one value the deviation is 0."""
     return {"mean": statistics.mean(values), "deviation": statistics.stdev(values) if len(values) > 1 else 0.0}

@@ -98,7 +98,10 @@ class Teach(Method):
                     discriminator.parameters(), lr=config.discriminator_rate, betas=BETAS
                 ),
             },
-            {"features": load_features(config.features), "energy": TextureEnergy()},
+            {
+                **({"features": load_features(config.features)} if config.perceptual else {}),
+                **({"energy": TextureEnergy()} if config.local else {}),
+            },
         )
         self.config, self.image_size = config, spec.image_size
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from skdcgn.classifiers import Classifier, accuracy, classify, epoch_order, load_classifier, predict
+from skdcgn.classifiers import Classifier, accuracy, classify, epoch_order, load_classifier, predict, rate
 from skdcgn.config import ClassifyConfig
 from skdcgn.data import Dataset
 from skdcgn.errors import UserError
@@ -26,6 +26,13 @@ def test_an_epoch_visits_every_row_once_in_an_order_of_its_own():
     first, second = epoch_order(50, 0, 0), epoch_order(50, 0, 1)
     assert sorted(first.tolist()) == sorted(second.tolist()) == list(range(50))
     assert not torch.equal(first, second)
+
+
+def test_the_rate_falls_per_epoch_and_a_cooldown_takes_it_to_zero():
+    published, cooled = rate(ClassifyConfig(epochs=4)), rate(ClassifyConfig(epochs=4, cooldown=0.5))
+    steps = [0.0, 0.25, 0.5, 0.75, 0.9999]
+    assert [published(p) for p in steps] == pytest.approx([1, 0.7, 0.49, 0.343, 0.343])
+    assert [cooled(p) for p in steps] == pytest.approx([1, 0.7, 0.49, 0.343 * 0.5, 0.343 * 0.0002])
 
 
 def test_it_learns_and_is_loaded_back(tmp_path):

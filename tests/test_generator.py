@@ -61,6 +61,24 @@ def test_shape_range_and_gradients(mechanism, size):
     assert dead == []
 
 
+@pytest.mark.parametrize("mechanism", Mechanism)
+def test_each_class_begins_at_its_mean_colour(mechanism):
+    student, low = make(mechanism), mechanism.low
+    levels = low + (1 - low) * torch.linspace(0.1, 0.9, 10 * mechanism.channels).view(10, -1)  # (classes, C)
+    noise, labels = question(40)
+    images = levels[labels][..., None, None].expand(-1, -1, 32, 32)
+    student.start_at(images, labels)
+    torch.nn.init.zeros_(student.output.weight), torch.nn.init.zeros_(student.output.bias)
+    assert torch.allclose(student(noise, labels), images, atol=1e-5)
+
+
+def test_black_and_white_keep_a_gradient():
+    student, (noise, labels) = make("texture"), question()
+    student.start_at(torch.where(labels[:, None, None, None] > 4, 1.0, -1.0).expand(-1, 3, 32, 32), labels)
+    student(noise, labels).sum().backward()
+    assert (student.colour.weight.grad.abs() > 0.1).all()
+
+
 def test_noise_and_label_both_count():
     student, (noise, labels) = make().eval(), question()
     base = student(noise, labels)

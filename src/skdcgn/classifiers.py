@@ -16,7 +16,7 @@ from skdcgn.data import Dataset
 from skdcgn.errors import UserError
 from skdcgn.files import read_json, read_tensors
 from skdcgn.seeds import generator
-from skdcgn.train import Batch, Callback, Method, RunFolder, train
+from skdcgn.train import Batch, Callback, Method, RunFolder, Schedule, train
 
 
 class Classifier(nn.Module):
@@ -103,12 +103,26 @@ def classify(
         folder,
         steps=per_epoch * config.epochs,
         seed=seed,
-        schedule=lambda progress: config.decay ** int(progress * config.epochs + 1e-9),
+        schedule=rate(config),
         save_every=config.save_every,
         callbacks=callbacks,
         device=device,
     )
     return cast(Classifier, method.modules["classifier"])
+
+
+def rate(config: ClassifyConfig) -> Schedule:
+    """The published rate, times ``decay`` per epoch; with a ``cooldown`` it then falls linearly to zero.
+
+    At Adadelta's full rate the last steps of a small budget decide: accuracy differed by ten points between draws.
+    """
+
+    def schedule(progress: float) -> float:
+        stepped = config.decay ** int(progress * config.epochs + 1e-9)
+        left = 1 - progress
+        return stepped * (left / config.cooldown if left < config.cooldown else 1.0)
+
+    return schedule
 
 
 @lru_cache(maxsize=2)

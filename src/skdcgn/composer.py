@@ -12,11 +12,12 @@ import torch
 from torch import Tensor, nn
 
 from skdcgn.errors import UserError
-from skdcgn.interventions import parse_policy
+from skdcgn.interventions import Intervention, parse_policy
 from skdcgn.mechanism import Layers, Mechanism, Spec, Teacher
 from skdcgn.seeds import generator
 
 BATCH = 256
+CHUNK = 4096
 TRIES = 10
 
 Accept = Callable[[Tensor, Tensor], Tensor]  # masks (B, 1, H, W), labels (B,) -> (B,) bool
@@ -133,20 +134,35 @@ def compose(
     """
     if n < 1 or per_shape < 1:
         raise UserError(f"n is {n} and per_shape is {per_shape}: both must be at least 1")
-    interventions, spec, shapes = parse_policy(policy), cgn.spec, -(-n // per_shape)
-    rng = generator(seed, "compose")
+    interventions, shapes = parse_policy(policy), max(1, CHUNK // per_shape)
+    parts = []
+    for index, start in enumerate(range(0, n, shapes * per_shape)):
+        count = min(shapes * per_shape, n - start)
+        parts.append(_compose(cgn, count, per_shape, interventions, accept, generator(seed, "compose", index)))
+    return Counterfactuals(*(torch.cat(columns) for columns in zip(*parts, strict=True)))
+
+
+def _compose(
+    cgn: Teacher,
+    n: int,
+    per_shape: int,
+    interventions: Sequence[Intervention],
+    accept: Accept | None,
+    rng: torch.Generator,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Draw one chunk: images and the three labels of each."""
     labels, layers = [], []
-    for mechanism, count in zip(Mechanism, (shapes, n, n), strict=True):
-        labels.append(torch.randint(spec.classes, (count,), generator=rng))
-        layers.append(draw(cgn, mechanism, spec.sample_noise(count, rng), labels[-1]))
-    pictures = [tile_crop(x, sample_offsets(n, spec.image_size, rng)) for x in layers[1:]]
+    for mechanism, count in zip(Mechanism, (-(-n // per_shape), n, n), strict=True):
+        labels.append(torch.randint(cgn.spec.classes, (count,), generator=rng))
+        layers.append(draw(cgn, mechanism, cgn.spec.sample_noise(count, rng), labels[-1]))
+    pictures = [tile_crop(x, sample_offsets(n, cgn.spec.image_size, rng)) for x in layers[1:]]
     if accept:
         _redraw(cgn, layers[0], labels[0], accept, rng)
     shape_labels, mask = (x.repeat_interleave(per_shape, dim=0)[:n] for x in (labels[0], layers[0]))
     cut = Layers(mask, *pictures)
     for intervene in interventions:
         cut = intervene(cut, rng)
-    return Counterfactuals(blend(cut), shape_labels, labels[1], labels[2])
+    return blend(cut), shape_labels, labels[1], labels[2]
 
 
 def _redraw(cgn: Teacher, masks: Tensor, labels: Tensor, accept: Accept, rng: torch.Generator) -> None:

@@ -60,7 +60,7 @@ class QueryConfig:
 class StudentConfig:
     """The size of a student mechanism."""
 
-    channels: tuple[PositiveInt, ...] = option((12, 12, 8), "channels at the initial grid and after each block")
+    channels: tuple[PositiveInt, ...] = option((10, 10), "channels at the initial grid and after each block")
     grid: PositiveInt = option(4, "side of the initial grid; what the blocks do not double, a pixel shuffle does")
     embedding: PositiveInt = option(4, "dimension of the class embedding")
     rank: NonNegativeInt = option(0, "dimension to which the noise is projected first; 0: not at all")
@@ -84,8 +84,8 @@ class DistillConfig:
     features: str = option("random", "those features: random, a VGG16 state-dict file or a classifier's run folder")
     save_every: PositiveInt = option(500, "steps between checkpoints")
     shape: StudentConfig = StudentConfig()
-    texture: StudentConfig = StudentConfig(channels=(8, 12), grid=8)
-    background: StudentConfig = StudentConfig(channels=(6, 8, 8))
+    texture: StudentConfig = StudentConfig(channels=(6, 6), rank=6)
+    background: StudentConfig = StudentConfig(channels=(5, 5))
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -100,6 +100,7 @@ class ClassifyConfig:
     batch_size: PositiveInt = option(16, "images per step")
     learning_rate: PositiveFloat = option(1.0, "Adadelta's rate")
     decay: PositiveFloat = option(0.7, "factor on the rate after each epoch")
+    cooldown: Probability = option(0.0, "last share of the steps, over which the rate falls to zero")
     save_every: PositiveInt = option(500, "steps between checkpoints")
 
 

@@ -9,7 +9,7 @@ seen through stored pairs alone.
 """
 
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -118,6 +118,7 @@ def distill_mechanism(
     folder = RunFolder(out, {**to_dict(config), "mechanism": mechanism, "seed": seed, "pairs": _origin(manifest)})
     torch.manual_seed(seed)
     method = Distill(config, mechanism, spec)
+    cast(StudentGenerator, method.modules["student"]).start_at(pairs.images, pairs.labels)
     rows_of = balanced_rows(pairs.labels)
 
     def batch_at(step: int) -> Batch:
@@ -135,9 +136,7 @@ def distill_mechanism(
         callbacks=(every(100, collapse_guard(method, pairs, spec)), *callbacks),
         device=device,
     )
-    student = method.modules["student"].eval()
-    assert isinstance(student, StudentGenerator)
-    return student
+    return cast(StudentGenerator, method.modules["student"].eval())
 
 
 def _origin(manifest: dict[str, object]) -> dict[str, object]:

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from skdcgn.composer import compose, draw
-from skdcgn.config import RunConfig, to_dict
+from skdcgn.config import RunConfig, from_dict, to_dict
 from skdcgn.mechanism import Mechanism, Teacher
 from skdcgn.metrics import class_diversity, label_means, paired_l1
 from skdcgn.pairs import read_pairs
@@ -110,8 +110,10 @@ def bands(config: RunConfig) -> dict[str, Band]:
     given, usual = to_dict(config), to_dict(preset)
     if preset is None or any(given[key] != usual[key] for key in DATA):
         return {}
-    if any(given[part] != values for part, values in card.get("measured_with", {}).items()):
-        return {}
+    for part, values in card.get("measured_with", {}).items():
+        kind = type(getattr(config, part))
+        if given[part] != to_dict(from_dict(kind, values)):  # fields younger than the card had their defaults
+            return {}
     expected = card["out_of_domain_accuracy_percent"] if "measured_with" in card else {}
     return {name: Band(numbers["low"], numbers["high"]) for name, numbers in expected.items()}
 

@@ -2,7 +2,8 @@
 
 G(u, y): Linear from concat(u, emb(y)) to a small grid, residual blocks with conditional batch norm that each
 double it, and a convolution whose pixel shuffle makes up what is left (Chang & Lu 2020; de Vries et al. 2017;
-Shi et al. 2016). With grid = image_size / 2 ** blocks there is nothing left and the layout is TinyGAN's.
+Shi et al. 2016). With grid = image_size / 2 ** blocks there is nothing left and the layout is TinyGAN's. Each class
+has a colour of its own, to which everything else is added: a network this small should not spend weights on it.
 """
 
 import copy
@@ -21,6 +22,9 @@ from torch import Tensor, nn
 
 from skdcgn.errors import UserError
 from skdcgn.mechanism import Mechanism, Spec, as_mechanism, check_query
+
+LEAK = 0.1
+MARGIN = 0.02  # how near to black or white a colour begins at most: beyond, gradients vanish
 
 
 class ConditionalBatchNorm2d(nn.Module):
@@ -59,7 +63,7 @@ def conv3x3(inputs: int, outputs: int, separable: bool) -> nn.Module:
 
 
 class UpBlock(nn.Module):
-    """[CBN, ReLU, bilinear x2, conv, CBN, ReLU, conv] + 1 x 1 shortcut."""
+    """[CBN, LeakyReLU, bilinear x2, conv, CBN, LeakyReLU, conv] + 1 x 1 shortcut."""
 
     def __init__(self, inputs: int, outputs: int, embedding: int, separable: bool) -> None:
         super().__init__()
@@ -70,8 +74,8 @@ class UpBlock(nn.Module):
         self.shortcut = nn.Conv2d(inputs, outputs, 1)
 
     def forward(self, x: Tensor, embedded: Tensor) -> Tensor:
-        h = _double(F.relu(self.norm1(x, embedded)))
-        h = self.conv2(F.relu(self.norm2(self.conv1(h), embedded)))
+        h = _double(F.leaky_relu(self.norm1(x, embedded), LEAK))
+        h = self.conv2(F.leaky_relu(self.norm2(self.conv1(h), embedded), LEAK))
         return h + _double(self.shortcut(x))
 
 
@@ -117,6 +121,19 @@ class StudentGenerator(nn.Module):
         self.blocks = nn.ModuleList(UpBlock(i, o, embedding, separable) for i, o in pairs)
         self.norm = ConditionalBatchNorm2d(channels[-1], embedding)
         self.output = nn.Conv2d(channels[-1], self.mechanism.channels * self.shuffle**2, 3, padding=1)
+        self.colour = nn.Embedding(spec.classes, self.mechanism.channels)
+        nn.init.zeros_(self.colour.weight)
+
+    @torch.no_grad()
+    def start_at(self, images: Tensor, labels: Tensor) -> None:
+        """Let each class begin at the mean colour of its ``images`` (N, C, H, W).
+
+        Data-dependent initialisation (Salimans & Kingma 2016, Sec. 3).
+        """
+        low = self.mechanism.low
+        for label in labels.unique():
+            share = ((images[labels == label].mean((0, 2, 3)) - low) / (1 - low)).clamp(MARGIN, 1 - MARGIN)
+            self.colour.weight[label] = share.logit() / (1 if low == 0 else 2)  # tanh(x) = 2 sigmoid(2 x) - 1
 
     def forward(self, noise: Tensor, labels: Tensor) -> Tensor:
         """Draw (B, C, H, W) for noise (B, Z) and labels (B,): masks in [0, 1], pictures in [-1, 1]."""
@@ -124,7 +141,8 @@ class StudentGenerator(nn.Module):
         x = self.input(torch.cat([self.project(noise), embedded], dim=1)).unflatten(1, (-1, self.grid, self.grid))
         for block in self.blocks:
             x = block(x, embedded)
-        x = F.pixel_shuffle(self.output(F.relu(self.norm(x, embedded))), self.shuffle)
+        x = F.pixel_shuffle(self.output(F.leaky_relu(self.norm(x, embedded), LEAK)), self.shuffle)
+        x = x + self.colour(labels)[..., None, None]
         return x.sigmoid() if self.mechanism is Mechanism.SHAPE else x.tanh()
 
 

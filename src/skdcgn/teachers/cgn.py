@@ -106,6 +106,7 @@ class CGNTeacher:
 
     def __init__(self, cgn: CGN, digest: str, device: str = "cpu") -> None:
         self.cgn = cgn.eval().requires_grad_(False).to(device)
+        self.cgn.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # twice as fast on a CPU
         self.spec, self.digest = cgn.spec, digest
 
     def query(self, mechanism: str, noise: Tensor, labels: Tensor) -> Tensor:

@@ -59,12 +59,9 @@ class Classify(Method):
         super().__init__({"classifier": classifier}, {"classifier": optimizer})
 
     def step(self, batch: Batch) -> dict[str, float]:
-        optimizer = self.optimizers["classifier"]
         logits = self.modules["classifier"].train()(batch["images"])
         loss = F.cross_entropy(logits, batch["labels"])
-        optimizer.zero_grad()
-        self.backward(loss)
-        optimizer.step()
+        self.descend("classifier", loss)
         correct = (logits.argmax(1) == batch["labels"]).float().mean()
         return {"loss": loss.item(), "accuracy": 100 * correct.item()}
 

@@ -62,7 +62,7 @@ class Distill(Method):
         if self.judged:
             logged["discriminator"] = self._train_discriminator(batch["images"], student.detach(), batch["labels"])
             terms |= self._judge(student, batch["images"], batch["labels"])
-        self._descend("student", torch.stack(list(terms.values())).sum())
+        self.descend("student", torch.stack(list(terms.values())).sum())
         return logged | {name: value.item() for name, value in terms.items()}
 
     def _perceived(self, student: Tensor, teacher: Tensor) -> Tensor:
@@ -84,13 +84,8 @@ class Distill(Method):
     def _train_discriminator(self, real: Tensor, fake: Tensor, labels: Tensor) -> float:
         judge = self.modules["discriminator"]
         loss = losses.hinge_discriminator(judge(real, labels).logits, judge(fake, labels).logits)
-        self._descend("discriminator", loss)
+        self.descend("discriminator", loss)
         return loss.item()
-
-    def _descend(self, name: str, loss: Tensor) -> None:
-        self.optimizers[name].zero_grad()
-        self.backward(loss)
-        self.optimizers[name].step()
 
 
 def student_size(config: DistillConfig, mechanism: Mechanism) -> dict[str, Any]:

@@ -126,7 +126,7 @@ class Teach(Method):
             terms["perceptual"] = config.perceptual * losses.style_l1(*self._told("features", rebuilt, images))
         if config.local:
             terms["local"] = config.local * losses.local_l2(*self._told("energy", rebuilt, images))
-        self._descend("generator", torch.stack(list(terms.values())).sum())
+        self.descend("generator", torch.stack(list(terms.values())).sum())
         self._average()
         return {"discriminator": judged, **{name: value.item() for name, value in terms.items()}}
 
@@ -146,7 +146,7 @@ class Teach(Method):
         judge = self.modules["discriminator"]
         scores = judge(torch.cat([seen(real), seen(fake)]), labels.repeat(2)).logits.chunk(2)
         loss = losses.least_squares_discriminator(*scores)
-        self._descend("discriminator", loss)
+        self.descend("discriminator", loss)
         return loss.item()
 
     def _fool(self, sampled: Tensor, labels: Tensor) -> Tensor:
@@ -154,11 +154,6 @@ class Teach(Method):
         loss = losses.least_squares_generator(judge(seen(sampled), labels).logits)
         judge.requires_grad_(True)
         return loss
-
-    def _descend(self, name: str, loss: Tensor) -> None:
-        self.optimizers[name].zero_grad()
-        self.backward(loss)
-        self.optimizers[name].step()
 
     @torch.no_grad()
     def _average(self) -> None:

@@ -58,6 +58,12 @@ class Method:
         """Update the modules from one batch; return the losses."""
         raise NotImplementedError
 
+    def descend(self, name: str, loss: Tensor) -> None:
+        """Take one step of the optimiser called ``name`` down the gradient of ``loss``."""
+        self.optimizers[name].zero_grad()
+        self.backward(loss)
+        self.optimizers[name].step()
+
     def to(self, accelerator: Accelerator) -> None:
         """Place everything where the accelerator wants it."""
         self.modules = {name: accelerator.prepare(module) for name, module in self.modules.items()}

@@ -57,6 +57,13 @@ def test_binary_entropy_in_bits(p, bits):
     assert losses.binary_entropy(torch.full((2, 1, 4, 4), p)) == pytest.approx(bits, abs=2e-5)
 
 
+def test_total_variation_is_the_perimeter_of_a_binary_mask_per_pixel():
+    mask = torch.zeros(2, 1, 8, 8)
+    mask[0, 0, 2:4, 3:6] = 1  # 2 x 3 pixels within one of two images
+    assert losses.total_variation(mask) == pytest.approx((2 + 3) * 2 / mask.numel())
+    assert losses.total_variation(torch.ones(1, 1, 4, 4)) == 0
+
+
 def test_mask_range_is_the_distance_of_the_mean_from_the_interval():
     masks = torch.tensor([0.0, 0.3, 0.9])[:, None, None, None].expand(3, 1, 4, 4)
     assert losses.mask_range(masks, 0.1, 0.5) == pytest.approx((0.1 + 0 + 0.4) / 3)

@@ -32,7 +32,7 @@ def test_two_steps_change_every_tensor():
     for _ in range(2):
         method.step(batch())
     after = method.state()
-    constant = {"discriminator/head.parametrizations.weight.0._u"}  # one number of norm one
+    constant = {f"{judge}/head.parametrizations.weight.0._u" for judge in ("discriminator", "patches")}  # of norm one
     assert {k for k, v in before.items() if torch.equal(v, after[k])} <= constant
 
 
@@ -45,10 +45,24 @@ def test_each_loss_is_logged_and_its_weight_counts():
         return logged, torch.cat([p.grad.flatten() for p in method.modules["cgn"].parameters()])
 
     _, base = gradient()
-    for name in ("reconstruction", "adversarial", "binary", "perceptual", "local"):
+    for name in ("reconstruction", "adversarial", "binary", "smooth", "perceptual", "local", "patch"):
         logged, changed = gradient(**{name: 0.5 * getattr(TeachConfig(), name)})
         assert name in logged
         assert not torch.allclose(base, changed), name
+
+
+def test_the_patches_judge_teaches_textures_and_not_masks():
+    others = dict.fromkeys(("reconstruction", "kl", "adversarial", "binary", "smooth", "perceptual", "local"), 0.0)
+    torch.manual_seed(0)
+    method = Teach(TeachConfig(patch=1.0, **others), Spec())
+    method.step(batch())  # a mask of usual size costs no range
+    cgn = method.modules["cgn"]
+    moved = {
+        name: any(p.grad is not None and bool(p.grad.abs().sum() > 0) for p in getattr(cgn, name).parameters())
+        for name in ("f_shape", "f_text1", "f_text2")
+    }
+    assert moved == {"f_shape": False, "f_text1": True, "f_text2": True}
+    assert "patches" not in Teach(TeachConfig(patch=0.0), Spec()).modules
 
 
 def test_a_killed_teacher_resumes_to_the_same_bytes(tmp_path):

@@ -58,6 +58,12 @@ def binary_entropy(mask: Tensor) -> Tensor:
     return -(p * p.log2() + (1 - p) * (1 - p).log2()).mean()
 
 
+def total_variation(mask: Tensor) -> Tensor:
+    """Mean, over pixels, of the differences with the next row and the next column (Rudin et al. 1992), anisotropic."""
+    rows, columns = mask.diff(dim=2).abs().sum(), mask.diff(dim=3).abs().sum()
+    return (rows + columns) / mask.numel()
+
+
 def mask_range(mask: Tensor, low: float, high: float) -> Tensor:
     """Mean distance of each mask's mean from [low, high] (CGN, App. A): neither empty, full nor inverted."""
     mean = mask.mean((1, 2, 3))  # (B,)

@@ -4,7 +4,8 @@ Two CGN passes per real image x of class y, both composed as :math:`\tilde x = m
 tiled and cropped at random: one from noise u ~ N(0, I), one from u ~ q(u | x, y), an encoder's guess.
 
 .. math:: L = w_r E (x - \tilde x_q)^2 + w_k KL(q(u|x,y) || N(0,I)) + w_a E (D(\tilde x_p, y) - 1)^2
-              + w_b H_2(m) + w_p |Gram(\tilde x_q) - Gram(x)| + w_l E (A|f * \tilde x_q| - A|f * x|)^2 + range(m)
+              + w_b H_2(m) + w_p |Gram(\tilde x_q) - Gram(x)| + w_l E (A|f * \tilde x_q| - A|f * x|)^2
+              + w_t E (D_t(\tilde x_p, y) - 1)^2 + w_s TV(m) + range(m)
 
 Adversarial, binary and perceptual are the CGN's three losses (Sauer & Geiger 2021, Sec. 3); ours compares Gram
 matrices of an image and its own reconstruction: against any other image of the class, an L1 pulls every sample to
@@ -16,7 +17,10 @@ pixels of a texture cannot be reconstructed either, and where object and backgro
 nothing of the mask (two classes of ten ended in frames around the image). So where there are textures (w_l > 0) pixels
 are compared with the expectation of :math:`\tilde x_q` over all crops, and local means A of its responses to fine
 filters f with those of x: texture energy, by which the eye tells textures apart (Bergen & Adelson 1988). Plain colours
-need neither. The discriminator sees images at half resolution, see :func:`seen`. The encoder is thrown away.
+need neither. The discriminator sees images at half resolution, see :func:`seen`, which leaves the grain and the spots of
+a texture to nobody: so a second one, D_t, of a smaller field, sees full resolution and teaches textures alone (of masks
+it would make noise). Against patterned textures masks grow specks, which cost total variation. The encoder is thrown
+away.
 """
 
 import copy
@@ -52,6 +56,7 @@ SEEN_AT_FIRST = 1000
 MOST_COLOUR = 0.95
 LOG_VARIANCE_RANGE = (-8.0, 4.0)
 WARN_AFTER, STOP_AFTER = 0.25, 0.5
+PATCH_WIDTHS = (32, 64, 64)  # three strides: a place of the last sees 22 pixels
 
 
 class Encoder(nn.Module):
@@ -85,18 +90,21 @@ class Teach(Method):
 
     def __init__(self, config: TeachConfig, spec: Spec) -> None:
         cgn, encoder = CGN(spec), Encoder(spec)
-        discriminator = Discriminator(3, spec.classes)
-        for module in (cgn, encoder, discriminator):
+        judges = {"discriminator": Discriminator(3, spec.classes)}
+        if config.patch:
+            judges["patches"] = Discriminator(3, spec.classes, PATCH_WIDTHS)
+        for module in (cgn, encoder, *judges.values()):
             module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # a fifth faster on a CPU
         ema = copy.deepcopy(cgn).requires_grad_(False)
         learned = [*cgn.parameters(), *encoder.parameters()]
         super().__init__(
-            {"cgn": cgn, "encoder": encoder, "discriminator": discriminator, "ema": ema},
+            {"cgn": cgn, "encoder": encoder, "ema": ema, **judges},
             {
                 "generator": torch.optim.Adam(learned, lr=config.learning_rate, betas=BETAS),
-                "discriminator": torch.optim.Adam(
-                    discriminator.parameters(), lr=config.discriminator_rate, betas=BETAS
-                ),
+                **{
+                    name: torch.optim.Adam(judge.parameters(), lr=config.discriminator_rate, betas=BETAS)
+                    for name, judge in judges.items()
+                },
             },
             {
                 **({"features": load_features(config.features)} if config.perceptual else {}),
@@ -110,25 +118,32 @@ class Teach(Method):
         mean, log_variance = self.modules["encoder"](images, labels)
         guess = mean + torch.randn_like(mean) * (log_variance / 2).exp()
         layers = self._draw(torch.cat([guess, torch.randn_like(mean)]), labels.repeat(2))
-        rebuilt, sampled = blend(self._moved(layers)).chunk(2)
+        moved = self._moved(layers)
+        rebuilt, sampled = blend(moved).chunk(2)
         guessed = Layers(*(x[: len(images)] for x in layers))
         compared = blend(expectation(guessed)) if self.config.local else rebuilt
-        judged = self._train_discriminator(images, sampled.detach(), labels)
+        judged = {"discriminator": self._train_judge("discriminator", seen(images), seen(sampled.detach()), labels)}
         config = self.config
         terms = {
             "reconstruction": config.reconstruction * (compared - images).square().mean(),
             "kl": config.kl * losses.gaussian_kl(mean, log_variance),
-            "adversarial": config.adversarial * self._fool(sampled, labels),
+            "adversarial": config.adversarial * self._fool("discriminator", seen(sampled), labels),
             "binary": config.binary * losses.binary_entropy(layers.mask),
             "range": losses.mask_range(layers.mask, *MASK_RANGE),
         }
+        if config.smooth:
+            terms["smooth"] = config.smooth * losses.total_variation(layers.mask)
         if config.perceptual:
             terms["perceptual"] = config.perceptual * losses.style_l1(*self._told("features", rebuilt, images))
         if config.local:
             terms["local"] = config.local * losses.local_l2(*self._told("energy", rebuilt, images))
+        if config.patch:
+            surfaces = blend(moved._replace(mask=moved.mask.detach())).chunk(2)[1]
+            judged["patches"] = self._train_judge("patches", shift(images), shift(surfaces.detach()), labels)
+            terms["patch"] = config.patch * self._fool("patches", shift(surfaces), labels)
         self.descend("generator", torch.stack(list(terms.values())).sum())
         self._average()
-        return {"discriminator": judged, **{name: value.item() for name, value in terms.items()}}
+        return {**judged, **{name: value.item() for name, value in terms.items()}}
 
     def _told(self, extractor: str, fake: Tensor, real: Tensor) -> tuple[list[Tensor], list[Tensor]]:
         return self.frozen[extractor](fake), self.frozen[extractor](real)
@@ -142,16 +157,15 @@ class Teach(Method):
         moved = (tile_crop(p, torch.randint(self.image_size, (len(p), 2), device=p.device)) for p in pictures)
         return Layers(mask, *moved)
 
-    def _train_discriminator(self, real: Tensor, fake: Tensor, labels: Tensor) -> float:
-        judge = self.modules["discriminator"]
-        scores = judge(torch.cat([seen(real), seen(fake)]), labels.repeat(2)).logits.chunk(2)
+    def _train_judge(self, name: str, real: Tensor, fake: Tensor, labels: Tensor) -> float:
+        scores = self.modules[name](torch.cat([real, fake]), labels.repeat(2)).logits.chunk(2)
         loss = losses.least_squares_discriminator(*scores)
-        self.descend("discriminator", loss)
+        self.descend(name, loss)
         return loss.item()
 
-    def _fool(self, sampled: Tensor, labels: Tensor) -> Tensor:
-        judge = self.modules["discriminator"].requires_grad_(False)
-        loss = losses.least_squares_generator(judge(seen(sampled), labels).logits)
+    def _fool(self, name: str, fake: Tensor, labels: Tensor) -> Tensor:
+        judge = self.modules[name].requires_grad_(False)
+        loss = losses.least_squares_generator(judge(fake, labels).logits)
         judge.requires_grad_(True)
         return loss
 

@@ -11,6 +11,7 @@ T = TypeVar("T")
 
 DEFAULT = "double-colored-digits"
 
+DIGITS = RunConfig(classify=ClassifyConfig(cooldown=1.0))  # so small a budget ends well only at a falling rate
 TINY = StudentConfig(channels=(8, 8), grid=8, embedding=4)
 SMOKE_DISTILL = DistillConfig(steps=40, batch_size=32, shape=TINY, texture=TINY, background=TINY)
 MNIST = RunConfig(
@@ -30,7 +31,7 @@ SMOKE = RunConfig(
 
 # fmt: off
 RUNS = {run.preset: run for run in (
-    replace(RunConfig(), preset=DEFAULT,                appearance="double-colored", teacher=DEFAULT),
+    replace(DIGITS,      preset=DEFAULT,                appearance="double-colored", teacher=DEFAULT),
     replace(MNIST,       preset="colored-mnist",        appearance="colored",        teacher="colored-mnist"),
     replace(MNIST,       preset="double-colored-mnist", appearance="double-colored", teacher="double-colored-mnist"),
     replace(MNIST,       preset="wildlife-mnist",       appearance="wildlife",       teacher="wildlife-mnist"),

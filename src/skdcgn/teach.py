@@ -17,10 +17,9 @@ pixels of a texture cannot be reconstructed either, and where object and backgro
 nothing of the mask (two classes of ten ended in frames around the image). So where there are textures (w_l > 0) pixels
 are compared with the expectation of :math:`\tilde x_q` over all crops, and local means A of its responses to fine
 filters f with those of x: texture energy, by which the eye tells textures apart (Bergen & Adelson 1988). Plain colours
-need neither. The discriminator sees images at half resolution, see :func:`seen`, which leaves the grain and the spots of
-a texture to nobody: so a second one, D_t, of a smaller field, sees full resolution and teaches textures alone (of masks
-it would make noise). Against patterned textures masks grow specks, which cost total variation. The encoder is thrown
-away.
+need neither. The discriminator sees images at half resolution, see :func:`seen`, which leaves a texture's grain and
+spots to nobody: so a second one, D_t, of a smaller field, sees full resolution and teaches textures alone (of masks it
+would make noise). Against patterned textures masks grow specks, which cost total variation. The encoder is thrown away.
 """
 
 import copy

@@ -11,14 +11,21 @@ from pathlib import Path
 from typing import Any
 
 import commands
+from skdcgn.bench import forms, medians
+from skdcgn.composer import sample_inputs
 from skdcgn.config import RunConfig, override, to_dict
+from skdcgn.distiller import student_size
 from skdcgn.evaluate import versions
 from skdcgn.files import write_json
 from skdcgn.mechanism import Mechanism
 from skdcgn.presets import run_preset
+from skdcgn.seeds import generator
+from skdcgn.students.generator import StudentCGN
 from skdcgn.study import Point, points, study, summary
+from skdcgn.teachers.registry import load_teacher
 
 RESULTS = Path(__file__).parent / "results"
+TIMED, ROUNDS = 256, 9
 Changes = dict[str, dict[str, Any]]
 
 PUBLISHED = {"classify.per_shape": 10, "classify.policy": []}
@@ -46,6 +53,33 @@ QUERIES: Changes = {
 }
 
 
+Channels = tuple[int, ...]
+TINYGAN = (16, 8, 4, 2, 1, 1)  # of conv_dim 1: five blocks, half as wide after each but the last
+
+# Channels of shape, texture and background; side of the initial grid; TinyGAN's separable convolutions.
+# fmt: off
+LAYOUTS: dict[str, tuple[Channels, Channels, Channels, int, bool]] = {
+    "plain, smallest": ((6, 6),      (4, 4),   (4, 4),   4, False),
+    "plain, default":  ((10, 10),    (6, 6),   (5, 5),   4, False),
+    "plain, larger":   ((16, 16),    (12, 12), (10, 10), 4, False),
+    "plain, deeper":   ((12, 12, 8), (8, 8, 6), (6, 6, 6), 4, False),
+    **{f"TinyGAN, dim {d}": (*[tuple(d * c for c in TINYGAN)] * 3, 1, True) for d in (2, 4)},
+}
+# fmt: on
+
+
+def sizes() -> Changes:
+    """Return the sizes of the Pareto picture."""
+    return {
+        name: {
+            f"distill.{mechanism}.{key}": value
+            for mechanism, width in zip(Mechanism, (shape, texture, background), strict=True)
+            for key, value in (("channels", list(width)), ("grid", grid), ("separable", separable))
+        }
+        for name, (shape, texture, background, grid, separable) in LAYOUTS.items()
+    }
+
+
 def points_of(name: str, base: RunConfig) -> list[Point]:
     """Return the points of a study."""
     both = ("teacher", "student")
@@ -53,6 +87,8 @@ def points_of(name: str, base: RunConfig) -> list[Point]:
         return points(base, LOSSES)
     if name == "queries":
         return points(base, QUERIES)
+    if name == "sizes":
+        return points(base, sizes())
     if name == "composition":
         steps: Changes = {"published": PUBLISHED, "k = 1": {**PUBLISHED, "classify.per_shape": 1}}
         for i, word in enumerate(base.classify.policy):
@@ -63,7 +99,23 @@ def points_of(name: str, base: RunConfig) -> list[Point]:
             *points(base, {"published composition": PUBLISHED}, both),
             *points(base, {"default": {}}, ("biased", *both, "oracle")),
         ]
-    raise SystemExit(f"no study {name!r}: use losses, queries, composition or main")
+    raise SystemExit(f"no study {name!r}: use losses, queries, sizes, composition or main")
+
+
+def rates(what: list[Point]) -> dict[str, dict[str, float]]:
+    """Return counterfactuals per second of the teacher and each point's student, of any weights, timed in turn."""
+    teacher = load_teacher(what[0].config.teacher)
+    drawers = {("teacher", form): draw for form, draw in forms(teacher, ("eager", "channels-last")).items()}
+    for point in what:
+        size = {m.value: student_size(point.config.distill, m) for m in Mechanism}
+        made = forms(StudentCGN(teacher.spec.to_dict(), size), ("eager", "onnx-fp32"))
+        drawers |= {(point.name, form): draw for form, draw in made.items()}
+    inputs = sample_inputs(teacher.spec, TIMED, generator("bench", TIMED))
+    taken = medians(drawers, inputs, ROUNDS)
+    told: dict[str, dict[str, float]] = {}
+    for (name, form), seconds in taken.items():
+        told.setdefault(name, {})[form] = TIMED / seconds
+    return told
 
 
 def markdown(rows: list[dict[str, Any]]) -> str:
@@ -93,13 +145,15 @@ def main() -> None:
         print(score.seed, score.point, score.source, score.ood_accuracy, flush=True)
         scores.append(score)
     rows = summary(scores)
-    record = {
+    record: dict[str, Any] = {
         "command": commands.told("students.py", [chosen.study, chosen.preset], chosen),
         "versions": versions(),
         "base": {**to_dict(base), **{key: Path(value).name for key, value in given.items()}},
         "summary": rows,
         "scores": [score._asdict() for score in scores],
     }
+    if chosen.study == "sizes":
+        record["counterfactuals_per_second"] = rates(what)
     write_json(RESULTS / f"{chosen.study}-{name}.json", record)
     print(markdown(rows))
 

@@ -8,7 +8,7 @@ import importlib.util
 import platform
 from collections.abc import Callable, Mapping
 from functools import cache, partial
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -22,6 +22,7 @@ from skdcgn.mechanism import Mechanism, Teacher
 from skdcgn.seeds import generator
 
 Form = Callable[..., Tensor]
+Name = TypeVar("Name")
 WARM_UP = 3
 ORDER = ("eager", "channels-last", "compiled", "onnx-fp32", "onnx-fp16", "onnx-int8")
 
@@ -69,7 +70,7 @@ def _in_onnx(cgn: Teacher, traced: Callable[[], bytes], precision: Precision) ->
     return onnx_session(STORED[precision](traced(), cgn.spec), torch.get_num_threads())
 
 
-def medians(drawers: Mapping[str, Form], inputs: Inputs, rounds: int) -> dict[str, float]:
+def medians(drawers: Mapping[Name, Form], inputs: Inputs, rounds: int) -> dict[Name, float]:
     """Time each drawer in turn, ``rounds`` times after a warm-up; return its median seconds for these inputs."""
     with torch.inference_mode():
         calls = {name: partial(_finished, draw, inputs) for name, draw in drawers.items()}

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
@@ -20,6 +20,8 @@ from skdcgn.metrics import class_diversity, label_means, paired_l1
 from skdcgn.pairs import read_pairs
 from skdcgn.presets import RUNS
 from skdcgn.teachers.registry import cards
+
+Name = TypeVar("Name")
 
 SPEED_IMAGES = 512
 SPEED_ROUNDS = 5
@@ -54,12 +56,12 @@ def counterfactuals_per_second(cgns: dict[str, Teacher]) -> dict[str, float]:
     return {name: SPEED_IMAGES / seconds for name, seconds in median_seconds(calls, SPEED_ROUNDS).items()}
 
 
-def median_seconds(calls: Mapping[str, Callable[[], Any]], rounds: int, *, warm_up: int = 1) -> dict[str, float]:
+def median_seconds(calls: Mapping[Name, Callable[[], Any]], rounds: int, *, warm_up: int = 1) -> dict[Name, float]:
     """Time each call in turn, ``rounds`` times after ``warm_up`` unmeasured ones; return its median in seconds.
 
     In turn, so that a machine that slows down slows all of them. A call must return when its work is done.
     """
-    seconds: dict[str, list[float]] = {name: [] for name in calls}
+    seconds: dict[Name, list[float]] = {name: [] for name in calls}
     for call in calls.values():
         for _ in range(warm_up):
             call()

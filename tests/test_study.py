@@ -5,16 +5,18 @@ import json
 import pytest
 
 from skdcgn import study as module
-from skdcgn.config import override
 from skdcgn.errors import UserError
 from skdcgn.presets import run_preset
-from skdcgn.study import Point, Score, points, study, summary
+from skdcgn.studies import named
+from skdcgn.study import Point, Score, measure, points, summary
 
-CHANGES = {
-    "plain": {},
-    "sharp": {"classify.policy": ["shape.sharpen:4"]},
-    "short": {"distill.steps": 20},
-}
+PLANNED = named(
+    {
+        "plain": {},
+        "sharp": {"classify.policy": ["shape.sharpen:4"]},
+        "short": {"distill.steps": 20},
+    }
+)
 
 
 def folders(out):
@@ -22,8 +24,8 @@ def folders(out):
 
 
 def test_points_share_pairs_and_students_and_nothing_is_done_twice(tmp_path, monkeypatch):
-    what = [*points(run_preset("smoke"), CHANGES), Point("ceiling", run_preset("smoke"), ("oracle", "teacher"))]
-    first = list(study(what, tmp_path, [0], device="cpu"))
+    what = [*points(run_preset("smoke"), PLANNED), Point("ceiling", run_preset("smoke"), ("oracle", "teacher"))]
+    first = list(measure(what, tmp_path, [0], results=tmp_path / "results.jsonl", device="cpu"))
     assert [(one.point, one.source) for one in first] == [
         ("plain", "student"),
         ("sharp", "student"),
@@ -43,12 +45,12 @@ def test_points_share_pairs_and_students_and_nothing_is_done_twice(tmp_path, mon
 
     for name in ("query_all", "distill"):
         monkeypatch.setattr(module, name, never)
-    assert list(study(what, tmp_path, [0], device="cpu")) == first
+    assert list(measure(what, tmp_path, [0], results=tmp_path / "results.jsonl", device="cpu")) == first
 
 
 def test_another_seed_is_another_everything(tmp_path):
-    plain = points(run_preset("smoke"), {"plain": {}})
-    list(study(plain, tmp_path, [0, 1], device="cpu"))
+    plain = points(run_preset("smoke"), named({"plain": {}}))
+    list(measure(plain, tmp_path, [0, 1], results=tmp_path / "results.jsonl", device="cpu"))
     assert folders(tmp_path) == {"pairs": 2, "student": 2, "classifier": 2}
 
 
@@ -65,7 +67,7 @@ def test_a_summary_is_mean_and_sample_deviation_over_the_seeds():
 
 def test_mistakes_are_told_before_anything_is_done(tmp_path):
     with pytest.raises(UserError, match="unknown source 'oracel'"):
-        next(study([Point("x", override(run_preset("smoke"), {}), ("oracel",))], tmp_path, [0]))
+        next(measure([Point("x", run_preset("smoke"), ("oracel",))], tmp_path, [0], results=tmp_path / "r"))
     with pytest.raises(UserError, match=r"x: classify\.images"):
-        points(run_preset("smoke"), {"x": {"classify.images": 0}})
+        points(run_preset("smoke"), named({"x": {"classify.images": 0}}))
     assert folders(tmp_path) == {"pairs": 0, "student": 0, "classifier": 0}

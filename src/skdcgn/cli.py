@@ -25,6 +25,7 @@ from skdcgn.config import (
 )
 from skdcgn.errors import UserError
 from skdcgn.presets import DEFAULT, RUNS, TEACHERS, run_preset, teach_preset
+from skdcgn.studies import STUDIES, find_study, miniature
 
 if TYPE_CHECKING:
     from skdcgn.progress import Watch
@@ -172,6 +173,49 @@ def run(
         results = pipeline.run(chosen, folder, data_root=data_root, device=device, watch=watch)
     show_table(results, chosen)
     out_console.print(f"report: {escape(str(folder / 'report.html'))}", soft_wrap=True)
+
+
+@app.command(rich_help_panel="The whole")
+def study(
+    name: Annotated[str, typer.Argument(help=f"One of {', '.join(STUDIES)}.")],
+    preset: Annotated[str, typer.Argument(help=f"One of {', '.join(RUNS)}.")] = DEFAULT,
+    out: Annotated[Path | None, typer.Option("--out", help="Its folder. Default: runs/study-PRESET.")] = None,
+    seeds: Annotated[int, typer.Option(min=1, help="How many seeds, from 0.")] = 3,
+    teacher: Annotated[str | None, typer.Option(help="A zoo name or a file. Default: the preset's.")] = None,
+    textures: Annotated[Path | None, typer.Option(help="Folder of texture pictures; default: the preset's.")] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="A miniature: small budgets, minutes.")] = False,
+    data_root: DataRoot = None,
+    device: DeviceOption = Device.AUTO,
+) -> None:
+    """Measure the points of a study over seeds: losses, queries, sizes, composition, distortions, correlation."""
+    from skdcgn.files import write_json
+    from skdcgn.report.study import write_study_report
+    from skdcgn.study import measure, points, told
+
+    chosen, given = find_study(name), {"teacher": teacher, "textures": str(textures) if textures else None}
+    changes = {key: value for key, value in given.items() if value}
+    base = override(run_preset(preset), changes)
+    base = miniature(base) if quick else base
+    stages = out or _default_out(None, f"study-{preset}", base)
+    folder, planned, scores = stages / name, chosen.points(base), []
+    what = points(base, planned, teach_preset(preset))
+    with watching() as watch:
+        for score in measure(
+            what,
+            stages,
+            range(seeds),
+            results=folder / "results.jsonl",
+            data_root=data_root,
+            device=device,
+            watch=watch,
+        ):
+            scores.append(score)
+            print(f"seed {score.seed}, {score.point}, {score.source}: {score.ood_accuracy:.1f} %", flush=True)
+    flags = [f"--{key} {Path(value).name}" for key, value in changes.items()] + ["--quick"] * quick
+    command = " ".join(["skdcgn study", name, preset, f"--seeds {seeds}", *flags])
+    write_json(folder / "study.json", told(command, base, what, scores, timed=chosen.timed))
+    page = write_study_report(folder, name, chosen, planned)
+    out_console.print(f"report: {escape(str(page))}", soft_wrap=True)
 
 
 def show_table(results: dict[str, Any], config: RunConfig) -> None:

@@ -1,8 +1,8 @@
 """Studies: one thing is changed from point to point, everything else stays; seeds give mean and deviation.
 
-A point is a preset with changes laid over it. Its stages (pairs, student, classifier) live in folders named by the
-digest of what they depend on, so that points share what they have in common, and a killed study goes on where it
-stopped. OUT/pairs-*, student-*, classifier-*; OUT/results.jsonl holds a line per point, source and seed.
+A point is a preset with changes laid over it (:mod:`skdcgn.studies` has those of the studies by name). Its stages
+(teacher, pairs, student, classifier) live in folders named by the digest of what they depend on, so that points, and
+studies, share what they have in common, and a killed study goes on where it stopped.
 """
 
 import json
@@ -12,25 +12,29 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from skdcgn.config import RunConfig, digest, override, to_dict
-from skdcgn.distiller import distill
+from skdcgn.bench import rates
+from skdcgn.config import RunConfig, TeachConfig, digest, override, to_dict
+from skdcgn.distiller import distill, student_size
 from skdcgn.errors import UserError
-from skdcgn.evaluate import fidelity
+from skdcgn.evaluate import fidelity, versions
 from skdcgn.files import read_json, write_bytes, write_json
-from skdcgn.mechanism import Teacher
+from skdcgn.mechanism import Mechanism, Teacher
 from skdcgn.pairs import query_all
 from skdcgn.pipeline import CLASSIFIERS, score, test_set, training_sets
 from skdcgn.progress import Watch, unwatched
 from skdcgn.students.generator import StudentCGN
+from skdcgn.studies import Planned
+from skdcgn.teach import teach
 from skdcgn.teachers.registry import load_teacher
 
 
 class Point(NamedTuple):
-    """A named configuration of a study, and what classifiers are trained on there."""
+    """A named configuration of a study, what classifiers are trained on there, and how its teacher is taught."""
 
     name: str
     config: RunConfig
     sources: tuple[str, ...] = ("student",)
+    teach: TeachConfig | None = None
 
 
 class Score(NamedTuple):
@@ -44,23 +48,33 @@ class Score(NamedTuple):
     pixel_l1: dict[str, dict[str, float]]
 
 
-def points(base: RunConfig, changes: dict[str, dict[str, Any]], sources: tuple[str, ...] = ("student",)) -> list[Point]:
-    """Return one point per name in ``changes``, each laid over ``base`` on its own."""
-    return [Point(name, override(base, change, name), sources) for name, change in changes.items()]
+def points(base: RunConfig, planned: Sequence[Planned], taught: TeachConfig | None = None) -> list[Point]:
+    """Lay each planned point over ``base``, and over ``taught`` what it says of its teacher."""
+    return [
+        Point(
+            plan.name,
+            override(base, plan.changes, plan.name),
+            plan.sources,
+            None if plan.teach is None else override(taught or TeachConfig(), plan.teach, plan.name),
+        )
+        for plan in planned
+    ]
 
 
-def study(
+def measure(
     what: Sequence[Point],
     out: Path,
     seeds: Sequence[int],
     *,
+    results: Path,
     data_root: Path | None = None,
     device: str = "auto",
     watch: Watch = unwatched,
 ) -> Iterator[Score]:
-    """Yield the score of each point, source and seed, and keep them in ``out/results.jsonl``.
+    """Yield the score of each point, source and seed, and keep them in the file ``results``, a line each.
 
-    Seeds are of everything: queries, initial weights, batches, labels.
+    Stages go to ``out``: teacher-*, pairs-*, student-*, judge-*, classifier-*, each an ordinary run folder. Seeds are
+    of everything: queries, initial weights, batches, labels.
 
     Raises:
         UserError: a source that is none of biased, teacher, student, oracle.
@@ -74,16 +88,20 @@ def study(
         for point in what:
             config = replace(point.config, seed=seed)
             for source in point.sources:
-                scores.append(_measure(point.name, source, config, out, data_root, device, watch))
+                scores.append(_score(point, source, config, out, data_root, device, watch))
                 yield scores[-1]
                 lines = [json.dumps(one._asdict()) + "\n" for one in scores]
-                write_bytes(out / "results.jsonl", "".join(lines).encode())
+                write_bytes(results, "".join(lines).encode())
 
 
-def _measure(
-    name: str, source: str, config: RunConfig, out: Path, data_root: Path | None, device: str, watch: Watch
+def _score(
+    point: Point, source: str, config: RunConfig, out: Path, data_root: Path | None, device: str, watch: Watch
 ) -> Score:
     cgn: Teacher | None = None
+    if point.teach:
+        config = replace(
+            config, teacher=_teacher(replace(point.teach, seed=config.seed), out, data_root, device, watch)
+        )
     l1: dict[str, dict[str, float]] = {}
     if source == "student":
         cgn, l1 = _student(load_teacher(config.teacher), config, out, device, watch)
@@ -95,7 +113,16 @@ def _measure(
     judges = out / f"judge-{digest([origin, config.seed])}"
     make = training_sets(config, {source: cgn} if cgn else {}, data_root, judges, device)[source]
     reached = score(make, test_set(config, data_root), config, folder, origin, device, watch)
-    return Score(name, source, config.seed, reached, cgn.size if cgn else None, l1)
+    return Score(point.name, source, config.seed, reached, cgn.size if cgn else None, l1)
+
+
+def _teacher(config: TeachConfig, out: Path, data_root: Path | None, device: str, watch: Watch) -> str:
+    folder = out / f"teacher-{digest(config)}"
+    file = folder / "teacher.safetensors"
+    if not file.exists():
+        tell = watch(f"teach {folder.name}", config.steps)
+        teach(config, folder, data_root=data_root, device=device, callbacks=(lambda record: tell(record.step),))
+    return str(file)
 
 
 def _student(
@@ -131,6 +158,30 @@ def summary(scores: Sequence[Score]) -> list[dict[str, Any]]:
         }
         for (point, source), group in rows.items()
     ]
+
+
+def told(
+    command: str, base: RunConfig, what: Sequence[Point], scores: Sequence[Score], *, timed: bool
+) -> dict[str, Any]:
+    """Return everything that a study found, as JSON values; paths lose their folders, which tell nobody anything.
+
+    ``timed``: with the counterfactuals per second of the teacher and of each point's student, in turn.
+    """
+    plain = to_dict(base)
+    plain |= {key: Path(plain[key]).name for key in ("teacher", "textures") if plain[key]}
+    record = {
+        "command": command,
+        "versions": versions(),
+        "base": plain,
+        "summary": summary(scores),
+        "scores": [score._asdict() for score in scores],
+    }
+    if timed:
+        teacher = load_teacher(base.teacher)
+        sized = {p.name: {m.value: student_size(p.config.distill, m) for m in Mechanism} for p in what}
+        students = {name: StudentCGN(teacher.spec.to_dict(), size) for name, size in sized.items()}
+        record["counterfactuals_per_second"] = rates({"teacher": teacher, **students})
+    return record
 
 
 def spread(values: list[float]) -> dict[str, float]:

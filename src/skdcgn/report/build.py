@@ -87,30 +87,38 @@ def write_report(run: Path) -> Path:
     """Write ``run/report.html`` from what the run folder holds; return its path."""
     results, config = read_results(run), read_json(run / "config.json")
     embedded, names = pictures(run / "pictures"), loss_names(run)
-    environment = Environment(
+    page = (
+        templates()
+        .get_template("run.html")
+        .render(
+            results=results,
+            reading=reading(results),
+            verdict=verdict(results.ood_accuracy),
+            rows=rows(results),
+            fidelities=fidelities(results),
+            pictures=embedded,
+            strips=[what for what in INTERPOLATED if f"interpolation_{what}" in embedded],
+            figures=draw_figures(run, results, names),
+            legend=names if len(names) > 1 else [],
+            settings=settings(config),
+            changed=changed_settings(results.preset, config),
+            command=f"skdcgn run {shlex.quote(results.preset)} --seed {results.seed}",
+            count=count,
+        )
+    )
+    write_bytes(run / "report.html", page.encode())
+    return run / "report.html"
+
+
+def templates() -> Environment:
+    """Return the package's templates."""
+    return Environment(
         loader=PackageLoader("skdcgn", "report"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    page = environment.get_template("template.html").render(
-        results=results,
-        reading=reading(results),
-        verdict=verdict(results.ood_accuracy),
-        rows=rows(results),
-        fidelities=fidelities(results),
-        pictures=embedded,
-        strips=[what for what in INTERPOLATED if f"interpolation_{what}" in embedded],
-        figures=draw_figures(run, results, names),
-        legend=names if len(names) > 1 else [],
-        settings=settings(config),
-        changed=changed_settings(results.preset, config),
-        command=f"skdcgn run {shlex.quote(results.preset)} --seed {results.seed}",
-        count=count,
-    )
-    write_bytes(run / "report.html", page.encode())
-    return run / "report.html"
 
 
 # Tables

@@ -105,6 +105,41 @@ def curves(
         return _inline(figure, name, alt)
 
 
+Spread = dict[str, list[tuple[float, float, float]]]  # by name: place, mean, deviation
+
+
+def bands(name: str, alt: str, title: str, axis: str, series: Spread) -> Markup:
+    """Draw means over places, a line per name in a band of one deviation; places far apart get a logarithmic axis."""
+    with _style():
+        figure, axes = _panel(2.6, 1.9, left=0.13, right=0.985, bottom=0.21, top=0.88)
+        axes.set_title(title, color=INK)
+        axes.set_xlabel(axis, fontsize=7)
+        for color, (label, values) in zip(LINES, series.items(), strict=False):
+            places, means, away = (list(column) for column in zip(*values, strict=True))
+            axes.plot(places, means, color=color, linewidth=1.2, marker="o", markersize=2.5, label=label)
+            low, high = ([m + sign * d for m, d in zip(means, away, strict=True)] for sign in (-1, 1))
+            axes.fill_between(places, low, high, color=color, alpha=0.15, linewidth=0)
+        if min(places) > 0 and max(places) > 20 * min(places):
+            axes.set_xscale("log")
+        return _inline(figure, name, alt)
+
+
+def dots(name: str, alt: str, rows: Sequence[str], series: Spread) -> Markup:
+    """Draw a line per row with a dot per name and its deviation; places are indices of ``rows``."""
+    with _style():
+        figure, axes = _panel(
+            4.4, 0.35 + 0.24 * len(rows), left=0.4, right=0.985, bottom=0.35 / (0.35 + 0.24 * len(rows)), top=1.0
+        )
+        for index, (color, (label, values)) in enumerate(zip(LINES, series.items(), strict=False)):
+            places, means, away = (list(column) for column in zip(*values, strict=True))
+            shifted = [place + 0.12 * (index - (len(series) - 1) / 2) for place in places]
+            axes.errorbar(means, shifted, xerr=away, fmt="o", color=color, markersize=3.5, elinewidth=1, label=label)
+        axes.set_yticks(range(len(rows)), rows)
+        axes.set_ylim(len(rows) - 0.5, -0.5)
+        axes.grid(axis="x")
+        return _inline(figure, name, alt)
+
+
 def _scale(axes: "Axes", values: list[float], limit: float | None) -> None:
     """Start both axes at zero, but show losses that differ twentyfold on a logarithmic scale."""
     from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator

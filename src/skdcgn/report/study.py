@@ -1,0 +1,161 @@
+"""``report.html`` of a study: its question, what was found in sentences made from the numbers, figures and a table."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from markupsafe import Markup
+
+from skdcgn.files import read_json, write_bytes
+from skdcgn.report import figures
+from skdcgn.report.build import templates
+from skdcgn.report.words import NOTHING, count
+from skdcgn.studies import Planned, Study
+
+CLEAR = 2.0  # differences of so many of their own standard deviations are called clear
+
+
+class Reached(NamedTuple):
+    """Accuracy of one point and source in percent: mean and deviation over seeds."""
+
+    plan: Planned
+    source: str
+    mean: float
+    deviation: float
+
+    def __str__(self) -> str:
+        return f"{self.mean:.1f} ± {self.deviation:.1f} %"
+
+
+def write_study_report(out: Path, name: str, study: Study, planned: Sequence[Planned]) -> Path:
+    """Write ``out/report.html`` from ``out/study.json``; return its path."""
+    record = read_json(out / "study.json")
+    reached = reached_points(record, planned)
+    page = (
+        templates()
+        .get_template("study.html")
+        .render(
+            name=name,
+            preset=record["base"]["preset"],
+            question=study.question,
+            findings=findings(reached, study.axis),
+            sources=sources(reached),
+            figures=draw(reached, study.axis),
+            rows=rows(record),
+            record=record,
+        )
+    )
+    write_bytes(out / "report.html", page.encode())
+    return out / "report.html"
+
+
+def reached_points(record: dict[str, Any], planned: Sequence[Planned]) -> list[Reached]:
+    """Return what study.json holds, beside the plan of each point."""
+    plans = {plan.name: plan for plan in planned}
+    return [
+        Reached(plans[row["point"]], row["source"], row["ood_accuracy"]["mean"], row["ood_accuracy"]["deviation"])
+        for row in record["summary"]
+    ]
+
+
+def sources(reached: Sequence[Reached]) -> list[str]:
+    return list(dict.fromkeys(one.source for one in reached))
+
+
+# Sentences
+
+
+def findings(reached: Sequence[Reached], axis: str) -> list[str]:
+    """Say in a sentence per curve and source what the points show; then how the student does beside its teacher."""
+    said = []
+    for source in sources(reached):
+        own = [one for one in reached if one.source == source]
+        curves = dict.fromkeys(one.plan.curve for one in own)
+        for curve in curves:
+            line = [one for one in own if one.plan.curve == curve]
+            if len(line) > 1:
+                said.append(along(line, axis) if curve else best_of(line))
+    together = side_by_side(reached)
+    return [*said, together] if together else said
+
+
+def along(line: Sequence[Reached], axis: str) -> str:
+    """Compare the ends of a curve."""
+    first, last = line[0], line[-1]
+    change = last.mean - first.mean
+    moved = (
+        f"{'rises' if change > 0 else 'falls'} by {abs(change):.1f} points" if clear(first, last) else "hardly moves"
+    )
+    return (
+        f"{first.source.capitalize()}, {first.plan.curve}: accuracy {moved} from {first} at {first.plan.at:g} "
+        f"to {last} at {last.plan.at:g} ({axis})."
+    )
+
+
+def best_of(line: Sequence[Reached]) -> str:
+    """Name the best point, and compare it with the first."""
+    first, best = line[0], max(line, key=lambda one: one.mean)
+    if best is first:
+        return f"{best.source.capitalize()}: nothing does better than {best.plan.name} with {best}."
+    sure = "" if clear(first, best) else ", no more than seeds differ"
+    gain = f"{best.mean - first.mean:.1f} points above {first.plan.name}"
+    return f"{best.source.capitalize()}: best is {best.plan.name} with {best}, {gain}{sure}."
+
+
+def side_by_side(reached: Sequence[Reached]) -> str:
+    """Compare the student with its teacher over the points that have both."""
+    pairs = [
+        (teacher, student)
+        for teacher in reached
+        for student in reached
+        if (teacher.source, student.source) == ("teacher", "student") and teacher.plan.name == student.plan.name
+    ]
+    if not pairs:
+        return ""
+    apart = [student.mean - teacher.mean for teacher, student in pairs]
+    mean = sum(apart) / len(apart)
+    return (
+        f"Over {len(pairs)} point{'s' if len(pairs) > 1 else ''} the student leads to {abs(mean):.1f} points "
+        f"{'more' if mean >= 0 else 'less'} than its teacher on average, from {min(apart):+.1f} to {max(apart):+.1f}."
+    )
+
+
+def clear(one: Reached, other: Reached) -> bool:
+    """Whether two means are further apart than seeds explain."""
+    return abs(one.mean - other.mean) > CLEAR * (one.deviation**2 + other.deviation**2) ** 0.5
+
+
+# Figures and the table
+
+
+def draw(reached: Sequence[Reached], axis: str) -> list[Markup]:
+    """Draw a panel per curve, or one of dots where points have no order."""
+    drawn: list[Markup] = []
+    for curve in dict.fromkeys(one.plan.curve for one in reached):
+        own = [one for one in reached if one.plan.curve == curve]
+        series = {
+            source: [(one.plan.at, one.plan.name, one.mean, one.deviation) for one in own if one.source == source]
+            for source in sources(reached)
+        }
+        series = {source: values for source, values in series.items() if values}
+        alt = "; ".join(f"{one.source}, {one.plan.name}: {one}" for one in own)
+        if curve:
+            lines = {s: [(at, mean, away) for at, _, mean, away in v] for s, v in series.items()}
+            drawn.append(figures.bands(f"curve-{len(drawn)}", alt, curve, axis, lines))
+        else:
+            names = list(dict.fromkeys(one.plan.name for one in own))
+            dots = {s: [(float(names.index(name)), mean, away) for _, name, mean, away in v] for s, v in series.items()}
+            drawn.append(figures.dots(f"dots-{len(drawn)}", alt, names, dots))
+    return drawn
+
+
+def rows(record: dict[str, Any]) -> list[list[str]]:
+    """Return the table: point, source, parameters, accuracy, and L1 over the label mean's by mechanism."""
+    table = []
+    for row in record["summary"]:
+        reached, l1 = row["ood_accuracy"], row["pixel_l1"]
+        shares = " / ".join(f"{l1[m]['student']['mean'] / l1[m]['label_mean']['mean']:.2f}" for m in l1)
+        size = count(row["parameters"]) if row["parameters"] else NOTHING
+        accuracy = f"{reached['mean']:.1f} ± {reached['deviation']:.1f}"
+        table.append([row["point"], row["source"], size, accuracy, shares or NOTHING])
+    return table

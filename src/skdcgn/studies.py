@@ -1,0 +1,223 @@
+"""The studies by name: which question each asks, and the points it measures. No torch here, as in the presets.
+
+A point is what is laid over a preset, and for a teacher that is to be taught again, over its teaching preset. Points of
+one ``curve`` differ in a number, ``at``; the report draws them as a line.
+"""
+
+import difflib
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from skdcgn.config import RunConfig, override
+from skdcgn.errors import UserError
+
+MECHANISMS = ("shape", "texture", "background")
+ALL = ("biased", "teacher", "student", "oracle")
+BOTH = ("teacher", "student")
+PUBLISHED = {"classify.per_shape": 10, "classify.policy": [], "classify.agreement": 0.0, "classify.cooldown": 0.0}
+
+Changes = dict[str, Any]
+Channels = tuple[int, ...]
+
+
+class Planned(NamedTuple):
+    """One point: its name, what is laid over the preset, what classifiers are trained on, and its place on a curve."""
+
+    name: str
+    changes: Changes
+    sources: tuple[str, ...] = ("student",)
+    curve: str = ""
+    at: float = 0.0
+    teach: Changes | None = None
+
+
+class Study(NamedTuple):
+    """What a study asks, what its axis says, its points for a preset, and whether its students are timed too."""
+
+    question: str
+    axis: str
+    points: Callable[[RunConfig], list[Planned]]
+    timed: bool = False
+
+
+def named(points: dict[str, Changes], sources: tuple[str, ...] = ("student",)) -> list[Planned]:
+    """Return a point per name."""
+    return [Planned(name, changes, sources) for name, changes in points.items()]
+
+
+# What a student costs
+
+
+LOSSES: dict[str, Changes] = {
+    "pixel": {},
+    "pixel + feature": {"distill.feature": 1.0},
+    "pixel + KL": {"distill.kl": 1.0},
+    "pixel + adversarial": {"distill.adversarial": 0.01},
+    "pixel + perceptual": {"distill.perceptual": 1.0},
+    "pixel + feature + adversarial": {"distill.feature": 1.0, "distill.adversarial": 0.01},
+    "pixel + feature + KL + adversarial": {"distill.feature": 1.0, "distill.kl": 1.0, "distill.adversarial": 0.01},
+    "feature": {"distill.pixel": 0.0, "distill.feature": 1.0},
+    "feature + KL + adversarial": {
+        "distill.pixel": 0.0,
+        "distill.feature": 1.0,
+        "distill.kl": 1.0,
+        "distill.adversarial": 0.01,
+    },
+}
+BUDGETS = (100, 300, 1000, 3000, 5000, 10_000, 20_000)
+TINYGAN = (16, 8, 4, 2, 1, 1)  # of conv_dim 1: five blocks, half as wide after each but the last
+
+# Channels of shape, texture and background; side of the initial grid; TinyGAN's separable convolutions.
+# fmt: off
+LAYOUTS: dict[str, tuple[Channels, Channels, Channels, int, bool]] = {
+    "plain, smallest": ((6, 6),      (4, 4),    (4, 4),    4, False),
+    "plain, default":  ((10, 10),    (6, 6),    (5, 5),    4, False),
+    "plain, larger":   ((16, 16),    (12, 12),  (10, 10),  4, False),
+    "plain, deeper":   ((12, 12, 8), (8, 8, 6), (6, 6, 6), 4, False),
+    "TinyGAN, dim 2":  (*3 * (tuple(2 * c for c in TINYGAN),), 1, True),
+    "TinyGAN, dim 4":  (*3 * (tuple(4 * c for c in TINYGAN),), 1, True),
+}
+# fmt: on
+
+
+def losses(base: RunConfig) -> list[Planned]:
+    return named(LOSSES)
+
+
+def queries(base: RunConfig) -> list[Planned]:
+    return [
+        Planned(f"{count:,}", {f"query.{m}": count for m in MECHANISMS}, curve="queries", at=count) for count in BUDGETS
+    ]
+
+
+def sizes(base: RunConfig) -> list[Planned]:
+    return named(
+        {
+            name: {
+                f"distill.{mechanism}.{key}": value
+                for mechanism, width in zip(MECHANISMS, (shape, texture, background), strict=True)
+                for key, value in (("channels", list(width)), ("grid", grid), ("separable", separable))
+            }
+            for name, (shape, texture, background, grid, separable) in LAYOUTS.items()
+        }
+    )
+
+
+# What a composition is worth
+
+
+def composition(base: RunConfig) -> list[Planned]:
+    """Each step from the published composition to the preset's, in turn."""
+    steps: dict[str, Changes] = {"published": dict(PUBLISHED)}
+    told = base.classify
+    for name, key, value in (
+        ("rate to zero", "cooldown", told.cooldown),
+        (f"k = {told.per_shape}", "per_shape", told.per_shape),
+        *((f"+ {word}", "policy", list(told.policy[: i + 1])) for i, word in enumerate(told.policy)),
+        ("+ judged shapes", "agreement", told.agreement),
+    ):
+        before = list(steps.values())[-1]
+        if before[f"classify.{key}"] != value:
+            steps[name] = {**before, f"classify.{key}": value}
+    return named(steps, BOTH)
+
+
+def main(base: RunConfig) -> list[Planned]:
+    return [
+        Planned("published composition", dict(PUBLISHED), BOTH),
+        Planned("the preset's", {}, ALL),
+    ]
+
+
+def budget(base: RunConfig) -> list[Planned]:
+    return [
+        Planned(
+            f"k = {k}, {count:,}", {"classify.per_shape": k, "classify.images": count}, BOTH, curve=f"k = {k}", at=count
+        )
+        for k in (1, 5, 10, 20)
+        for count in (1000, 10_000, 100_000)
+    ]
+
+
+# What a distortion does
+
+
+SHAPE_WORDS = {
+    "noise": ("shape.noise", (0.0, 0.25, 0.5, 1.0)),
+    "rotation": ("shape.spin", (0.0, 45.0, 90.0, 180.0)),
+    "opacity": ("shape.opacity", (1.0, 0.75, 0.5, 0.25)),
+}
+
+
+def shape(base: RunConfig) -> list[Planned]:
+    """Noise, rotation and opacity of the mask in the composition alone (SKDCGN's study, there with re-training)."""
+    return [
+        Planned(f"{name} {amount:g}", _word(base, f"{word}:{amount:g}"), BOTH, curve=name, at=amount)
+        for name, (word, amounts) in SHAPE_WORDS.items()
+        for amount in amounts
+    ]
+
+
+def taught(base: RunConfig) -> list[Planned]:
+    """The same, the CGN taught again under the distortion: the paper's points."""
+    return [
+        Planned(name, {}, BOTH, teach={"policy": [word] if word else []})
+        for name, word in (
+            ("none", ""),
+            ("noise", "shape.noise:1"),
+            ("rotation", "shape.spin:180"),
+            ("opacity", "shape.opacity:0.75"),
+        )
+    ]
+
+
+def correlation(base: RunConfig) -> list[Planned]:
+    """How much of the shortcut a composition may keep: textures and backgrounds of the shape's class, at a rate."""
+    return [
+        Planned(f"{name} {share:g}", _word(base, *(f"{m}.correlate:{share:g}" for m in which)), BOTH, name, share)
+        for name, which in (("texture", ("texture",)), ("background", ("background",)), ("both", MECHANISMS[1:]))
+        for share in (0.0, 0.5, 0.9, 1.0)
+    ]
+
+
+def _word(base: RunConfig, *words: str) -> Changes:
+    return {"classify.policy": [*base.classify.policy, *words]}
+
+
+STUDIES = {
+    "main": Study("What do teacher and student lead to, under the published composition and the preset's?", "", main),
+    "losses": Study("Which losses of distillation earn their place?", "", losses),
+    "queries": Study("How many answers does a student need?", "queries per mechanism", queries),
+    "sizes": Study("What do size and layout of a student cost?", "", sizes, timed=True),
+    "composition": Study("What is each step of the preset's composition worth?", "", composition),
+    "budget": Study("How many counterfactuals, and how many per shape?", "counterfactuals", budget),
+    "shape": Study("What if the composition distorts shapes?", "amount", shape),
+    "taught": Study("What if the CGN is taught again with distorted shapes?", "", taught),
+    "correlation": Study("How much correlation brings the shortcut back?", "share that follows the shape", correlation),
+}
+
+QUICK: Changes = {
+    "test_copies": 1,
+    "query.shape": 1000,
+    "query.texture": 500,
+    "query.background": 500,
+    "query.held_out": 200,
+    "distill.steps": 400,
+    "classify.images": 5000,
+    "classify.epochs": 3,
+    "classify.cooldown": 1.0,
+}
+
+
+def find_study(name: str) -> Study:
+    """Return the study called ``name``; raise UserError that tells the nearest."""
+    if name not in STUDIES:
+        close = difflib.get_close_matches(name, STUDIES, n=1)
+        hint = f"did you mean {close[0]!r}?" if close else f"use one of {', '.join(STUDIES)}"
+        raise UserError(f"unknown study {name!r}: {hint}")
+    return STUDIES[name]
+
+
+def miniature(base: RunConfig) -> RunConfig:
+    """Return a miniature of a preset: minutes instead of hours, numbers that only show the way."""
+    return override(base, QUICK)

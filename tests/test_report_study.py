@@ -1,0 +1,78 @@
+"""The report of a study: sentences that follow from the numbers, and a page with every point."""
+
+import json
+
+from skdcgn.report.study import Reached, findings, write_study_report
+from skdcgn.studies import Planned, Study
+
+
+def curve(source, *means, deviation=0.5):
+    return [
+        Reached(Planned(f"noise {at}", {}, curve="noise", at=at), source, mean, deviation)
+        for at, mean in enumerate(means)
+    ]
+
+
+def test_a_curve_is_told_by_its_ends():
+    (said,) = findings(curve("student", 80.0, 70.0, 60.0), "amount")
+    assert said == "Student, noise: accuracy falls by 20.0 points from 80.0 ± 0.5 % at 0 to 60.0 ± 0.5 % at 2 (amount)."
+
+
+def test_what_seeds_explain_is_not_called_a_change():
+    (said,) = findings(curve("student", 80.0, 81.0), "amount")
+    assert "hardly moves" in said
+
+
+def test_the_best_of_points_without_order_is_named_and_doubted():
+    made = [Reached(Planned(name, {}), "student", mean, 1.0) for name, mean in (("a", 80.0), ("b", 81.0), ("c", 79.0))]
+    assert findings(made, "") == [
+        "Student: best is b with 81.0 ± 1.0 %, 1.0 points above a, no more than seeds differ."
+    ]
+    made[1] = made[1]._replace(mean=90.0)
+    assert findings(made, "")[0].endswith("10.0 points above a.")
+    assert findings([made[1], made[0]], "")[0] == "Student: nothing does better than b with 90.0 ± 1.0 %."
+
+
+def test_student_and_teacher_are_compared_where_both_were_measured():
+    said = findings(curve("teacher", 80.0, 70.0, 60.0) + curve("student", 82.0, 69.0), "amount")
+    assert said[-1] == (
+        "Over 2 points the student leads to 0.5 points more than its teacher on average, from -1.0 to +2.0."
+    )
+
+
+def record(rows):
+    summary = [
+        {
+            "point": point,
+            "source": source,
+            "seeds": [0, 1],
+            "parameters": 20_374 if source == "student" else None,
+            "ood_accuracy": {"mean": mean, "deviation": 0.5},
+            "pixel_l1": {"shape": {"student": {"mean": 0.1}, "label_mean": {"mean": 0.4}}}
+            if source == "student"
+            else {},
+        }
+        for point, source, mean in rows
+    ]
+    return {
+        "command": "skdcgn study shape <smoke>",
+        "versions": {"skdcgn": "0"},
+        "base": {"preset": "smoke"},
+        "summary": summary,
+        "scores": [],
+    }
+
+
+def test_the_page_holds_question_figures_and_every_point(tmp_path):
+    planned = [Planned(f"noise {at}", {}, ("teacher", "student"), "noise", at) for at in (0.0, 1.0)]
+    planned.append(Planned("plain & simple", {}))
+    rows = [(plan.name, source, 80.0 - plan.at) for plan in planned for source in plan.sources]
+    (tmp_path / "study.json").write_text(json.dumps(record(rows)))
+    page = write_study_report(tmp_path, "shape", Study("What if?", "amount", lambda base: planned), planned).read_text()
+    assert "What if?" in page
+    assert page.count("<svg") == 2  # a curve, and dots for the point without one
+    assert "plain &amp; simple" in page
+    assert "<td>20,374</td>" in page
+    assert "<td>0.25</td>" in page
+    assert "skdcgn study shape &lt;smoke&gt;" in page
+    assert "http" not in page.replace("http://www.w3.org", "")

@@ -1,0 +1,77 @@
+"""The studies by name: every point of each can be laid over every preset, and asks what its name says."""
+
+import pytest
+
+from skdcgn.config import override
+from skdcgn.errors import UserError
+from skdcgn.presets import RUNS, run_preset, teach_preset
+from skdcgn.studies import ALL, LAYOUTS, STUDIES, find_study, miniature
+from skdcgn.study import points
+
+BASE = run_preset("double-colored-mnist")
+
+
+@pytest.mark.parametrize("preset", RUNS)
+@pytest.mark.parametrize("name", STUDIES)
+def test_every_point_is_a_configuration_of_every_preset(name, preset):
+    planned = STUDIES[name].points(run_preset(preset))
+    made = points(run_preset(preset), planned, teach_preset(preset))
+    assert len({point.name for point in made}) == len(made) >= 1
+    assert all(set(point.sources) <= set(ALL) for point in made)
+
+
+@pytest.mark.parametrize("name", [name for name in STUDIES if STUDIES[name].axis])
+def test_a_curve_has_an_axis_and_places_in_order(name):
+    planned = STUDIES[name].points(BASE)
+    for curve in {plan.curve for plan in planned}:
+        places = [plan.at for plan in planned if plan.curve == curve]
+        assert curve
+        assert places in (sorted(places), sorted(places, reverse=True))
+
+
+def test_composition_goes_from_the_published_to_the_presets_a_step_at_a_time():
+    changes = {
+        "classify.policy": ["shape.elastic:1", "shape.sharpen:4"],
+        "classify.per_shape": 1,
+        "classify.cooldown": 1.0,
+        "classify.agreement": 0.1,
+    }
+    base = override(BASE, changes)
+    made = points(base, STUDIES["composition"].points(base))
+    assert [point.name for point in made] == [
+        "published",
+        "rate to zero",
+        "k = 1",
+        "+ shape.elastic:1",
+        "+ shape.sharpen:4",
+        "+ judged shapes",
+    ]
+    assert made[0].config.classify.per_shape == 10
+    assert made[0].config.classify.policy == ()
+    assert made[-1].config == base
+
+
+def test_a_step_that_the_preset_does_not_take_is_left_out():
+    assert [point.name for point in STUDIES["composition"].points(BASE)] == ["published"]
+
+
+def test_tinygans_layouts_are_its_own():
+    for name, (*_, grid, separable) in LAYOUTS.items():
+        assert separable == (grid == 1) == name.startswith("TinyGAN")
+
+
+def test_queries_are_asked_of_each_mechanism_alike():
+    asked = [point.config.query for point in points(BASE, STUDIES["queries"].points(BASE))]
+    assert [q.shape for q in asked] == [100, 300, 1000, 3000, 5000, 10_000, 20_000]
+    assert all(q.shape == q.texture == q.background for q in asked)
+
+
+def test_a_miniature_keeps_data_and_teacher():
+    small = miniature(BASE)
+    assert (small.preset, small.glyphs, small.teacher) == (BASE.preset, BASE.glyphs, BASE.teacher)
+    assert small.classify.images < BASE.classify.images
+
+
+def test_an_unknown_study_names_the_nearest():
+    with pytest.raises(UserError, match="unknown study 'lossses': did you mean 'losses'"):
+        find_study("lossses")

@@ -1,7 +1,9 @@
 """The composer: ``x = m * t + (1 - m) * b`` (Sauer & Geiger 2021, Eq. 2), written here and nowhere else.
 
 Labels of the three mechanisms are drawn independently, so that the composed image is a counterfactual; the
-textures are tiled and cropped at random here, never inside a mechanism, which stays a function of (u, y).
+textures are tiled and cropped at random here, never inside a mechanism, which stays a function of (u, y). A policy
+(:mod:`skdcgn.policy`) may change labels before, and layers after that. What it does to labels has random numbers of its
+own: whatever its probabilities, noise and crops stay, and so does every image whose labels it leaves alone.
 """
 
 from collections.abc import Callable, Sequence
@@ -12,8 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from skdcgn.errors import UserError
-from skdcgn.interventions import Intervention, parse_policy
 from skdcgn.mechanism import Layers, Mechanism, Spec, Teacher
+from skdcgn.policy import Policy, parse_policy
 from skdcgn.seeds import generator
 
 BATCH = 256
@@ -85,7 +87,11 @@ class Composition(nn.Module):
 
 @dataclass(frozen=True)
 class Counterfactuals:
-    """Composed images (N, 3, H, W) in [-1, 1] and the three labels (N,) int64 of each."""
+    """Composed images (N, 3, H, W) in [-1, 1] and the three labels (N,) int64 of each.
+
+    Texture and background labels are those that were drawn; the shape's is the class that a classifier is asked for,
+    which is the mask's unless a policy says otherwise.
+    """
 
     images: Tensor
     shape_labels: Tensor
@@ -127,42 +133,39 @@ def compose(
         cgn: a teacher or a student CGN.
         n: how many images.
         per_shape: images that share one mask (k); each has its own texture and background.
-        policy: interventions on the layers of each image, ``mechanism.name:amount`` (:mod:`skdcgn.interventions`).
+        policy: interventions on labels and layers of each image, ``mechanism.name:amount`` (:mod:`skdcgn.policy`).
         accept: tells which masks look like their labels (:mod:`skdcgn.judge`); the others are drawn again from new
             noise, at most ``TRIES`` times, so that labels stay uniform.
         seed: the same seed gives the same bytes on the same machine.
     """
     if n < 1 or per_shape < 1:
         raise UserError(f"n is {n} and per_shape is {per_shape}: both must be at least 1")
-    interventions, shapes = parse_policy(policy), max(1, CHUNK // per_shape)
+    parsed, shapes = parse_policy(policy, cgn.spec.classes), max(1, CHUNK // per_shape)
     parts = []
     for index, start in enumerate(range(0, n, shapes * per_shape)):
         count = min(shapes * per_shape, n - start)
-        parts.append(_compose(cgn, count, per_shape, interventions, accept, generator(seed, "compose", index)))
+        parts.append(_compose(cgn, count, per_shape, parsed, accept, seed, index))
     return Counterfactuals(*(torch.cat(columns) for columns in zip(*parts, strict=True)))
 
 
 def _compose(
-    cgn: Teacher,
-    n: int,
-    per_shape: int,
-    interventions: Sequence[Intervention],
-    accept: Accept | None,
-    rng: torch.Generator,
+    cgn: Teacher, n: int, per_shape: int, policy: Policy, accept: Accept | None, seed: int, chunk: int
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Draw one chunk: images and the three labels of each."""
-    labels, layers = [], []
-    for mechanism, count in zip(Mechanism, (-(-n // per_shape), n, n), strict=True):
+    rng, of, labels, noise = generator(seed, "compose", chunk), torch.arange(n) // per_shape, [], []
+    for count in (-(-n // per_shape), n, n):
         labels.append(torch.randint(cgn.spec.classes, (count,), generator=rng))
-        layers.append(draw(cgn, mechanism, cgn.spec.sample_noise(count, rng), labels[-1]))
-    pictures = [tile_crop(x, sample_offsets(n, cgn.spec.image_size, rng)) for x in layers[1:]]
+        noise.append(cgn.spec.sample_noise(count, rng))
+    shape = labels[0][of]  # (n,)
+    drawn = [
+        policy.labels(mechanism, own, asked, generator(seed, "labels", mechanism, chunk))
+        for mechanism, own, asked in zip(Mechanism, labels, (labels[0], shape, shape), strict=True)
+    ]
+    masks, *pictures = (draw(cgn, m, u, y) for m, u, y in zip(Mechanism, noise, drawn, strict=True))
+    cut = [tile_crop(x, sample_offsets(n, cgn.spec.image_size, rng)) for x in pictures]
     if accept:
-        _redraw(cgn, layers[0], labels[0], accept, rng)
-    shape_labels, mask = (x.repeat_interleave(per_shape, dim=0)[:n] for x in (labels[0], layers[0]))
-    cut = Layers(mask, *pictures)
-    for intervene in interventions:
-        cut = intervene(cut, rng)
-    return blend(cut), shape_labels, labels[1], labels[2]
+        _redraw(cgn, masks, drawn[0], accept, rng)
+    return blend(policy.layers(Layers(masks[of], *cut), rng)), shape, drawn[1], drawn[2]
 
 
 def _redraw(cgn: Teacher, masks: Tensor, labels: Tensor, accept: Accept, rng: torch.Generator) -> None:

@@ -129,6 +129,7 @@ class TeachConfig:
     features: str = option(
         "random", "features of the Gram loss: random, a VGG16 state-dict file or a classifier's run folder"
     )
+    policy: tuple[str, ...] = option((), "intervention on the CGN's layers while it learns, as shape.spin:180")
     seed: int = option(0, "seed of everything random")
 
 

@@ -25,6 +25,7 @@ from skdcgn.mechanism import Mechanism, Teacher
 from skdcgn.metrics import class_diversity
 from skdcgn.pairs import query_all
 from skdcgn.pictures import above, as_rgb, class_columns, grid, interpolate, save_picture
+from skdcgn.policy import parse_policy
 from skdcgn.progress import Watch, unwatched
 from skdcgn.report import write_report
 from skdcgn.students.generator import StudentCGN
@@ -51,7 +52,8 @@ def run(
     if done.exists():
         write_report(out)
         return dict(read_json(done))
-    test = test_set(config, data_root)  # first: data that cannot be had must not cost a query
+    parse_policy(config.classify.policy, teacher.spec.classes)  # first: a wrong word, or data that cannot be had,
+    test = test_set(config, data_root)  # must not cost a query
     clock = Clock(out / "seconds.json")
     with clock("query"):
         queries = query_all(teacher, out / "pairs", config.query, seed=config.seed, watch=watch)

@@ -20,10 +20,16 @@ filters f with those of x: texture energy, by which the eye tells textures apart
 need neither. The discriminator sees images at half resolution, see :func:`seen`, which leaves a texture's grain and
 spots to nobody: so a second one, D_t, of a smaller field, sees full resolution and teaches textures alone (of masks it
 would make noise). Against patterned textures masks grow specks, which cost total variation. The encoder is thrown away.
+
+Under a policy the CGN learns to draw layers that look real once they are distorted, as in SKDCGN's study of the shape
+(Ambekar et al. 2022): whatever is composed here, samples, reconstructions and their expectation over crops, is composed
+of distorted layers. They are distorted before the crop: no word on pictures knows where a tile begins, so that images
+are distributed as in the composer, which distorts after it, and the expectation stays exact. Binary entropy, total
+variation and range are of masks as the CGN drew them, for these are its answers.
 """
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple, cast
 
@@ -42,6 +48,7 @@ from skdcgn.files import write_tensors
 from skdcgn.health import MASK_RANGE, MOST_REAL, check_health, symptoms
 from skdcgn.mechanism import Layers, Mechanism, Spec
 from skdcgn.pictures import layers_grid, save_picture
+from skdcgn.policy import Policy, on_labels, parse_policy
 from skdcgn.seeds import generator
 from skdcgn.students.discriminator import Discriminator
 from skdcgn.teachers.cgn import CGN, CGNTeacher
@@ -110,13 +117,14 @@ class Teach(Method):
                 **({"energy": TextureEnergy()} if config.local else {}),
             },
         )
-        self.config, self.image_size = config, spec.image_size
+        self.config, self.image_size, self.policy = config, spec.image_size, distortion(config.policy, spec)
 
     def step(self, batch: Batch) -> dict[str, float]:
         images, labels = batch["images"], batch["labels"]
         mean, log_variance = self.modules["encoder"](images, labels)
         guess = mean + torch.randn_like(mean) * (log_variance / 2).exp()
-        layers = self._draw(torch.cat([guess, torch.randn_like(mean)]), labels.repeat(2))
+        drawn = self._draw(torch.cat([guess, torch.randn_like(mean)]), labels.repeat(2))
+        layers = self.policy.layers(drawn, generator("policy", torch.initial_seed()))  # fit sets that seed at each step
         moved = self._moved(layers)
         rebuilt, sampled = blend(moved).chunk(2)
         guessed = Layers(*(x[: len(images)] for x in layers))
@@ -127,11 +135,11 @@ class Teach(Method):
             "reconstruction": config.reconstruction * (compared - images).square().mean(),
             "kl": config.kl * losses.gaussian_kl(mean, log_variance),
             "adversarial": config.adversarial * self._fool("discriminator", seen(sampled), labels),
-            "binary": config.binary * losses.binary_entropy(layers.mask),
-            "range": losses.mask_range(layers.mask, *MASK_RANGE),
+            "binary": config.binary * losses.binary_entropy(drawn.mask),
+            "range": losses.mask_range(drawn.mask, *MASK_RANGE),
         }
         if config.smooth:
-            terms["smooth"] = config.smooth * losses.total_variation(layers.mask)
+            terms["smooth"] = config.smooth * losses.total_variation(drawn.mask)
         if config.perceptual:
             terms["perceptual"] = config.perceptual * losses.style_l1(*self._told("features", rebuilt, images))
         if config.local:
@@ -178,6 +186,17 @@ class Teach(Method):
                 average.lerp_(value, 1 - EMA)
             else:
                 average.copy_(value)
+
+
+def distortion(words: Sequence[str], spec: Spec) -> Policy:
+    """Read a policy for training; raise UserError for a wrong word, and for one on labels."""
+    policy = parse_policy(words, spec.classes)
+    for one in policy.interventions:
+        if one.name in on_labels(one.mechanism):
+            raise UserError(
+                f"policy {one.mechanism}.{one.name}: labels are the data's while a CGN learns: compose under it instead"
+            )
+    return policy
 
 
 @torch.no_grad()
@@ -261,7 +280,7 @@ def teach(
     backgrounds, composed) and its :class:`Health` in metrics.jsonl; ``announce`` is told, and warned of symptoms.
 
     Raises:
-        UserError: no such glyphs, appearance, features or pictures.
+        UserError: no such glyphs, appearance, features, pictures or policy.
         TrainingStoppedError: masks are still empty, full or all one shape after half of the steps.
     """
     folder = RunFolder(out, config)

@@ -6,15 +6,18 @@ import pytest
 import torch
 from PIL import Image
 
+from skdcgn import losses
 from skdcgn.composer import blend, compose, tile_crop
 from skdcgn.config import TeachConfig
 from skdcgn.data import load_glyphs, paint
 from skdcgn.errors import TrainingStoppedError, UserError
 from skdcgn.health import Health
 from skdcgn.mechanism import Layers, Mechanism, Spec
+from skdcgn.policy import Policy
 from skdcgn.teach import Teach, expectation, seen, shift, start_at, teach
 from skdcgn.teachers.cgn import CGN
 from skdcgn.teachers.registry import load_teacher
+from skdcgn.train import fit
 
 CONFIG = TeachConfig(steps=4, batch_size=8)
 
@@ -70,16 +73,68 @@ def test_a_killed_teacher_resumes_to_the_same_bytes(tmp_path):
         if record.step == 3:
             raise KeyboardInterrupt
 
-    whole = teach(CONFIG, tmp_path / "whole", device="cpu", sample_every=2)
+    config = replace(CONFIG, policy=("shape.spin:180", "texture.noise:0.1"))
+    whole = teach(config, tmp_path / "whole", device="cpu", sample_every=2)
     with pytest.raises(KeyboardInterrupt):
-        teach(CONFIG, tmp_path / "killed", device="cpu", sample_every=2, callbacks=(stop,))
-    teach(CONFIG, tmp_path / "killed", device="cpu", sample_every=2)
+        teach(config, tmp_path / "killed", device="cpu", sample_every=2, callbacks=(stop,))
+    teach(config, tmp_path / "killed", device="cpu", sample_every=2)
     left, right = ((tmp_path / name / "teacher.safetensors").read_bytes() for name in ("whole", "killed"))
     assert left == right
     assert (tmp_path / "whole" / "samples-000004.png").exists()
     loaded = load_teacher(tmp_path / "whole" / "teacher.safetensors")
     noise, labels = torch.randn(4, 32), torch.arange(4)
     assert torch.equal(loaded.query("shape", noise, labels), whole.query("shape", noise, labels))
+
+
+def test_a_policy_distorts_what_is_compared_and_judged_not_what_is_drawn(monkeypatch):
+    """With the masks made one everywhere, samples and reconstructions are textures; entropy is still of the masks."""
+    composed, judged = [], []
+    monkeypatch.setattr("skdcgn.teach.blend", lambda layers: composed.append(layers) or blend(layers))
+    monkeypatch.setattr(losses, "binary_entropy", lambda mask: judged.append(mask) or mask.mean())
+    torch.manual_seed(0)
+    Teach(replace(CONFIG, policy=("shape.constant:1", "background.grey:1")), Spec()).step(batch())
+    assert len(composed) == 3  # both passes, the expectation of the reconstructions, the surfaces
+    assert all(bool((layers.mask == 1).all()) for layers in composed)
+    assert all(float(layers.background.detach().std(1).max()) < 1e-6 for layers in composed)
+    assert float(judged[0].detach().std()) > 0.01
+
+
+@pytest.mark.parametrize(
+    "word", ["shape.binarise:0.5", "shape.spin:180", "texture.turn:1", "background.constant:#000000"]
+)
+def test_gradients_reach_the_mechanism_that_is_distorted(word):
+    """Of the losses on composed images alone; a constant layer leaves its mechanism without them."""
+    torch.manual_seed(0)
+    method = Teach(replace(CONFIG, binary=0.0, smooth=0.0, policy=(word,)), Spec())
+    method.step(batch())
+    place, name = word.partition(":")[0].split(".")
+    part = {"shape": "f_shape", "texture": "f_text1", "background": "f_text2"}[place]
+    given = [p.grad for p in getattr(method.modules["cgn"], part).parameters() if p.grad is not None]
+    reached = any(bool((gradient != 0).any()) for gradient in given)
+    assert reached == (name != "constant")
+
+
+def test_each_step_draws_a_distortion_of_its_own():
+    drawn = []
+
+    class Spy(Policy):
+        def layers(self, layers, rng):
+            drawn.append(rng.initial_seed())
+            return super().layers(layers, rng)
+
+    method = Teach(CONFIG, Spec())
+    method.policy = Spy((), 10)
+    for start in (0, 1):  # the second as if it had been killed after a step
+        for _ in fit(method, lambda step: batch(), 2, start=start, seed=1):
+            pass
+    assert drawn[0] != drawn[1] == drawn[2]
+    assert len(drawn) == 3
+
+
+@pytest.mark.parametrize("word", ["texture.correlate:0.5", "background.freeze:3", "shape.relabel:1"])
+def test_labels_are_the_datas_while_a_cgn_learns(word):
+    with pytest.raises(UserError, match=f"policy {word.partition(':')[0]}: labels are the data's"):
+        Teach(replace(CONFIG, policy=(word,)), Spec())
 
 
 def test_a_users_pictures_become_a_teacher(tmp_path, capsys):

@@ -165,7 +165,8 @@ def _parse(text: str, classes: int) -> Intervention:
     mechanism, _, name = place.partition(".")
     words = known(as_mechanism(mechanism))
     if name not in words:
-        close = difflib.get_close_matches(name, words, n=1)
+        misplaced = any(name in known(other) for other in Mechanism)  # and no misspelling of another word
+        close = [] if misplaced else difflib.get_close_matches(name, words, n=1)
         hint = f"did you mean {mechanism}.{close[0]}?" if close else f"use one of {', '.join(words)}"
         raise UserError(f"unknown intervention {place!r}: {hint}")
     try:

@@ -1,0 +1,190 @@
+"""Policies: words in their order, on labels before anything is drawn, on layers after; wrong ones are told."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from skdcgn.composer import compose
+from skdcgn.errors import UserError
+from skdcgn.mechanism import Mechanism, Spec
+from skdcgn.pipeline import run
+from skdcgn.policy import known, parse_policy
+from skdcgn.presets import run_preset
+
+MANY = 20_000
+
+
+class Told:
+    """Each mechanism draws its label: masks of (1 + label) / 20, pictures of label / 10, negative for backgrounds."""
+
+    spec, digest, size = Spec(image_size=2, noise_dim=1), "told", None
+
+    def query(self, mechanism, noise, labels):
+        value = labels[:, None, None, None].float()
+        if mechanism == Mechanism.SHAPE:
+            return ((1 + value) / 20).expand(-1, 1, 2, 2)
+        return (value / 10 if mechanism == Mechanism.TEXTURE else -value / 10).expand(-1, 3, 2, 2)
+
+
+def labels_of(made):
+    return made.shape_labels, made.texture_labels, made.background_labels
+
+
+def composed(shape, texture, background):
+    mask = (1 + shape) / 20
+    return mask * texture / 10 - (1 - mask) * background / 10
+
+
+def assert_composed(made, shape, texture, background):
+    wanted = composed(shape, texture, background)[:, None, None, None].expand_as(made.images)
+    assert torch.allclose(made.images, wanted, atol=1e-6)
+
+
+def test_a_policy_runs_in_its_order(analytic_teacher):
+    plain = compose(analytic_teacher, 6, seed=1)
+    changed = compose(analytic_teacher, 6, policy=("shape.sharpen:8", "texture.noise:0.1"), seed=1)
+    assert all(map(torch.equal, labels_of(plain), labels_of(changed)))
+    assert not torch.equal(plain.images, changed.images)
+    backwards = compose(analytic_teacher, 6, policy=("shape.noise:0.1", "shape.sharpen:8"), seed=1)
+    forwards = compose(analytic_teacher, 6, policy=("shape.sharpen:8", "shape.noise:0.1"), seed=1)
+    assert not torch.equal(backwards.images, forwards.images)
+
+
+@given(
+    share=st.sampled_from([0.0, 0.3, 1.0]),
+    count=st.integers(1, 40),
+    per_shape=st.integers(1, 12),
+    seed=st.integers(0, 5),
+)
+def test_images_are_drawn_from_the_labels_that_are_told(share, count, per_shape, seed):
+    words = (f"texture.correlate:{share}", f"background.correlate:{share}")
+    made = compose(Told(), count, per_shape=per_shape, policy=words, seed=seed)
+    assert_composed(made, *labels_of(made))
+    for group in made.shape_labels.split(per_shape):
+        assert len(group.unique()) == 1
+    if share == 1:
+        assert torch.equal(made.texture_labels, made.shape_labels)
+        assert torch.equal(made.background_labels, made.shape_labels)
+
+
+@pytest.mark.parametrize("word", ["texture.correlate:0", "background.correlate:0", "shape.relabel:0", "texture.swap:0"])
+def test_a_probability_of_zero_leaves_every_byte(analytic_teacher, word):
+    plain, changed = (compose(analytic_teacher, 12, per_shape=3, policy=p, seed=2).to_dict() for p in ((), (word,)))
+    assert all(torch.equal(plain[name], changed[name]) for name in plain)
+
+
+def test_a_greater_probability_changes_more_images_and_no_others(analytic_teacher):
+    low, high = (compose(analytic_teacher, 60, policy=(f"texture.correlate:{p}",), seed=2) for p in (0.3, 0.6))
+    plain = compose(analytic_teacher, 60, seed=2)
+    same = plain.texture_labels == high.texture_labels
+    assert torch.equal(plain.images[same], high.images[same])
+    assert bool((low.texture_labels == plain.texture_labels)[same].all())
+    assert 0 < int((~same).sum()) < 60
+
+
+def test_correlation_is_of_the_strength_asked_for_and_of_its_mechanism_alone():
+    made = compose(Told(), MANY, per_shape=4, policy=("texture.correlate:0.5",))
+    shape, texture, background = labels_of(made)
+    assert abs(float((texture == shape).float().mean()) - 0.55) < 0.015  # four deviations
+    assert abs(float((background == shape).float().mean()) - 0.1) < 0.015
+    assert abs(float((background == texture).float().mean()) - 0.1) < 0.015
+
+
+def test_frozen_mechanisms_draw_one_class_and_leave_the_others():
+    plain, made = (compose(Told(), 50, policy=words, seed=1) for words in ((), ("texture.freeze:3",)))
+    assert made.texture_labels.tolist() == [3] * 50
+    assert torch.equal(made.shape_labels, plain.shape_labels)
+    assert torch.equal(made.background_labels, plain.background_labels)
+    assert_composed(made, *labels_of(made))
+
+
+def test_a_mask_of_another_class_keeps_the_label_that_is_asked_for():
+    plain, made = (compose(Told(), 60, per_shape=4, policy=words, seed=1) for words in ((), ("shape.relabel:1",)))
+    assert all(map(torch.equal, labels_of(plain), labels_of(made)))
+    texture, background = made.texture_labels / 10, made.background_labels / 10
+    mask = (made.images[:, 0, 0, 0] + background) / (texture + background)
+    drawn = (20 * mask - 1).round()
+    told = (texture + background > 0).nonzero()[:, 0]
+    assert not bool((drawn == made.shape_labels)[told].any())
+    for start in range(0, 60, 4):
+        group = told[(told >= start) & (told < start + 4)]
+        assert len(drawn[group].unique()) <= 1  # one mask serves them all
+
+
+def test_what_correlates_does_so_with_the_label_that_is_asked_for():
+    words = ("shape.relabel:1", "texture.correlate:1", "background.freeze:0")
+    made = compose(Told(), 40, per_shape=3, policy=words)
+    assert torch.equal(made.texture_labels, made.shape_labels)
+    assert not made.background_labels.any()
+
+
+def test_a_judge_sees_the_class_that_was_drawn():
+    def accept(masks, labels):
+        assert torch.equal((20 * masks[:, 0, 0, 0] - 1).round().long(), labels)
+        return torch.ones(len(masks), dtype=torch.bool)
+
+    compose(Told(), 40, per_shape=3, policy=("shape.relabel:1",), accept=accept)
+
+
+def test_swapped_pictures_change_places_and_keep_the_labels_of_what_drew_them():
+    plain, made = (compose(Told(), 50, policy=words, seed=1) for words in ((), ("texture.swap:1",)))
+    shape, texture, background = labels_of(made)
+    assert all(map(torch.equal, labels_of(plain), labels_of(made)))
+    assert_composed(made, shape, -background, -texture)
+
+
+def test_label_words_of_one_mechanism_run_in_their_order():
+    frozen = compose(Told(), 400, policy=("texture.correlate:0.5", "texture.freeze:3"))
+    half = compose(Told(), 400, policy=("texture.freeze:3", "texture.correlate:0.5"))
+    assert frozen.texture_labels.unique().tolist() == [3]
+    assert bool(((half.texture_labels == 3) | (half.texture_labels == half.shape_labels)).all())
+    assert abs(float((half.texture_labels == half.shape_labels).float().mean()) - 0.55) < 0.1
+
+
+@pytest.mark.parametrize("word", [f"{m}.{name}:{word.example}" for m in Mechanism for name, word in known(m).items()])
+def test_each_word_composes_the_same_bytes_for_the_same_seed(analytic_teacher, word):
+    left, right = (compose(analytic_teacher, 7, per_shape=2, policy=(word,), seed=3).to_dict() for _ in range(2))
+    assert all(torch.equal(left[name], right[name]) for name in left)
+    assert -1 <= float(left["images"].min()) <= float(left["images"].max()) <= 1
+    plain = compose(analytic_teacher, 7, per_shape=2, seed=3)
+    assert not torch.equal(plain.images, left["images"])
+
+
+@pytest.mark.parametrize(
+    ("word", "said"),
+    [
+        ("shape.elastik:1", "unknown intervention 'shape.elastik': did you mean shape.elastic?"),
+        ("texture.corelate:1", "unknown intervention 'texture.corelate': did you mean texture.correlate?"),
+        ("shape.jitter:1", "unknown intervention 'shape.jitter': use one of sharpen, binarise"),
+        ("shape.correlate:1", "unknown intervention 'shape.correlate': use one of"),
+        ("texture.sharpen:1", "unknown intervention 'texture.sharpen': use one of jitter, grey"),
+        ("colour.noise:1", "unknown mechanism 'colour': use shape, texture or background"),
+        ("shape.noise", "intervention 'shape.noise': the amount is missing: write for instance shape.noise:0.2"),
+        ("shape.noise:much", "intervention 'shape.noise:much': amount 'much' is no number: write"),
+        ("shape.noise:nan", "amount nan is not at least 0"),
+        ("shape.noise:inf", "amount inf is not at least 0"),
+        ("shape.shift:1.5", "amount '1.5' is no whole number: write for instance shape.shift:3"),
+        ("texture.constant:0.5", "amount '0.5' is no colour: write for instance texture.constant:#80c0ff"),
+        ("shape.opacity:1.5", "intervention 'shape.opacity:1.5': amount 1.5 is not from 0 to 1: write for instance"),
+        ("shape.blur:-1", "amount -1 is not from 0 to 64"),
+        ("texture.correlate:1.1", "amount 1.1 is not from 0 to 1"),
+        ("background.freeze:10", "amount 10 is not from 0 to 9: write for instance background.freeze:3"),
+        ("background.freeze:-1", "amount -1 is not from 0 to 9"),
+    ],
+)
+def test_a_wrong_word_is_told_in_one_line_with_its_mend(word, said):
+    with pytest.raises(UserError) as caught:
+        parse_policy(["shape.noise:0.1", word], classes=10)
+    assert said in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_wrong_word_costs_a_run_no_query(tmp_path):
+    config = run_preset("smoke")
+    config = replace(config, classify=replace(config.classify, policy=("shape.elastik:1",)))
+    with pytest.raises(UserError, match=r"did you mean shape\.elastic"):
+        run(config, tmp_path)
+    assert not (tmp_path / "pairs").exists()

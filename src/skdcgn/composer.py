@@ -152,11 +152,12 @@ def _compose(
     cgn: Teacher, n: int, per_shape: int, policy: Policy, accept: Accept | None, seed: int, chunk: int
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Draw one chunk: images and the three labels of each."""
-    rng, of, labels, noise = generator(seed, "compose", chunk), torch.arange(n) // per_shape, [], []
+    rng, labels, noise = generator(seed, "compose", chunk), [], []
     for count in (-(-n // per_shape), n, n):
         labels.append(torch.randint(cgn.spec.classes, (count,), generator=rng))
         noise.append(cgn.spec.sample_noise(count, rng))
-    shape = labels[0][of]  # (n,)
+    of = torch.arange(n) // per_shape  # each image's mask
+    shape = labels[0][of]
     drawn = [
         policy.labels(mechanism, own, asked, generator(seed, "labels", mechanism, chunk))
         for mechanism, own, asked in zip(Mechanism, labels, (labels[0], shape, shape), strict=True)

@@ -191,7 +191,7 @@ def turn(picture: Tensor, share: float, rng: torch.Generator) -> Tensor:
 def swap(layers: Layers, share: float, rng: torch.Generator) -> Layers:
     """Lay the background's picture on the object and the texture behind it, in a ``share`` of the images.
 
-    Labels go with the mechanism that drew: the texture's is still that of what the texture mechanism drew.
+    Labels stay with the mechanism that drew: the texture's is that of the picture which now lies behind the object.
     """
     mask, texture, background = layers
     chosen = _chosen(texture, share, rng)

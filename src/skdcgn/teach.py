@@ -283,10 +283,10 @@ def teach(
         UserError: no such glyphs, appearance, features, pictures or policy.
         TrainingStoppedError: masks are still empty, full or all one shape after half of the steps.
     """
-    folder = RunFolder(out, config)
     images, labels, real, spec = load_source(config, data_root, announce)
     torch.manual_seed(config.seed)
     method = Teach(config, spec)
+    folder = RunFolder(out, config)  # not before the configuration is known to be sound
     rows_of = balanced_rows(labels)
     start_at(method.modules["cgn"], as_unit(images[rows_of(SEEN_AT_FIRST, generator(config.seed, "first"))]))
 

@@ -19,7 +19,7 @@ from skdcgn.teachers.cgn import CGN
 from skdcgn.teachers.registry import load_teacher
 from skdcgn.train import fit
 
-CONFIG = TeachConfig(steps=4, batch_size=8)
+CONFIG = TeachConfig(steps=4, batch_size=8, patch=0.15, smooth=0.2)
 
 
 def batch(count=8):
@@ -42,14 +42,14 @@ def test_two_steps_change_every_tensor():
 def test_each_loss_is_logged_and_its_weight_counts():
     def gradient(**weights):
         torch.manual_seed(0)
-        method = Teach(TeachConfig(**weights), Spec())
+        method = Teach(replace(CONFIG, **weights), Spec())
         method.optimizers["generator"].step = lambda: None
         logged = method.step(batch())
         return logged, torch.cat([p.grad.flatten() for p in method.modules["cgn"].parameters()])
 
     _, base = gradient()
     for name in ("reconstruction", "adversarial", "binary", "smooth", "perceptual", "local", "patch"):
-        logged, changed = gradient(**{name: 0.5 * getattr(TeachConfig(), name)})
+        logged, changed = gradient(**{name: 0.5 * getattr(CONFIG, name)})
         assert name in logged
         assert not torch.allclose(base, changed), name
 

@@ -121,9 +121,9 @@ class TeachConfig:
     reconstruction: NonNegativeFloat = option(1.0, "weight of the squared reconstruction error")
     kl: NonNegativeFloat = option(4e-3, "weight of KL(q(u | x, y) || N(0, I)), which makes noise carry what varies")
     adversarial: NonNegativeFloat = option(0.15, "weight of the least-squares adversarial loss")
-    patch: NonNegativeFloat = option(0.15, "weight of the adversarial loss of textures, at full resolution")
+    patch: NonNegativeFloat = option(0.0, "weight of the adversarial loss of textures, at full resolution")
     binary: NonNegativeFloat = option(0.3, "weight of the mask's binary entropy, in bits")
-    smooth: NonNegativeFloat = option(0.2, "weight of the mask's total variation, which takes specks away")
+    smooth: NonNegativeFloat = option(0.0, "weight of the mask's total variation, which takes specks away")
     perceptual: NonNegativeFloat = option(5.0, "weight of the Gram loss")
     local: NonNegativeFloat = option(0.2, "weight of the squared error of local texture energies")
     features: str = option(

@@ -38,7 +38,7 @@ RUNS = {run.preset: run for run in (
     replace(SMOKE,       preset="smoke",                appearance="double-colored", teacher=DEFAULT),
 )}
 
-FLAT = TeachConfig(kl=1e-3, local=0.0, patch=0.0, smooth=0.0)  # plain colours leave less to explain, and no texture
+FLAT = TeachConfig(kl=1e-3, local=0.0)  # plain colours leave less to explain, and no texture
 TEACHERS = {
     DEFAULT:                replace(FLAT,          glyphs="digits", appearance="double-colored", variants=8),
     "colored-mnist":        replace(FLAT,          glyphs="mnist",  appearance="colored"),

@@ -2,7 +2,8 @@
 
 Of pairs, over all images and pixels (s: span of the values, 1 for masks and 2 for pictures):
 L1 = mean |x - y|, PSNR = 10 log10(s^2 / mean (x - y)^2) in decibels, and the mean SSIM of Wang et al. (2004, Eq. 13)
-with its Gaussian window of 11 pixels, which is torchmetrics'. All are sums over images: no batch size shows in them.
+as torchmetrics has it: a Gaussian window of 11 pixels around every pixel, the image reflected at its edges. All are
+sums over images, in float64: no batch size shows in them.
 """
 
 import math

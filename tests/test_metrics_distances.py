@@ -33,6 +33,7 @@ def by_scipy(first, second):
     return float((first.mean - second.mean).square().sum()) + traces
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.tuples(st.floats(-3, 3), st.floats(-3, 3), st.floats(0, 4), st.floats(0, 4)), min_size=1, max_size=6)
 )
@@ -45,7 +46,7 @@ def test_frechet_of_independent_gaussians_is_the_closed_form(columns):
     assert found == pytest.approx(float(wanted), abs=1e-9)
 
 
-@settings(max_examples=30)
+@settings(max_examples=30, deadline=None)
 @given(st.integers(0, 1000), st.integers(2, 8))
 def test_frechet_is_scipys_symmetric_and_zero_on_itself(seed, dim):
     first = Moments.of(normal(seed, 40, dim) @ normal(seed + 1, dim, dim))

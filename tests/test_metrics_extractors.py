@@ -8,7 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from skdcgn.classifiers import Classify, accuracy, load_classifier
+from skdcgn.classifiers import Classify, load_classifier
 from skdcgn.config import ClassifyConfig
 from skdcgn.data import load_glyphs, paint
 from skdcgn.errors import UserError
@@ -54,7 +54,7 @@ def test_the_shipped_extractor_is_no_teacher():
 def test_the_shipped_extractor_knows_digits_it_never_saw():
     data = paint(load_glyphs("digits", "test"), "colored", correlated=False, seed=0)
     probabilities = load_extractor("digits").gather(data.images).probabilities
-    assert (probabilities.argmax(1) == data.labels).double().mean() > 0.6  # scikit-learn's digits, not MNIST's
+    assert (probabilities.argmax(1) == data.labels).double().mean() > 0.3  # scikit-learn's, it was trained on MNIST's
 
 
 def test_a_classifiers_folder_gives_its_pooled_features_and_probabilities(run_folder):
@@ -64,9 +64,8 @@ def test_a_classifiers_folder_gives_its_pooled_features_and_probabilities(run_fo
     assert extractor.digest == sha256(run_folder / "checkpoint.safetensors")
     assert told.features.dtype == told.probabilities.dtype == torch.float64
     with torch.no_grad():
-        assert torch.allclose(told.features.float(), classifier.body(IMAGES), atol=1e-6)
+        assert torch.allclose(told.features.float().expm1(), classifier.body(IMAGES), atol=1e-5)
         assert torch.allclose(told.probabilities.float(), classifier(IMAGES).softmax(1), atol=1e-6)
-    assert accuracy(classifier, (IMAGES, told.probabilities.argmax(1))) == 100
 
 
 @pytest.mark.parametrize("size", [1, 7, BATCH, 400])
@@ -87,37 +86,28 @@ def test_other_sizes_are_resized_with_antialiasing():
 
 
 class Tiny(torch.nn.Module):
-    def __init__(self, softmax):
-        super().__init__()
-        self.softmax = softmax
-
     def forward(self, images):
         features = F.avg_pool2d(images, 8).flatten(1)
-        return features, features.softmax(1) if self.softmax else features
-
-
-@pytest.fixture(scope="module", params=[True, False])
-def onnx_file(request, tmp_path_factory):
-    pytest.importorskip("onnxruntime")
-    pytest.importorskip("onnxscript")
-    path = tmp_path_factory.mktemp("onnx") / "tiny.onnx"
-    batch = torch.export.Dim("batch")
-    module, example = Tiny(request.param).eval(), (torch.zeros(2, 3, 16, 16),)
-    torch.onnx.export(module, example, path, dynamo=True, dynamic_shapes=({0: batch},), verbose=False)
-    return path, request.param
+        return features, features.softmax(1)
 
 
 @pytest.mark.filterwarnings("ignore")  # torch.onnx warns of its own parts
-def test_an_onnx_file_is_an_extractor_if_its_probabilities_are(onnx_file):
-    path, softmax = onnx_file
+def test_an_onnx_file_is_an_extractor(tmp_path):
+    pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnxscript")
+    path, shapes = tmp_path / "tiny.onnx", ({0: torch.export.Dim("batch")},)
+    example = (torch.zeros(2, 3, 16, 16),)
+    torch.onnx.export(Tiny().eval(), example, path, dynamo=True, dynamic_shapes=shapes, verbose=False)
     extractor = load_extractor(path)
     assert (extractor.name, extractor.digest, extractor.size, extractor.dim) == ("tiny", sha256(path), 16, 12)
-    if softmax:
-        small = F.interpolate(IMAGES, (16, 16), mode="bilinear", antialias=True)
-        assert torch.allclose(extractor.gather(IMAGES).features.float(), Tiny(True)(small)[0], atol=1e-6)
-    else:
-        with pytest.raises(UserError, match="end it in a softmax"):
-            extractor(IMAGES)
+    told, wanted = extractor.gather(IMAGES), Tiny()(F.interpolate(IMAGES, (16, 16), mode="bilinear", antialias=True))
+    assert torch.allclose(told.features.float(), wanted[0], atol=1e-6)
+    assert torch.allclose(told.probabilities.float(), wanted[1], atol=1e-6)
+
+
+def test_logits_are_no_probabilities():
+    with pytest.raises(UserError, match="second output of logits holds no class probabilities"):
+        Extractor("logits", "none", 32, 3, lambda x: (x.mean((2, 3)), x.mean((2, 3))))(IMAGES)
 
 
 def test_efficientnet_is_offered_or_its_packages_named():

@@ -7,7 +7,7 @@ from operator import add
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from skdcgn.errors import UserError
@@ -28,6 +28,7 @@ def test_moments_are_numpys():
     assert np.allclose(found.covariance, np.cov(ROWS.numpy(), rowvar=False), atol=1e-12)
 
 
+@settings(deadline=None)
 @given(SPLITS, st.sampled_from([0.0, 1e6]))
 def test_merged_moments_are_the_wholes_even_far_from_zero(sizes, offset):
     whole, found = Moments.of(ROWS), merged(Moments, ROWS + offset, sizes)
@@ -46,6 +47,7 @@ def test_one_row_has_no_covariance():
         _ = Moments.of(ROWS[:1]).covariance
 
 
+@settings(deadline=None)
 @given(SPLITS)
 def test_merged_scores_are_the_wholes(sizes):
     probabilities = ROWS.softmax(1)

@@ -21,7 +21,7 @@ from skdcgn.metrics.distances import (
     precision_recall,
 )
 from skdcgn.metrics.extractors import Extractor, load_extractor
-from skdcgn.metrics.measure import Measured, compare_with_pairs, frechet, measure, moments
+from skdcgn.metrics.measure import Measured, compare_with_pairs, frechet, measure, measure_cgn, moments
 from skdcgn.metrics.moments import Moments, Scores
 from skdcgn.metrics.pixels import Paired, class_diversity, label_means, nearest_iou, paired, paired_l1
 
@@ -48,6 +48,7 @@ __all__ = [
     "label_means",
     "load_extractor",
     "measure",
+    "measure_cgn",
     "minimality",
     "moments",
     "nearest_iou",

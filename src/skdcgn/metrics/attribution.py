@@ -163,9 +163,9 @@ def _divergence(gap: Tensor, apart: Tensor, old: Tensor, new: Tensor) -> float:
     known = (counts[0] > 0) & (counts[1] > 0)
     if not bool(known.any()):
         raise UserError(f"{len(old)} images are too few to measure minimality in: draw more")
-    beyond = ((apart >= gap[:, None]) & of_old).sum(1) / counts[0]
-    short = ((apart <= gap[:, None]) & of_new).sum(1) / counts[1]
-    return float(((short.double().exp() + beyond.double().exp()) / 2).log()[known].mean())
+    beyond = ((apart >= gap[:, None]) & of_old).sum(1) / counts[0].double()
+    short = ((apart <= gap[:, None]) & of_new).sum(1) / counts[1].double()
+    return float(((short.exp() + beyond.exp()) / 2).log()[known].mean())
 
 
 def train_judges(

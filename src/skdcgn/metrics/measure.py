@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from skdcgn.composer import draw
+from skdcgn.composer import compose, draw
 from skdcgn.data import Dataset
 from skdcgn.mechanism import Mechanism, Teacher
 from skdcgn.metrics.distances import (
@@ -29,7 +29,7 @@ from skdcgn.metrics.pixels import Paired, class_diversity, paired
 from skdcgn.pairs import HELD_OUT, stream_pairs
 from skdcgn.seeds import generator
 
-MOST_NEIGHBOURS = 10_000
+MOST_NEIGHBOURS = 5000
 
 
 @dataclass(frozen=True)
@@ -117,6 +117,14 @@ def measure(
             *_scores(extractor, seen[1]),
         )
     }
+
+
+def measure_cgn(
+    cgn: Teacher, extractor: Extractor, real: Dataset, *, n: int = 10_000, seed: int = 0
+) -> dict[str, Measured]:
+    """Return every number of ``n`` counterfactuals of a CGN beside real, decorrelated images; see :func:`measure`."""
+    made = compose(cgn, n, seed=seed)
+    return measure(extractor, real, Dataset(made.images, made.shape_labels), seed=seed)
 
 
 def _told(extractor: Extractor, metric: str, value: float, real: int, drawn: int, **more: Any) -> Measured:

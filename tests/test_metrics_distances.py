@@ -138,10 +138,12 @@ def test_neighbours_do_not_depend_on_blocks(monkeypatch):
     assert (precision_recall(real, drawn), density_coverage(real, drawn)) == whole
 
 
-def test_of_equal_sets_all_is_found_even_where_points_coincide():
-    rows = torch.cat([normal(0, 20, 3)] * 5) * 1000 + 1000
-    assert precision_recall(rows, rows) == (1, 1)
-    assert density_coverage(rows, rows, k=4).coverage == 1
+def test_where_points_coincide_balls_of_no_radius_hold_them():
+    points = normal(0, 30, 3) * 1000 + 1000
+    real, drawn = torch.cat([points] * 5), torch.cat([points.flip(0)] * 4)
+    assert precision_recall(real, drawn, k=3) == (1, 1)
+    assert density_coverage(real, drawn, k=4) == (5 / 4, 1)
+    assert precision_recall(real, drawn + 1e-6, k=3) == (0, 0)
 
 
 def test_intra_class_frechet_sees_what_the_whole_hides():

@@ -125,8 +125,9 @@ def test_effectiveness_is_whole_where_judges_read_and_shows_which_mechanism_fail
     assert all(percent == 100 for row in whole.values() for percent in row.values())
     stuck = {**READ, Mechanism.TEXTURE: lambda images: torch.zeros(len(images), dtype=torch.int64)}
     told = effectiveness(stuck, TRIAL)
-    after = labels_of(TRIAL.varied[Mechanism.TEXTURE][0])[Mechanism.TEXTURE]
-    assert told["texture"]["texture"] == pytest.approx(100 * float((after == 0).double().mean()))
+    before, after = (labels_of(x)[Mechanism.TEXTURE] for x in (TRIAL.inputs, TRIAL.varied[Mechanism.TEXTURE][0]))
+    for varied, labels in (("none", before), ("shape", before), ("texture", after)):
+        assert told[varied]["texture"] == pytest.approx(100 * float((labels == 0).double().mean()))
     assert told["texture"]["shape"] == told["background"]["background"] == 100
 
 

@@ -40,9 +40,9 @@ from skdcgn.metrics.measure import Measured, frechet
 from skdcgn.metrics.pixels import paired_l1
 from skdcgn.seeds import generator
 
-IMAGES = 2000
-AGAIN = 3
-BUDGET = ClassifyConfig(images=20_000, epochs=1)
+IMAGES = 1000
+AGAIN = 2
+BUDGET = ClassifyConfig(cooldown=0.5)
 
 Predict = Callable[[Tensor], Tensor]  # images (B, 3, H, W) in [-1, 1] -> classes (B,) int64
 
@@ -124,13 +124,13 @@ def effectiveness(judges: Mapping[Mechanism, Predict], trial: Trial) -> dict[str
     """Percent of counterfactuals whose label of mechanism j a judge of j finds: by what varied (k), then by j.
 
     Args:
-        judges: a classifier per mechanism; see :func:`train_judges`.
+        judges: a classifier per mechanism; see :func:`train_judges`. What they reach where nothing varied stands under
+            ``none``: no number says more of a CGN than that one of its judge.
     """
+    drawn = {"none": (trial.inputs, trial.images)} | {m.value: pair for m, pair in trial.varied.items()}
     return {
-        varied.value: {
-            judged.value: _percent(judge(images) == labels_of(inputs)[judged]) for judged, judge in judges.items()
-        }
-        for varied, (inputs, images) in trial.varied.items()
+        varied: {judged.value: _percent(judge(images) == labels_of(inputs)[judged]) for judged, judge in judges.items()}
+        for varied, (inputs, images) in drawn.items()
     }
 
 

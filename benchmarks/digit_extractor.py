@@ -1,7 +1,7 @@
 """Train the extractor for 32 px that the package ships, and write it and its card into the zoo.
 
     python benchmarks/digit_extractor.py --data-root DIR                                            # as it is shipped
-    python benchmarks/digit_extractor.py --data-root DIR --glyphs mnist digits --images 100000      # a better one
+    python benchmarks/digit_extractor.py --data-root DIR --glyphs mnist digits --images 100000      # more, unshipped
 
 The project's classifier, on training glyphs in all three appearances, decorrelated: colours and textures vary, so that
 features have seen them, but do not tell the class. The card holds what it reaches on test glyphs, and what its Frechet

@@ -11,14 +11,14 @@ and the four axioms that counterfactuals are judged by (Monteiro et al. 2023; Me
 that are independent of each other:
 
 - *effectiveness*: how often a classifier of mechanism j's label finds the label that j has after do(y_k := y'): for
-  j = k the intervention shows (Monteiro et al., Sec. 3.3), for j != k it left j alone.
+  j = k the intervention shows (Monteiro et al.), for j != k it left j alone.
 - *composition*: mean L1 between an image and what the same inputs give when asked again (the null intervention of
-  Monteiro et al., Sec. 3.1); 0 for a pure function.
-- *minimality*: the counterfactual latent divergence (Sanchez & Tsaftaris 2022; Melistas et al., Sec. 4)
+  Monteiro et al.); 0 for a pure function.
+- *minimality*: the counterfactual latent divergence (Sanchez & Tsaftaris 2022; Melistas et al.)
   log(e^P(S' <= d) / 2 + e^P(S >= d) / 2), with d the distance on features from an image to its counterfactual, S those
   to other images whose label of k is the old one, S' to those where it is the new one. From 0, best, to 1: a good one
   is farther than its old class, and nearer than its new class.
-- *realism*: the Frechet distance of the counterfactuals to real images (Melistas et al., Sec. 4).
+- *realism*: the Frechet distance of the counterfactuals to real images (Melistas et al.).
 """
 
 from collections.abc import Callable, Mapping
@@ -125,7 +125,7 @@ def effectiveness(judges: Mapping[Mechanism, Predict], trial: Trial) -> dict[str
 
     Args:
         judges: a classifier per mechanism; see :func:`train_judges`. What they reach where nothing varied stands under
-            ``none``: no number says more of a CGN than that one of its judge.
+            ``none``: the other rows cannot say more than that.
     """
     drawn = {"none": (trial.inputs, trial.images)} | {m.value: pair for m, pair in trial.varied.items()}
     return {

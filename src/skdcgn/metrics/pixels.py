@@ -1,0 +1,95 @@
+"""Numbers on pixels: diversity within a class, agreement of paired images, overlap of masks.
+
+Of pairs, over all images and pixels (s: span of the values, 1 for masks and 2 for pictures):
+L1 = mean |x - y|, PSNR = 10 log10(s^2 / mean (x - y)^2) in decibels, and the mean SSIM of Wang et al. (2004, Eq. 13)
+as torchmetrics has it: a Gaussian window of 11 pixels around every pixel, the image reflected at its edges. All are
+sums over images, in float64: no batch size shows in them.
+"""
+
+import math
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from skdcgn.errors import UserError
+
+SSIM_PIXELS = 11
+
+
+def class_diversity(images: Tensor, labels: Tensor, classes: int) -> Tensor:
+    """Mean pairwise L1 distance per pixel between images (N, C, H, W) of each class: (classes,), NaN if < 2."""
+    return torch.stack([_mean_distance(images[labels == c].flatten(1)) for c in range(classes)])
+
+
+def _mean_distance(rows: Tensor) -> Tensor:
+    count = len(rows)
+    if count < 2:
+        return torch.tensor(float("nan"))
+    return torch.cdist(rows, rows, p=1).sum() / (count * (count - 1) * rows.shape[1])
+
+
+def paired_l1(drawn: Tensor, wanted: Tensor) -> float:
+    """Mean |drawn - wanted| over all pixels of (N, C, H, W)."""
+    return float((drawn - wanted).abs().mean(dtype=torch.float64))
+
+
+class Paired(NamedTuple):
+    """Agreement of paired images: mean |difference|, decibels (infinite if equal), mean SSIM, how many pairs."""
+
+    l1: float
+    psnr: float
+    ssim: float
+    pairs: int
+
+
+def paired(batches: Iterable[tuple[Tensor, Tensor]], low: float) -> Paired:
+    """Compare pairs of images (B, C, H, W) in [low, 1], batch by batch.
+
+    Raises:
+        UserError: no pairs, images of different shapes, or smaller than the window of SSIM.
+    """
+    count, span, sums = 0, 1 - low, torch.zeros(3, dtype=torch.float64)
+    for drawn, wanted in batches:
+        _check_pair(drawn, wanted)
+        sums += _sums(drawn.double(), wanted.double(), span)
+        count += len(drawn)
+    if not count:
+        raise UserError("there are no pairs to compare: pass at least one")
+    l1, square, ssim = (sums / count).tolist()
+    return Paired(l1, 10 * math.log10(span**2 / square) if square else math.inf, ssim, count)
+
+
+def _check_pair(drawn: Tensor, wanted: Tensor) -> None:
+    if drawn.shape != wanted.shape or drawn.ndim != 4 or min(drawn.shape[-2:]) < SSIM_PIXELS:
+        raise UserError(
+            f"paired images have shapes {tuple(drawn.shape)} and {tuple(wanted.shape)}: "
+            f"pass two of the same (B, C, H, W), {SSIM_PIXELS} pixels wide or more"
+        )
+
+
+def _sums(drawn: Tensor, wanted: Tensor, span: float) -> Tensor:
+    """Sums over a batch of each image's mean |difference|, mean square difference and SSIM: (3,) float64."""
+    from torchmetrics.functional.image import structural_similarity_index_measure  # imports in 1.5 s
+
+    gap = (drawn - wanted).flatten(1)
+    ssim = structural_similarity_index_measure(drawn, wanted, kernel_size=SSIM_PIXELS, data_range=span, reduction="sum")
+    return torch.stack([gap.abs().mean(1).sum(), gap.square().mean(1).sum(), torch.as_tensor(ssim)])
+
+
+def label_means(images: Tensor, labels: Tensor, classes: int) -> Tensor:
+    """Mean image of each class, (classes, C, H, W): what a student draws that ignores the noise."""
+    sums = torch.zeros(classes, *images.shape[1:]).index_add_(0, labels, images)
+    return sums / labels.bincount(minlength=classes).clamp(min=1)[:, None, None, None]
+
+
+def nearest_iou(masks: Tensor, labels: Tensor, real: Tensor, real_labels: Tensor) -> float:
+    """Mean, over binary masks (N, 1, H, W), of the greatest IoU with a real mask (M, 1, H, W) of the same class."""
+    best = [_greatest_iou(masks[labels == c].flatten(1), real[real_labels == c].flatten(1)) for c in labels.unique()]
+    return float(torch.cat(best).mean())
+
+
+def _greatest_iou(rows: Tensor, others: Tensor) -> Tensor:
+    both = rows @ others.T
+    return (both / (rows.sum(1)[:, None] + others.sum(1) - both).clamp(min=1)).amax(1)

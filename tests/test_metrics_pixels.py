@@ -1,0 +1,94 @@
+"""Numbers on pixels against closed forms and direct formulas."""
+
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from skdcgn.errors import UserError
+from skdcgn.metrics import class_diversity, label_means, nearest_iou, paired, paired_l1
+
+RNG = torch.Generator().manual_seed(0)
+DRAWN, WANTED = (torch.rand(7, 3, 32, 32, generator=RNG) * 2 - 1 for _ in range(2))
+
+
+def direct_ssim(x, y, span):
+    """Wang et al. 2004, Eq. 13, at every pixel, in a window of 11 x 11 on the image reflected at its edges."""
+    x, y = (F.pad(v, (5,) * 4, mode="reflect") for v in (x, y))
+    line = torch.exp(-((torch.arange(11.0, dtype=torch.float64) - 5) ** 2) / (2 * 1.5**2))
+    window = (line.outer(line) / line.sum() ** 2).expand(3, 1, 11, 11)
+    mean = [F.conv2d(v, window, groups=3) for v in (x, y)]
+    xx, yy, xy = (F.conv2d(a * b, window, groups=3) for a, b in ((x, x), (y, y), (x, y)))
+    c1, c2 = (0.01 * span) ** 2, (0.03 * span) ** 2
+    likeness = (2 * mean[0] * mean[1] + c1) * (2 * (xy - mean[0] * mean[1]) + c2)
+    return likeness / ((mean[0] ** 2 + mean[1] ** 2 + c1) * (xx - mean[0] ** 2 + yy - mean[1] ** 2 + c2))
+
+
+def test_diversity_is_the_mean_pairwise_l1_within_a_class():
+    images = torch.tensor([0.0, 1.0, 3.0, 5.0, 5.0])[:, None, None, None].expand(-1, 1, 2, 2)
+    labels = torch.tensor([0, 0, 0, 1, 1])
+    found = class_diversity(images, labels, 3)
+    assert found[0] == pytest.approx((1 + 3 + 2) / 3)
+    assert found[1] == 0
+    assert math.isnan(found[2])
+
+
+def test_paired_l1_is_in_float64():
+    drawn = torch.full((1000, 1, 32, 32), 0.1)
+    assert paired_l1(drawn, torch.zeros_like(drawn)) == pytest.approx(0.1, abs=1e-8)
+
+
+def test_label_means_average_each_class():
+    images, labels = torch.randn(30, 3, 4, 4), torch.arange(30) % 3
+    means = label_means(images, labels, 4)
+    for c in range(3):
+        assert torch.allclose(means[c], images[labels == c].mean(0), atol=1e-6)
+    assert torch.equal(means[3], torch.zeros(3, 4, 4))
+
+
+def test_iou_is_the_greatest_within_the_class():
+    rows = torch.tensor([[1, 1, 0, 0], [0, 1, 1, 1], [0, 0, 0, 0]]).float()[:, None, None]  # (3, 1, 1, 4)
+    real = torch.tensor([[1, 0, 0, 0], [1, 1, 1, 0], [0, 1, 1, 1], [1, 1, 0, 0]]).float()[:, None, None]
+    found = nearest_iou(rows, torch.tensor([0, 1, 0]), real, torch.tensor([0, 0, 1, 1]))
+    assert found == pytest.approx((2 / 3 + 1 + 0) / 3)  # the last real row is of the other class
+
+
+def test_paired_numbers_are_their_formulas():
+    x, y = DRAWN.double(), (0.7 * DRAWN + 0.3 * WANTED).double()
+    found = paired([(x, y)], low=-1)
+    assert found.pairs == 7
+    assert found.l1 == pytest.approx(float((x - y).abs().mean()))
+    assert found.psnr == pytest.approx(float(10 * torch.log10(4 / (x - y).square().mean())))
+    assert found.ssim == pytest.approx(float(direct_ssim(x, y, span=2).mean()), abs=1e-9)
+    assert 0.3 < found.ssim < 0.95
+
+
+def test_a_mask_spans_half_of_what_a_picture_spans():
+    mask, picture = (paired([((DRAWN + 1) / 2, (WANTED + 1) / 2)], low=0), paired([(DRAWN, WANTED)], low=-1))
+    assert mask.psnr == pytest.approx(picture.psnr, abs=1e-5)
+    assert mask.l1 == pytest.approx(picture.l1 / 2, abs=1e-6)
+
+
+@pytest.mark.parametrize("size", [1, 3, 6])
+def test_paired_numbers_do_not_depend_on_batches(size):
+    whole = paired([(DRAWN, WANTED)], low=-1)
+    split = paired(zip(DRAWN.split(size), WANTED.split(size), strict=True), low=-1)
+    assert split == pytest.approx(whole, abs=1e-9)
+
+
+def test_equal_images_agree_wholly():
+    assert paired([(DRAWN, DRAWN)], low=-1) == pytest.approx((0, math.inf, 1, 7))
+
+
+@pytest.mark.parametrize(
+    ("batches", "words"),
+    [
+        ([], "no pairs"),
+        ([(DRAWN, WANTED[:, :1])], r"\(7, 3, 32, 32\) and \(7, 1, 32, 32\)"),
+        ([(DRAWN[..., :8, :8], WANTED[..., :8, :8])], "11 pixels wide"),
+    ],
+)
+def test_what_cannot_be_paired_is_told(batches, words):
+    with pytest.raises(UserError, match=words):
+        paired(batches, low=-1)

@@ -5,7 +5,7 @@
 
 A conditional batch norm scales by 1 + W_s c and shifts by W_o c. Its mean and variance depend on the truncation of
 the noise: 51 of each were stored for the truncations 0, 0.02, ..., 1, and lie on a straight line in between. (The
-public port swaps the two weights there, and takes 0.3 / 0.02 = 15.000000000000002 for 16.) The skip connection
+public port swaps the two weights there, and takes row 15 for 0.28 / 0.02 = 14.000000000000002.) The skip connection
 drops the channels that the block does not have any more. Attention is that of Zhang et al. (ICML 2019), Eq. 1-3.
 
 The files store spectrally normalised weights in parts (Miyato et al., ICLR 2018): W, and the singular vectors u, v
@@ -21,7 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from skdcgn.errors import UserError
-from skdcgn.teachers.weights import fill, on_meta, widened
+from skdcgn.teachers.weights import fill, on_meta, require, widened
 
 GRID = 4
 STATISTICS = 51
@@ -215,6 +215,28 @@ class BigGAN(nn.Module):
         return self.generator(torch.cat([noise, embedded], dim=1), check_truncation(truncation))
 
 
+@torch.no_grad()
+def set_standing_statistics(biggan: BigGAN, noise: Tensor, labels: Tensor, truncation: float) -> None:
+    """Let every norm, for whatever truncation, have the statistics of these images (Brock et al. 2019, Sec. 3.1).
+
+    Args:
+        noise: (B, Z), truncated normal times ``truncation``.
+        labels: (B,) int64.
+        truncation: in (0, 1].
+    """
+
+    def measure(norm: nn.Module, given: tuple[Tensor, ...]) -> None:
+        assert isinstance(norm, Norm)
+        variance, mean = torch.var_mean(given[0], dim=(0, 2, 3), correction=0)
+        norm.running_means.copy_(mean)
+        norm.running_vars.copy_(variance)
+
+    hooks = [norm.register_forward_pre_hook(measure) for norm in biggan.modules() if isinstance(norm, Norm)]
+    biggan(noise, labels, truncation)
+    for hook in hooks:
+        hook.remove()
+
+
 def fold_spectral_norm(state: dict[str, Tensor], origin: object) -> dict[str, Tensor]:
     """Replace W, u, v by the weight that is run, W / (u^T W v); tensors without a norm are kept as they are.
 
@@ -225,9 +247,7 @@ def fold_spectral_norm(state: dict[str, Tensor], origin: object) -> dict[str, Te
     for name, weight in state.items():
         if name.endswith(RAW):
             start = name.removesuffix(RAW)
-            missing = [part for part in (LEFT, RIGHT) if start + part not in state]
-            if missing:
-                raise UserError(f"{origin} is not whole: {start + missing[0]} is missing beside {name}")
+            require(state, origin, start + LEFT, start + RIGHT)
             sigma = state[start + LEFT] @ weight.flatten(1) @ state[start + RIGHT]
             folded[start + "weight"] = weight / sigma
     return folded
@@ -239,15 +259,13 @@ def biggan_from(state: dict[str, Tensor], origin: object) -> BigGAN:
     Raises:
         UserError: a tensor is missing, of another shape or one too many; the line names it and ``origin``.
     """
+    require(state, origin, "embeddings.weight", "generator.bn.weight")
     state = fold_spectral_norm(widened(state), origin)
     layers = len({name.split(".")[2] for name in state if name.startswith("generator.layers.")})
     sizes = [size for size, layout in LAYOUTS.items() if layout.layers == layers]
-    for name in ("embeddings.weight", "generator.bn.weight"):
-        if name not in state:
-            raise UserError(f"{origin} is not whole: BigGAN's {name} is missing")
     if not sizes:
         known = ", ".join(str(layout.layers) for layout in LAYOUTS.values())
-        raise UserError(f"{origin} has {layers} layers: a BigGAN-deep has {known}, so fetch it again")
+        raise UserError(f"{origin} has {layers} layers where a BigGAN-deep has {known}: fetch or write it again")
     noise_dim, classes = state["embeddings.weight"].shape
     width = len(state["generator.bn.weight"])
     return fill(on_meta(BigGAN, sizes[0], noise_dim, classes, width), state, origin, f"a BigGAN-deep-{sizes[0]}")

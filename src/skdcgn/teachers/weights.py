@@ -20,6 +20,13 @@ def below(state: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
 
 
+def require(state: dict[str, Tensor], origin: object, *names: str) -> None:
+    """Raise UserError unless ``state`` holds every one of ``names``; the line says which is missing in ``origin``."""
+    for name in names:
+        if name not in state:
+            raise UserError(f"{origin} is not whole, {name} is missing: fetch or write it again")
+
+
 def fill(module: M, state: dict[str, Tensor], origin: object, kind: str) -> M:
     """Put ``state`` into ``module``, which may lie on the meta device, name for name; return the module.
 

@@ -9,6 +9,7 @@ trained through the U2-Net that way. Names are those of ``cgn.pth``: ``f_shape.*
 """
 
 import copy
+from collections.abc import Sequence
 from typing import cast
 
 import torch
@@ -19,7 +20,7 @@ from skdcgn.mechanism import Mechanism, Spec
 from skdcgn.seeds import derive_seed, generator
 from skdcgn.teachers.biggan import BigGAN, biggan_from, check_truncation, set_standing_statistics
 from skdcgn.teachers.cgn import MASK_HIGH, MASK_LOW, InwardClamp, NeuralCGN
-from skdcgn.teachers.u2net import FULL, U2Net, Width, Widths, standardise, u2net_from
+from skdcgn.teachers.u2net import FULL, U2Net, Width, standardise, u2net_from
 from skdcgn.teachers.weights import below, on_meta
 
 TRUNCATION = 0.5
@@ -33,9 +34,7 @@ class ImageNetCGN(NeuralCGN):
     """Three BigGANs of one size, and the U2-Net that makes masks of the first one's pictures.
 
     Args:
-        f_shape: draws what the mask is taken from.
-        f_text: draws the texture.
-        f_bg: draws the background.
+        biggans: what draws the picture that the mask is taken from, the texture and the background.
         u2net: the saliency network.
         truncation: in (0, 1]; the noise of a query is multiplied by it.
 
@@ -43,15 +42,14 @@ class ImageNetCGN(NeuralCGN):
         UserError: the BigGANs differ in size, noise or classes, or the truncation is out of range.
     """
 
-    def __init__(
-        self, f_shape: BigGAN, f_text: BigGAN, f_bg: BigGAN, u2net: U2Net, truncation: float = TRUNCATION
-    ) -> None:
-        specs = [Spec(b.image_size, b.noise_dim, b.classes, "truncated-normal") for b in (f_shape, f_text, f_bg)]
+    def __init__(self, biggans: Sequence[BigGAN], u2net: U2Net, truncation: float = TRUNCATION) -> None:
+        specs = [Spec(b.image_size, b.noise_dim, b.classes, "truncated-normal") for b in biggans]
         if len(set(specs)) > 1:
             raise UserError("the three BigGANs of a CGN differ in image size, noise or classes: use three of one kind")
         super().__init__(specs[0], PICTURES_AT_ONCE)
         self.truncation = check_truncation(truncation)
-        self.f_shape, self.f_text, self.f_bg, self.u2net = f_shape, f_text, f_bg, u2net
+        self.f_shape, self.f_text, self.f_bg = biggans
+        self.u2net = u2net
 
     def forward(self, mechanism: Mechanism, noise: Tensor, labels: Tensor) -> Tensor:
         """Draw what ``mechanism`` makes of noise (B, Z) in [-2, 2] and labels (B,)."""
@@ -72,13 +70,13 @@ def imagenet_cgn_from(state: dict[str, Tensor], origin: object, truncation: floa
     strange = [name for name in state if name.split(".")[0] not in known]
     if strange:
         raise UserError(f"{origin} is a checkpoint of another architecture: an ImageNet CGN has no {strange[0]}")
-    bigs = [biggan_from(below(state, f"{name}."), f"{origin} ({name})") for name in NETWORKS.values()]
-    return ImageNetCGN(*bigs, u2net_from(below(state, "u2net."), f"{origin} (u2net)"), truncation)
+    biggans = [biggan_from(below(state, f"{name}."), f"{origin} ({name})") for name in NETWORKS.values()]
+    return ImageNetCGN(biggans, u2net_from(below(state, "u2net."), f"{origin} (u2net)"), truncation)
 
 
 def assembled(biggan: BigGAN, u2net: U2Net, truncation: float = TRUNCATION) -> ImageNetCGN:
     """Return the CGN that training starts from: each mechanism has its own copy of ``biggan``."""
-    return ImageNetCGN(biggan, copy.deepcopy(biggan), copy.deepcopy(biggan), u2net, truncation)
+    return ImageNetCGN([biggan, copy.deepcopy(biggan), copy.deepcopy(biggan)], u2net, truncation)
 
 
 def published_size() -> ImageNetCGN:
@@ -87,7 +85,14 @@ def published_size() -> ImageNetCGN:
 
 
 def random_cgn(
-    spec: Spec, *, width: int = 8, u2net: Width = Width(4, 8), truncation: float = TRUNCATION, seed: int = 0
+    image_size: int = 64,
+    noise_dim: int = 16,
+    classes: int = 4,
+    *,
+    width: int = 8,
+    u2net: Sequence[int] = (4, 8),
+    truncation: float = TRUNCATION,
+    seed: int = 0,
 ) -> ImageNetCGN:
     """Return a small CGN of random weights, for tests and where no published file can be had.
 
@@ -95,21 +100,22 @@ def random_cgn(
     something, of which noise and label both change a lot.
 
     Args:
-        spec: a size of ``skdcgn.teachers.biggan.LAYOUTS``, and the noise and classes.
-        width: of the BigGANs.
-        u2net: of each of the U2-Net's blocks.
+        image_size: a key of ``skdcgn.teachers.biggan.LAYOUTS``.
+        noise_dim: how many numbers the noise has.
+        classes: how many labels there are.
+        width: of the BigGANs, a multiple of 4.
+        u2net: channels inside and of each of the U2-Net's blocks.
         truncation: in (0, 1].
         seed: of the weights.
     """
-    widths: Widths = (u2net,) * len(FULL)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive_seed("random CGN", seed))
-        bigs = [BigGAN(spec.image_size, spec.noise_dim, spec.classes, width) for _ in Mechanism]
-        cgn = ImageNetCGN(*bigs, U2Net(widths), truncation)
+        biggans = [BigGAN(image_size, noise_dim, classes, width) for _ in Mechanism]
+        cgn = ImageNetCGN(biggans, U2Net((Width(*u2net),) * len(FULL)), truncation)
     rng = generator("random CGN", seed, "statistics")
-    noise, labels = cgn.spec.sample_noise(CALIBRATION, rng), torch.arange(CALIBRATION) % spec.classes
-    for biggan in bigs:
-        set_standing_statistics(biggan, truncation * noise, labels, truncation)
+    noise, labels = truncation * cgn.spec.sample_noise(CALIBRATION, rng), torch.arange(CALIBRATION) % classes
+    for biggan in biggans:
+        set_standing_statistics(biggan, noise, labels, truncation)
     with torch.no_grad():
-        standardise(cgn.u2net, bigs[0](truncation * noise, labels, truncation), LOGIT_MEAN, LOGIT_DEVIATION)
+        standardise(cgn.u2net, cgn.f_shape(noise, labels, truncation), LOGIT_MEAN, LOGIT_DEVIATION)
     return cgn

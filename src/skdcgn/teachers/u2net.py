@@ -8,7 +8,7 @@ does this. (U2-Net itself was trained on pictures of ImageNet's mean and deviati
 """
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
@@ -153,8 +153,9 @@ def standardise(u2net: U2Net, pictures: Tensor, mean: float, deviation: float) -
     for norm in norms:
         norm.momentum = 0.1
     scale = deviation / found.std()
-    u2net.outconv.weight.mul_(scale)
-    u2net.outconv.bias.copy_(scale * (u2net.outconv.bias - found.mean()) + mean)
+    for part in u2net.outconv.parameters():
+        part.mul_(scale)
+    cast(Tensor, u2net.outconv.bias).add_(mean - scale * found.mean())
     u2net.eval()
 
 

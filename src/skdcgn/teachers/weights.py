@@ -1,8 +1,10 @@
 """Named tensors into modules: what a foreign file lacks or has in another shape is told by name."""
 
+import hashlib
 from typing import TypeVar
 
 import torch
+from safetensors.torch import save as to_bytes
 from torch import Tensor, nn
 
 from skdcgn.errors import UserError
@@ -58,3 +60,8 @@ def on_meta(make: type[M], *arguments: object) -> M:
     """Return ``make(*arguments)`` without memory for its weights: to be counted or filled."""
     with torch.device("meta"):
         return make(*arguments)
+
+
+def digest_of(module: nn.Module) -> str:
+    """Name the tensors of ``module`` by the sha256 of their names and numbers."""
+    return hashlib.sha256(to_bytes(module.state_dict())).hexdigest()

@@ -149,14 +149,14 @@ def standardise(u2net: U2Net, pictures: Tensor, mean: float, deviation: float) -
     norms = [module for module in u2net.modules() if isinstance(module, nn.BatchNorm2d)]
     for norm in norms:
         norm.momentum = 1.0
-    found = u2net.train().logits(pictures)
+    u2net.train()(pictures)
     for norm in norms:
         norm.momentum = 0.1
+    found = u2net.eval().logits(pictures)
     scale = deviation / found.std()
     for part in u2net.outconv.parameters():
         part.mul_(scale)
     cast(Tensor, u2net.outconv.bias).add_(mean - scale * found.mean())
-    u2net.eval()
 
 
 def u2net_from(state: dict[str, Tensor], origin: object) -> U2Net:

@@ -20,13 +20,14 @@ from skdcgn.mechanism import Mechanism, Spec
 from skdcgn.seeds import derive_seed, generator
 from skdcgn.teachers.biggan import BigGAN, biggan_from, check_truncation, set_standing_statistics
 from skdcgn.teachers.cgn import MASK_HIGH, MASK_LOW, InwardClamp, NeuralCGN
-from skdcgn.teachers.u2net import FULL, U2Net, Width, standardise, u2net_from
+from skdcgn.teachers.u2net import FULL, U2Net, Width, calm, standardise, u2net_from
 from skdcgn.teachers.weights import below, on_meta
 
 TRUNCATION = 0.5
 PICTURES_AT_ONCE = 8
 NETWORKS = {Mechanism.SHAPE: "f_shape", Mechanism.TEXTURE: "f_text", Mechanism.BACKGROUND: "f_bg"}
-CALIBRATION = 64
+CALIBRATION = 16
+CALM = 0.1
 LOGIT_MEAN, LOGIT_DEVIATION = -1.5, 4.0  # masks that are nearly binary and a third of the image, as the published ones
 
 
@@ -112,6 +113,7 @@ def random_cgn(
         torch.manual_seed(derive_seed("random CGN", seed))
         biggans = [BigGAN(image_size, noise_dim, classes, width) for _ in Mechanism]
         cgn = ImageNetCGN(biggans, U2Net((Width(*u2net),) * len(FULL)), truncation)
+    calm(cgn.u2net, CALM)
     rng = generator("random CGN", seed, "statistics")
     noise, labels = truncation * cgn.spec.sample_noise(CALIBRATION, rng), torch.arange(CALIBRATION) % classes
     for biggan in biggans:

@@ -144,6 +144,13 @@ class U2Net(nn.Module):
 
 
 @torch.no_grad()
+def calm(u2net: U2Net, share: float) -> None:
+    """Let each U add only ``share`` to its block: a hundred random layers in a row would magnify rounding errors."""
+    for name in DESCENT + ASCENT:
+        nn.init.constant_(u2net.get_submodule(f"{name}.rebnconv1d.bn_s1").get_parameter("weight"), share)
+
+
+@torch.no_grad()
 def standardise(u2net: U2Net, pictures: Tensor, mean: float, deviation: float) -> None:
     """Set the batch norms' statistics to those of ``pictures`` (B, 3, H, W), then mean and deviation of the logits."""
     norms = [module for module in u2net.modules() if isinstance(module, nn.BatchNorm2d)]

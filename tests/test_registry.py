@@ -14,7 +14,7 @@ from skdcgn.mechanism import Mechanism, Spec
 from skdcgn.presets import teach_preset
 from skdcgn.students.generator import StudentCGN
 from skdcgn.teachers.cgn import CGN
-from skdcgn.teachers.registry import cards, load_cgn, load_student, load_teacher
+from skdcgn.teachers.registry import cards, load_cgn, load_student, load_teacher, whereabouts
 
 NOISE, LABELS = torch.randn(5, 32, generator=torch.Generator().manual_seed(0)), torch.arange(5)
 SIZE = {"channels": (6, 4), "grid": 8, "embedding": 4, "rank": 0, "separable": False}
@@ -68,9 +68,11 @@ def test_a_bundled_teacher_is_what_its_card_says(name):
 @pytest.mark.parametrize("name", sorted(cards()))
 def test_cards_are_complete(name):
     card = cards()[name]
-    assert {"title", "architecture", "parameters", "licence", "sha256"} <= card.keys()
-    assert len(card["sha256"]) == 64
-    assert ("url" in card) != ("command" in card)  # fetched, or made here
+    assert {"title", "architecture", "parameters", "licence"} <= card.keys()
+    assert len({"url", "command", "parts", "random"} & card.keys()) == 1  # fetched, made here, assembled or random
+    for fetched in card.get("parts", {"": card}).values():
+        assert len(fetched.get("sha256", "")) == (0 if {"local", "random"} & card.keys() else 64)
+    assert whereabouts(name)
 
 
 def test_a_download_that_fails_names_the_mend(monkeypatch):

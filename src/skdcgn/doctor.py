@@ -5,7 +5,6 @@ import importlib.util
 import platform
 import shutil
 from collections.abc import Iterator
-from importlib import resources
 from pathlib import Path
 
 from skdcgn.errors import UserError
@@ -53,12 +52,10 @@ def _torchvision() -> Finding:
 
 
 def _teachers() -> Iterator[Finding]:
-    from skdcgn.teachers.registry import cards
+    from skdcgn.teachers.registry import cards, whereabouts
 
-    for name, card in cards().items():
-        bundled = (resources.files("skdcgn.zoo") / f"{name}.safetensors").is_file()
-        words = "in the package" if bundled else f"downloaded when first used, or pass a local file: {card['url']}"
-        yield f"teacher {name}", True, words
+    for name in cards():
+        yield f"teacher {name}", True, whereabouts(name)
 
 
 def _mnist(data_root: Path | None) -> Finding:

@@ -19,6 +19,7 @@ WIDTH = 32
 GRID = 8
 EMBEDDING = 10
 LEAK = 0.2
+AT_ONCE = 10_000
 MASK_LOW, MASK_HIGH = 1e-4, 0.9999
 
 
@@ -74,7 +75,20 @@ def texture_network(inputs: int, doublings: int) -> nn.Sequential:
     return nn.Sequential(*layers, nn.Conv2d(WIDTH, 3, 3, padding=1), nn.BatchNorm2d(3), nn.Tanh())
 
 
-class CGN(nn.Module):
+class NeuralCGN(nn.Module):
+    """A CGN with weights; ``forward(mechanism, noise (B, Z), labels (B,))`` draws (B, C, H, W).
+
+    Args:
+        spec: what its noise, labels and images are.
+        at_once: how many images are drawn in one pass, which bounds the memory.
+    """
+
+    def __init__(self, spec: Spec, at_once: int) -> None:
+        super().__init__()
+        self.spec, self.at_once = spec, at_once
+
+
+class CGN(NeuralCGN):
     """The CGN, 659,992 parameters at its published size (32 x 32, noise 32, ten classes).
 
     Raises:
@@ -82,8 +96,7 @@ class CGN(nn.Module):
     """
 
     def __init__(self, spec: Spec | None = None) -> None:
-        super().__init__()
-        self.spec = spec or Spec()
+        super().__init__(spec or Spec(), AT_ONCE)
         if self.spec.image_size not in SIZES:
             raise UserError(f"a CGN draws images of {' or '.join(map(str, SIZES))} pixels, not {self.spec.image_size}")
         inputs, doublings = self.spec.noise_dim + EMBEDDING, (self.spec.image_size // GRID).bit_length() - 1
@@ -104,7 +117,7 @@ class CGN(nn.Module):
 class CGNTeacher:
     """A frozen CGN behind ``query``: evaluation mode, no gradients."""
 
-    def __init__(self, cgn: CGN, digest: str, device: str = "cpu") -> None:
+    def __init__(self, cgn: NeuralCGN, digest: str, device: str = "cpu") -> None:
         self.cgn = cgn.eval().requires_grad_(False).to(device)
         self.cgn.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # twice as fast on a CPU
         self.spec, self.digest = cgn.spec, digest
@@ -112,9 +125,10 @@ class CGNTeacher:
     def query(self, mechanism: str, noise: Tensor, labels: Tensor) -> Tensor:
         """Draw (B, C, H, W) on the CPU for noise (B, Z) and labels (B,) int64."""
         check_query(self.spec, noise, labels)
-        device = self.cgn.label_emb.weight.device
+        chosen, device = as_mechanism(mechanism), next(self.cgn.parameters()).device
+        parts = zip(noise.split(self.cgn.at_once), labels.split(self.cgn.at_once), strict=True)
         with torch.inference_mode():
-            return cast(Tensor, self.cgn(as_mechanism(mechanism), noise.to(device), labels.to(device))).cpu()
+            return torch.cat([self.cgn(chosen, u.to(device), y.to(device)).cpu() for u, y in parts])
 
     @property
     def size(self) -> int:

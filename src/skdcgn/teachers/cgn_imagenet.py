@@ -1,0 +1,123 @@
+"""The ImageNet CGN of Sauer & Geiger (ICLR 2021, Sec. 3.2 and App. C): three BigGANs and a U2-Net.
+
+    mask = clamp(U2Net(BigGAN_shape(t u, y)), 1e-4, 0.9999),   texture, background = BigGAN(t u, y)
+
+with u a truncated normal on [-2, 2] in R^128, y a label of 1,000 and the truncation t, 0.5 for data sets. The U2-Net
+gets BigGAN's picture as it is, in [-1, 1]: the published code does not normalise it, and its shape mechanism was
+trained through the U2-Net that way. Names are those of ``cgn.pth``: ``f_shape.*``, ``f_text.*``, ``f_bg.*``,
+``u2net.*``, and ``biggan_GT.*``, the fourth BigGAN, which only training needs and which is not read.
+"""
+
+import copy
+from collections.abc import Sequence
+from typing import cast
+
+import torch
+from torch import Tensor
+
+from skdcgn.errors import UserError
+from skdcgn.mechanism import Mechanism, Spec
+from skdcgn.seeds import derive_seed, generator
+from skdcgn.teachers.biggan import BigGAN, biggan_from, check_truncation, set_standing_statistics
+from skdcgn.teachers.cgn import MASK_HIGH, MASK_LOW, InwardClamp, NeuralCGN
+from skdcgn.teachers.u2net import FULL, U2Net, Width, calm, standardise, u2net_from
+from skdcgn.teachers.weights import below, on_meta
+
+TRUNCATION = 0.5
+PICTURES_AT_ONCE = 8
+NETWORKS = {Mechanism.SHAPE: "f_shape", Mechanism.TEXTURE: "f_text", Mechanism.BACKGROUND: "f_bg"}
+CALIBRATION = 16
+CALM = 0.1
+LOGIT_MEAN, LOGIT_DEVIATION = -1.5, 4.0  # masks that are nearly binary and a third of the image, as the published ones
+
+
+class ImageNetCGN(NeuralCGN):
+    """Three BigGANs of one size, and the U2-Net that makes masks of the first one's pictures.
+
+    Args:
+        biggans: what draws the picture that the mask is taken from, the texture and the background.
+        u2net: the saliency network.
+        truncation: in (0, 1]; the noise of a query is multiplied by it.
+
+    Raises:
+        UserError: the BigGANs differ in size, noise or classes, or the truncation is out of range.
+    """
+
+    def __init__(self, biggans: Sequence[BigGAN], u2net: U2Net, truncation: float = TRUNCATION) -> None:
+        specs = [Spec(b.image_size, b.noise_dim, b.classes, "truncated-normal") for b in biggans]
+        if len(set(specs)) > 1:
+            raise UserError("the three BigGANs of a CGN differ in image size, noise or classes: use three of one kind")
+        super().__init__(specs[0], PICTURES_AT_ONCE)
+        self.truncation = check_truncation(truncation)
+        self.f_shape, self.f_text, self.f_bg = biggans
+        self.u2net = u2net
+
+    def forward(self, mechanism: Mechanism, noise: Tensor, labels: Tensor) -> Tensor:
+        """Draw what ``mechanism`` makes of noise (B, Z) in [-2, 2] and labels (B,)."""
+        biggan = self.get_submodule(NETWORKS[mechanism])
+        picture = biggan(self.truncation * noise, labels, self.truncation)  # (B, 3, H, W)
+        if mechanism is not Mechanism.SHAPE:
+            return cast(Tensor, picture)
+        return cast(Tensor, InwardClamp.apply(self.u2net(picture), MASK_LOW, MASK_HIGH))  # (B, 1, H, W)
+
+
+def imagenet_cgn_from(state: dict[str, Tensor], origin: object, truncation: float = TRUNCATION) -> ImageNetCGN:
+    """Build the CGN whose tensors ``state`` holds, as published or folded; its sizes are read off them.
+
+    Raises:
+        UserError: a tensor is missing, of another shape or one too many; the line names it and ``origin``.
+    """
+    known = (*NETWORKS.values(), "u2net", "biggan_GT")
+    strange = [name for name in state if name.split(".")[0] not in known]
+    if strange:
+        raise UserError(f"{origin} is a checkpoint of another architecture: an ImageNet CGN has no {strange[0]}")
+    biggans = [biggan_from(below(state, f"{name}."), f"{origin} ({name})") for name in NETWORKS.values()]
+    return ImageNetCGN(biggans, u2net_from(below(state, "u2net."), f"{origin} (u2net)"), truncation)
+
+
+def assembled(biggan: BigGAN, u2net: U2Net, truncation: float = TRUNCATION) -> ImageNetCGN:
+    """Return the CGN that training starts from: each mechanism has its own copy of ``biggan``."""
+    return ImageNetCGN([biggan, copy.deepcopy(biggan), copy.deepcopy(biggan)], u2net, truncation)
+
+
+def published_size() -> ImageNetCGN:
+    """Return the published architecture on the meta device, to be counted: 211.7 million parameters."""
+    return assembled(on_meta(BigGAN), on_meta(U2Net, FULL))
+
+
+def random_cgn(
+    image_size: int = 64,
+    noise_dim: int = 16,
+    classes: int = 4,
+    *,
+    width: int = 8,
+    u2net: Sequence[int] = (4, 8),
+    truncation: float = TRUNCATION,
+    seed: int = 0,
+) -> ImageNetCGN:
+    """Return a small CGN of random weights, for tests and where no published file can be had.
+
+    Its norms have the statistics of its own images and its masks are nearly binary, so that every mechanism draws
+    something, of which noise and label both change a lot.
+
+    Args:
+        image_size: a key of ``skdcgn.teachers.biggan.LAYOUTS``.
+        noise_dim: how many numbers the noise has.
+        classes: how many labels there are.
+        width: of the BigGANs, a multiple of 4.
+        u2net: channels inside and of each of the U2-Net's blocks.
+        truncation: in (0, 1].
+        seed: of the weights.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(derive_seed("random CGN", seed))
+        biggans = [BigGAN(image_size, noise_dim, classes, width) for _ in Mechanism]
+        cgn = ImageNetCGN(biggans, U2Net((Width(*u2net),) * len(FULL)), truncation)
+    calm(cgn.u2net, CALM)
+    rng = generator("random CGN", seed, "statistics")
+    noise, labels = truncation * cgn.spec.sample_noise(CALIBRATION, rng), torch.arange(CALIBRATION) % classes
+    for biggan in biggans:
+        set_standing_statistics(biggan, noise, labels, truncation)
+    with torch.no_grad():
+        standardise(cgn.u2net, cgn.f_shape(noise, labels, truncation), LOGIT_MEAN, LOGIT_DEVIATION)
+    return cgn

@@ -10,7 +10,7 @@ import pytest
 from skdcgn import cli
 from skdcgn.teachers.registry import load_student
 
-VERBS = ("run", "teach", "query", "distill", "generate", "export", "bench", "classify", "evaluate", "doctor")
+VERBS = ("run", "study", "teach", "query", "distill", "generate", "export", "bench", "classify", "evaluate", "doctor")
 
 
 def skdcgn(*words, **environment):
@@ -64,7 +64,9 @@ MISTAKES = {
     "configuration with an unknown key": (["run", "smoke", "--config", "CONFIG", "--out", "OUT"],
                                           "unknown key 'stepz'"),
     "counterfactuals that are none": (["classify", "TEXT", "--out", "OUT"], "not a whole safetensors file"),
-    "classifier that is not there": (["evaluate", "OUT"], "checkpoint.safetensors does not exist"),
+    "classifier that is not there": (["evaluate", "EMPTY"], "no run, no classifier and no student"),
+    "nothing of that name": (["evaluate", "OUT"], "no teacher"),
+    "unknown study": (["study", "lossses", "smoke", "--out", "OUT"], "did you mean 'losses'"),
     "pictures that are not there": (["teach", "--images", "EMPTY", "--out", "OUT"], "has 0 sub-folders"),
     "output below a file": (["generate", "double-colored-digits", "--out", "TEXT/below", "-n", "1"],
                             "choose another --out"),
@@ -140,11 +142,17 @@ def test_the_stages_work_one_by_one(tmp_path):
          "--shape-grid", "8"],
         ["generate", run / "student", "--out", images, "-n", "64", "--per-shape", "4"],
         ["classify", images / "counterfactuals.safetensors", "--out", classifier, "--epochs", "1"],
-        ["evaluate", classifier],
+        ["evaluate", classifier, "--cgn", run / "student"],
+        ["evaluate", run / "student", "-n", "120"],
     ]  # fmt: skip
+    said = []
     for stage in stages:
         done = skdcgn(*stage)
         assert done.returncode == 0, done.stderr
-    assert "out-of-domain accuracy on double-colored-digits: " in done.stdout
+        said.append(done.stdout)
+    assert "out-of-domain accuracy on double-colored-digits: " in said[-2]
+    assert [line.split()[0] for line in said[-2].splitlines()[1:]] == ["shape", "texture", "background"]
+    assert "frechet_distance" in said[-1]
+    assert "digits@" in said[-1]
     assert load_student(run / "student").mechanisms["shape"].blocks[0].conv1.out_channels == 6
     assert skdcgn("doctor").stdout.count("teacher ") >= 4

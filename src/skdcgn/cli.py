@@ -422,35 +422,74 @@ def classify(
 
 @app.command(rich_help_panel="Stages")
 def evaluate(
-    folder: Annotated[Path, typer.Argument(help="A classifier's folder, or a whole run's (prints its table again).")],
-    preset: Annotated[str, typer.Option(help="Whose decorrelated test images measure a classifier.")] = DEFAULT,
+    what: Annotated[
+        str, typer.Argument(help="A classifier's folder, a CGN (student's folder, file or zoo name), or a whole run's.")
+    ],
+    preset: Annotated[str, typer.Option(help="Whose decorrelated test images are measured against.")] = DEFAULT,
     textures: Annotated[Path | None, typer.Option(help="Folder of texture pictures; default: the preset's.")] = None,
     images: Annotated[
-        Path | None, typer.Option(help="Instead of a preset's images: your own, a sub-folder per class.")
+        Path | None, typer.Option(help="Of a classifier, instead: your own images, a sub-folder per class.")
     ] = None,
+    cgn: Annotated[
+        str | None, typer.Option(help="Of a classifier, too: a CGN, to vary one mechanism's label at a time.")
+    ] = None,
+    extractor: Annotated[
+        str, typer.Option(help="Of a CGN: digits, efficientnet-lite0, a classifier's folder or an .onnx file.")
+    ] = "digits",
+    n: Annotated[int, typer.Option("--n", "-n", min=20, help="How many counterfactuals a CGN is measured by.")] = 5000,
     data_root: DataRoot = None,
+    device: DeviceOption = Device.AUTO,
 ) -> None:
-    """Measure out-of-domain accuracy: on test images whose colours and textures say nothing of the class.
+    """Measure a classifier out of domain, a CGN's counterfactuals beside real images, or show a run's table again.
 
-    Of a whole run, say whether each accuracy lies within the band on its recipe's card.
+    Out of domain: on test images whose colours and textures say nothing of the class. Of a whole run, say whether each
+    accuracy lies within the band on its recipe's card.
     """
     from skdcgn.files import read_json
 
+    folder, shown = Path(what), override(run_preset(preset), {"textures": str(textures)} if textures else {})
     if (folder / "results.json").exists():
         told = {key: value for key, value in read_json(folder / "config.json").items() if key != "digest"}
         show_table(read_json(folder / "results.json"), from_dict(RunConfig, told, str(folder / "config.json")))
-        return
-    from skdcgn.classifiers import accuracy, load_classifier
+    elif (folder / "checkpoint.safetensors").exists():
+        _evaluate_classifier(folder, shown, images, cgn, data_root)
+    elif folder.is_dir() and not (folder / "model.safetensors").exists():
+        raise UserError(f"{what} holds no run, no classifier and no student: name the folder that one was written to")
+    else:
+        from skdcgn.metrics import load_extractor, measure_cgn
+        from skdcgn.pipeline import test_set
+        from skdcgn.teachers.registry import load_teacher
+
+        place = _place(device)
+        drawn, seen = load_teacher(what, device=place), load_extractor(extractor, device=place)
+        for number in measure_cgn(drawn, seen, test_set(shown, data_root), n=n).values():
+            print(number)
+
+
+def _evaluate_classifier(
+    folder: Path, shown: RunConfig, images: Path | None, cgn: str | None, data_root: Path | None
+) -> None:
+    from functools import partial
+
+    from skdcgn.classifiers import accuracy, load_classifier, predict
+    from skdcgn.files import read_json
+    from skdcgn.metrics import hold_trial, sensitivity
     from skdcgn.pipeline import own_test_set, test_set
+    from skdcgn.teachers.registry import load_teacher
 
     classifier = load_classifier(folder)
     if images:
         told = read_json(folder / "config.json")
         data, where = own_test_set(images, told.get("image_size", 32), told.get("classes", 10)), str(images)
     else:
-        shown = override(run_preset(preset), {"textures": str(textures)} if textures else {})
-        data, where = test_set(shown, data_root), preset
+        data, where = test_set(shown, data_root), shown.preset
     print(f"out-of-domain accuracy on {where}: {accuracy(classifier, data):.2f} %")
+    if cgn:
+        for mechanism, found in sensitivity(partial(predict, classifier), hold_trial(load_teacher(cgn))).items():
+            print(
+                f"{mechanism} varied: {found.accuracy:.1f} % right, {found.unchanged:.1f} % unchanged, "
+                f"{found.followed:.1f} % followed it"
+            )
 
 
 @app.command(rich_help_panel="Help")

@@ -2,7 +2,7 @@
 
 import json
 
-from skdcgn.report.study import Reached, findings, write_study_report
+from skdcgn.report.study import Cell, Reached, findings, heat_maps, write_study_report
 from skdcgn.studies import Planned, Study
 
 
@@ -38,6 +38,19 @@ def test_student_and_teacher_are_compared_where_both_were_measured():
     assert said[-1] == (
         "Over 2 points the student leads to 0.5 points more than its teacher on average, from -1.0 to +2.0."
     )
+
+
+def test_a_table_of_distortions_tells_what_each_costs():
+    cells = {"plain": None, "shape, blur": ("blur", "shape"), "texture, blur": ("blur", "texture")}
+    made = [
+        Reached(Planned(name, {}, cell=cell), "student", mean, 0.5)
+        for (name, cell), mean in zip(cells.items(), (80.0, 20.0, 80.5), strict=True)
+    ]
+    assert heat_maps(made) == {"student": {"blur": [Cell("20.0", "-60.0", 0.75), Cell("80.5", "+0.5", 0.0), None]}}
+    assert findings(made, "") == [
+        "Student: shape, blur costs most, from 80.0 ± 0.5 % to 20.0 ± 0.5 %. Seeds hide what 1 of 2 cost."
+    ]
+    assert heat_maps(curve("student", 80.0, 70.0)) == {}
 
 
 def record(rows):

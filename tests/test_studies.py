@@ -4,6 +4,7 @@ import pytest
 
 from skdcgn.config import override
 from skdcgn.errors import UserError
+from skdcgn.policy import parse_policy
 from skdcgn.presets import RUNS, run_preset, teach_preset
 from skdcgn.studies import ALL, LAYOUTS, STUDIES, find_study, miniature
 from skdcgn.study import points
@@ -18,6 +19,9 @@ def test_every_point_is_a_configuration_of_every_preset(name, preset):
     made = points(run_preset(preset), planned, teach_preset(preset))
     assert len({point.name for point in made}) == len(made) >= 1
     assert all(set(point.sources) <= set(ALL) for point in made)
+    for point in made:
+        parse_policy(point.config.classify.policy, classes=10)
+        parse_policy(point.teach.policy if point.teach else (), classes=10)
 
 
 @pytest.mark.parametrize("name", [name for name in STUDIES if STUDIES[name].axis])

@@ -21,7 +21,11 @@ Channels = tuple[int, ...]
 
 
 class Planned(NamedTuple):
-    """One point: its name, what is laid over the preset, what classifiers are trained on, and its place on a curve."""
+    """One point: its name, what is laid over the preset, what classifiers are trained on.
+
+    Then its place, ``at``, on a curve; or its row and column, ``cell``, in a table whose point without one is the plain
+    one; and what is laid over the teaching preset, if its CGN is taught again.
+    """
 
     name: str
     changes: Changes
@@ -29,6 +33,7 @@ class Planned(NamedTuple):
     curve: str = ""
     at: float = 0.0
     teach: Changes | None = None
+    cell: tuple[str, str] | None = None
 
 
 class Study(NamedTuple):
@@ -158,6 +163,32 @@ def shape(base: RunConfig) -> list[Planned]:
     ]
 
 
+DISTORTIONS: dict[str, dict[str, str]] = {
+    "noise of 0.5": {m: f"{m}.noise:0.5" for m in MECHANISMS},
+    "blur of 2 pixels": {m: f"{m}.blur:2" for m in MECHANISMS},
+    "binary": {"shape": "shape.binarise:0.5"},
+    "half opaque": {"shape": "shape.opacity:0.5"},
+    "any rotation": {"shape": "shape.spin:180"},
+    "grey": {"texture": "texture.grey:1", "background": "background.grey:1"},
+    "one colour": {"texture": "texture.constant:#808080", "background": "background.constant:#808080"},
+    "of one class": {"texture": "texture.freeze:0", "background": "background.freeze:0"},
+    "of the shape's class": {"texture": "texture.correlate:1", "background": "background.correlate:1"},
+    "of another class": {"shape": "shape.relabel:0.5"},
+}
+
+
+def distortions(base: RunConfig) -> list[Planned]:
+    """Every mechanism distorted in every way that it can be, one at a time, in the composition alone."""
+    return [
+        Planned("plain", {}, BOTH),
+        *(
+            Planned(f"{mechanism}, {row}", _word(base, word), BOTH, cell=(row, mechanism))
+            for row, words in DISTORTIONS.items()
+            for mechanism, word in words.items()
+        ),
+    ]
+
+
 def taught(base: RunConfig) -> list[Planned]:
     """The same, the CGN taught again under the distortion: the paper's points."""
     return [
@@ -192,6 +223,7 @@ STUDIES = {
     "composition": Study("What is each step of the preset's composition worth?", "", composition),
     "budget": Study("How many counterfactuals, and how many per shape?", "counterfactuals", budget),
     "shape": Study("What if the composition distorts shapes?", "amount", shape),
+    "distortions": Study("Which mechanism's distortion costs a classifier what?", "", distortions),
     "taught": Study("What if the CGN is taught again with distorted shapes?", "", taught),
     "correlation": Study("How much correlation brings the shortcut back?", "share that follows the shape", correlation),
 }

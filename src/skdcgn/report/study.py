@@ -10,7 +10,7 @@ from skdcgn.files import read_json, write_bytes
 from skdcgn.report import figures
 from skdcgn.report.build import templates
 from skdcgn.report.words import NOTHING, count
-from skdcgn.studies import Planned, Study
+from skdcgn.studies import MECHANISMS, Planned, Study
 
 CLEAR = 2.0  # differences of so many of their own standard deviations are called clear
 
@@ -41,6 +41,7 @@ def write_study_report(out: Path, name: str, study: Study, planned: Sequence[Pla
             findings=findings(reached, study.axis),
             sources=sources(reached),
             figures=draw(reached, study.axis),
+            maps=heat_maps(reached),
             rows=rows(record),
             record=record,
         )
@@ -74,7 +75,7 @@ def findings(reached: Sequence[Reached], axis: str) -> list[str]:
         for curve in curves:
             line = [one for one in own if one.plan.curve == curve]
             if len(line) > 1:
-                said.append(along(line, axis) if curve else best_of(line))
+                said.append(along(line, axis) if curve else worst_of(line) if line[-1].plan.cell else best_of(line))
     together = side_by_side(reached)
     return [*said, together] if together else said
 
@@ -100,6 +101,18 @@ def best_of(line: Sequence[Reached]) -> str:
     sure = "" if clear(first, best) else ", no more than seeds differ"
     gain = f"{best.mean - first.mean:.1f} points above {first.plan.name}"
     return f"{best.source.capitalize()}: best is {best.plan.name} with {best}, {gain}{sure}."
+
+
+def worst_of(line: Sequence[Reached]) -> str:
+    """Name what costs most and what costs nothing, beside the plain point, the first."""
+    plain, *others = line
+    worst = min(others, key=lambda one: one.mean)
+    free = [one.plan.name for one in others if not clear(plain, one)]
+    spared = f" Seeds hide what {len(free)} of {len(others)} cost." if free else ""
+    return (
+        f"{plain.source.capitalize()}: {worst.plan.name} costs most, from {plain} to {worst.mean:.1f} ± "
+        f"{worst.deviation:.1f} %.{spared}"
+    )
 
 
 def side_by_side(reached: Sequence[Reached]) -> str:
@@ -128,9 +141,41 @@ def clear(one: Reached, other: Reached) -> bool:
 # Figures and the table
 
 
+class Cell(NamedTuple):
+    """Accuracy, and how many points it lies below the plain point's: as words, and from 0 to 1 as heat."""
+
+    accuracy: str
+    lost: str
+    heat: float
+
+
+def heat_maps(reached: Sequence[Reached]) -> dict[str, dict[str, list[Cell | None]]]:
+    """Return, by source and row, a cell per mechanism, None where it was not distorted so; empty without cells."""
+    maps: dict[str, dict[str, list[Cell | None]]] = {}
+    for source in sources(reached):
+        own = {one.plan.cell: one for one in reached if one.source == source}
+        if None not in own or len(own) == 1:
+            continue
+        plain = own[None].mean
+        maps[source] = {
+            row: [_cell(own.get((row, mechanism)), plain) for mechanism in MECHANISMS]
+            for row in dict.fromkeys(cell[0] for cell in own if cell)
+        }
+    return maps
+
+
+def _cell(one: Reached | None, plain: float) -> Cell | None:
+    if one is None:
+        return None
+    lost = plain - one.mean
+    return Cell(f"{one.mean:.1f}", f"{-lost:+.1f}", min(max(lost / plain, 0.0), 1.0))
+
+
 def draw(reached: Sequence[Reached], axis: str) -> list[Markup]:
     """Draw a panel per curve, or one of dots where points have no order."""
     drawn: list[Markup] = []
+    if any(one.plan.cell for one in reached):
+        return drawn
     for curve in dict.fromkeys(one.plan.curve for one in reached):
         own = [one for one in reached if one.plan.curve == curve]
         series = {

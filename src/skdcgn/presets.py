@@ -39,11 +39,12 @@ RUNS = {run.preset: run for run in (
 )}
 
 FLAT = TeachConfig(kl=1e-3, local=0.0)  # plain colours leave less to explain, and no texture
+TEXTURED = TeachConfig(patch=0.15, smooth=0.2)
 TEACHERS = {
     DEFAULT:                replace(FLAT,          glyphs="digits", appearance="double-colored", variants=8),
     "colored-mnist":        replace(FLAT,          glyphs="mnist",  appearance="colored"),
     "double-colored-mnist": replace(FLAT,          glyphs="mnist",  appearance="double-colored"),
-    "wildlife-mnist":       replace(TeachConfig(), glyphs="mnist",  appearance="wildlife"),
+    "wildlife-mnist":       replace(TEXTURED,      glyphs="mnist",  appearance="wildlife"),
     "smoke":                replace(TeachConfig(), steps=6, batch_size=8),
 }
 # fmt: on

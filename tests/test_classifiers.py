@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from skdcgn.classifiers import Classifier, accuracy, classify, epoch_order, load_classifier, predict, rate
+from skdcgn.classifiers import Classifier, Classify, accuracy, classify, epoch_order, load_classifier, predict, rate
 from skdcgn.config import ClassifyConfig
 from skdcgn.data import Dataset
 from skdcgn.errors import UserError
@@ -20,6 +20,18 @@ def test_layout_has_the_published_layers():
     parameters = sum(p.numel() for p in Classifier().parameters())
     convolutions = (3 * 25 + 1) * 32 + (32 * 9 + 1) * 32 + (32 * 9 + 1) * 64 + (64 * 9 + 1) * 64
     assert parameters == 6 + convolutions + 65 * 10
+
+
+def test_hes_weights_keep_the_size_of_activations_and_pytorchs_do_not():
+    images, kept = torch.randn(64, 3, 32, 32), {}
+    for he in (False, True):
+        torch.manual_seed(0)
+        classifier = Classify(ClassifyConfig(he_init=he)).modules["classifier"]
+        with torch.no_grad():
+            last = classifier.body[:-3](images)  # before the pools; the images have a deviation of 1
+        kept[he] = float(last.square().mean().sqrt())
+    assert kept[True] > 0.5
+    assert kept[False] < 0.1
 
 
 def test_an_epoch_visits_every_row_once_in_an_order_of_its_own():

@@ -38,12 +38,14 @@ def test_composition_goes_from_the_published_to_the_presets_a_step_at_a_time():
         "classify.policy": ["shape.elastic:1", "shape.sharpen:4"],
         "classify.per_shape": 1,
         "classify.cooldown": 1.0,
+        "classify.he_init": True,
         "classify.agreement": 0.1,
     }
     base = override(BASE, changes)
     made = points(base, STUDIES["composition"].points(base))
     assert [point.name for point in made] == [
         "published",
+        "He's weights",
         "rate to zero",
         "k = 1",
         "+ shape.elastic:1",

@@ -96,6 +96,7 @@ class ClassifyConfig:
     per_shape: PositiveInt = option(10, "counterfactuals that share a mask (k)")
     policy: tuple[str, ...] = option((), "intervention on each counterfactual, as shape.elastic:1.5")
     agreement: Probability = option(0.0, "least probability of its label to a judge of shapes; 0: no judge")
+    he_init: bool = option(False, "He's initial weights, by which a small budget leaves its first plateau sooner")
     epochs: PositiveInt = option(3, "passes over the training set")
     batch_size: PositiveInt = option(16, "images per step")
     learning_rate: PositiveFloat = option(1.0, "Adadelta's rate")

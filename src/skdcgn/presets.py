@@ -11,7 +11,7 @@ T = TypeVar("T")
 
 DEFAULT = "double-colored-digits"
 
-DIGITS = RunConfig(classify=ClassifyConfig(cooldown=1.0))  # so small a budget ends well only at a falling rate
+DIGITS = RunConfig(classify=ClassifyConfig(cooldown=1.0, he_init=True))  # what so small a budget needs to end well
 TINY = StudentConfig(channels=(8, 8), grid=8, embedding=4)
 SMOKE_DISTILL = DistillConfig(steps=40, batch_size=32, shape=TINY, texture=TINY, background=TINY)
 MNIST = RunConfig(

@@ -14,7 +14,8 @@ from skdcgn.errors import UserError
 MECHANISMS = ("shape", "texture", "background")
 ALL = ("biased", "teacher", "student", "oracle")
 BOTH = ("teacher", "student")
-PUBLISHED = {"classify.per_shape": 10, "classify.policy": [], "classify.agreement": 0.0, "classify.cooldown": 0.0}
+PUBLISHED = {"classify.per_shape": 10, "classify.policy": [], "classify.agreement": 0.0}
+RECIPE = {"classify.cooldown": 0.0, "classify.he_init": False}
 
 Changes = dict[str, Any]
 Channels = tuple[int, ...]
@@ -113,9 +114,10 @@ def sizes(base: RunConfig) -> list[Planned]:
 
 def composition(base: RunConfig) -> list[Planned]:
     """Each step from the published composition to the preset's, in turn."""
-    steps: dict[str, Changes] = {"published": dict(PUBLISHED)}
+    steps: dict[str, Changes] = {"published": PUBLISHED | RECIPE}
     told = base.classify
     for name, key, value in (
+        ("He's weights", "he_init", told.he_init),
         ("rate to zero", "cooldown", told.cooldown),
         (f"k = {told.per_shape}", "per_shape", told.per_shape),
         *((f"+ {word}", "policy", list(told.policy[: i + 1])) for i, word in enumerate(told.policy)),
@@ -129,7 +131,7 @@ def composition(base: RunConfig) -> list[Planned]:
 
 def main(base: RunConfig) -> list[Planned]:
     return [
-        Planned("published composition", dict(PUBLISHED), BOTH),
+        Planned("published composition", PUBLISHED | RECIPE, BOTH),
         Planned("the preset's", {}, ALL),
     ]
 

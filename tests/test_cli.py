@@ -10,7 +10,20 @@ import pytest
 from skdcgn import cli
 from skdcgn.teachers.registry import load_student
 
-VERBS = ("run", "study", "teach", "query", "distill", "generate", "export", "bench", "classify", "evaluate", "doctor")
+VERBS = (
+    "run",
+    "study",
+    "reproduce",
+    "teach",
+    "query",
+    "distill",
+    "generate",
+    "export",
+    "bench",
+    "classify",
+    "evaluate",
+    "doctor",
+)
 
 
 def skdcgn(*words, **environment):
@@ -130,6 +143,14 @@ def test_bugs_keep_their_traceback(monkeypatch):
     monkeypatch.setattr(cli, "app", lambda: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         cli.main()
+
+
+def test_a_study_ends_in_a_table_and_a_report(tmp_path):
+    done = skdcgn("study", "main", "smoke", "--seeds", "1", "--out", tmp_path, "--device", "cpu")
+    assert done.returncode == 0, done.stderr
+    assert [word in done.stdout for word in ("published composition", "expected, %", "paper, %")] == [True] * 3
+    assert "skdcgn study main smoke --seeds 1" in (tmp_path / "main" / "report.html").read_text()
+    assert len((tmp_path / "main" / "results.jsonl").read_text().splitlines()) == 6
 
 
 def test_the_stages_work_one_by_one(tmp_path):

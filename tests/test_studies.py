@@ -6,7 +6,7 @@ from skdcgn.config import override
 from skdcgn.errors import UserError
 from skdcgn.policy import parse_policy
 from skdcgn.presets import RUNS, run_preset, teach_preset
-from skdcgn.studies import ALL, LAYOUTS, STUDIES, find_study, miniature
+from skdcgn.studies import ALL, LAYOUTS, PAPER, STUDIES, TABLES, find_study, find_table, miniature
 from skdcgn.study import points
 
 BASE = run_preset("double-colored-mnist")
@@ -76,6 +76,16 @@ def test_a_miniature_keeps_data_and_teacher():
     small = miniature(BASE)
     assert (small.preset, small.glyphs, small.teacher) == (BASE.preset, BASE.glyphs, BASE.teacher)
     assert small.classify.images < BASE.classify.images
+
+
+def test_a_table_is_a_study_on_presets():
+    for name in TABLES:
+        study, presets = find_table(name)
+        assert study in STUDIES
+        assert set(presets) <= set(RUNS)
+    assert set(PAPER) <= set(RUNS)
+    with pytest.raises(UserError, match="unknown table 'mnsit': did you mean 'mnist'"):
+        find_table("mnsit")
 
 
 def test_an_unknown_study_names_the_nearest():

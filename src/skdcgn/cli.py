@@ -25,7 +25,7 @@ from skdcgn.config import (
 )
 from skdcgn.errors import UserError
 from skdcgn.presets import DEFAULT, RUNS, TEACHERS, run_preset, teach_preset
-from skdcgn.studies import STUDIES, find_study, miniature
+from skdcgn.studies import PAPER, STUDIES, TABLES, find_study, find_table, miniature
 
 if TYPE_CHECKING:
     from skdcgn.progress import Watch
@@ -175,47 +175,95 @@ def run(
     out_console.print(f"report: {escape(str(folder / 'report.html'))}", soft_wrap=True)
 
 
+SeedsOption = Annotated[int, typer.Option(min=1, help="How many seeds, from 0.")]
+QuickOption = Annotated[bool, typer.Option("--quick", help="A miniature: small budgets, one seed, minutes.")]
+
+
 @app.command(rich_help_panel="The whole")
 def study(
     name: Annotated[str, typer.Argument(help=f"One of {', '.join(STUDIES)}.")],
     preset: Annotated[str, typer.Argument(help=f"One of {', '.join(RUNS)}.")] = DEFAULT,
-    out: Annotated[Path | None, typer.Option("--out", help="Its folder. Default: runs/study-PRESET.")] = None,
-    seeds: Annotated[int, typer.Option(min=1, help="How many seeds, from 0.")] = 3,
+    out: Annotated[Path | None, typer.Option("--out", help="Its folder. Default: runs/study-PRESET-DIGEST.")] = None,
+    seeds: SeedsOption = 3,
     teacher: Annotated[str | None, typer.Option(help="A zoo name or a file. Default: the preset's.")] = None,
     textures: Annotated[Path | None, typer.Option(help="Folder of texture pictures; default: the preset's.")] = None,
-    quick: Annotated[bool, typer.Option("--quick", help="A miniature: small budgets, minutes.")] = False,
+    quick: QuickOption = False,
     data_root: DataRoot = None,
     device: DeviceOption = Device.AUTO,
 ) -> None:
     """Measure the points of a study over seeds: losses, queries, sizes, composition, distortions, correlation."""
+    given = {"teacher": teacher, "textures": str(textures) if textures else None}
+    changes = {key: value for key, value in given.items() if value}
+    _study(name, preset, changes, out, seeds, quick, data_root, device)
+
+
+@app.command(rich_help_panel="The whole")
+def reproduce(
+    table: Annotated[str, typer.Argument(help=f"One of {', '.join(TABLES)}.")],
+    out: Annotated[Path, typer.Option(help="Folder of its runs, a sub-folder per preset.")] = Path("runs/reproduce"),
+    seeds: SeedsOption = 3,
+    quick: QuickOption = False,
+    data_root: DataRoot = None,
+    device: DeviceOption = Device.AUTO,
+) -> None:
+    """Measure a table of the README again: each cell beside its band, and beside the paper's where there is one."""
+    name, presets = find_table(table)
+    for preset in presets:
+        _study(name, preset, {}, out / preset, seeds, quick, data_root, device)
+
+
+def _study(
+    name: str,
+    preset: str,
+    changes: dict[str, Any],
+    out: Path | None,
+    seeds: int,
+    quick: bool,
+    data_root: Path | None,
+    device: Device,
+) -> None:
+    chosen, base, seeds = find_study(name), override(run_preset(preset), changes), 1 if quick else seeds
+    base = miniature(base) if quick else base
+    stages = out or _default_out(None, f"study-{preset}", base)
+    folder, planned = stages / name, chosen.points(base)
     from skdcgn.files import write_json
     from skdcgn.report.study import write_study_report
     from skdcgn.study import measure, points, told
 
-    chosen, given = find_study(name), {"teacher": teacher, "textures": str(textures) if textures else None}
-    changes = {key: value for key, value in given.items() if value}
-    base = override(run_preset(preset), changes)
-    base = miniature(base) if quick else base
-    stages = out or _default_out(None, f"study-{preset}", base)
-    folder, planned, scores = stages / name, chosen.points(base), []
-    what = points(base, planned, teach_preset(preset))
+    what, scores, log = points(base, planned, teach_preset(preset)), [], folder / "results.jsonl"
     with watching() as watch:
-        for score in measure(
-            what,
-            stages,
-            range(seeds),
-            results=folder / "results.jsonl",
-            data_root=data_root,
-            device=device,
-            watch=watch,
-        ):
+        for score in measure(what, stages, range(seeds), results=log, data_root=data_root, device=device, watch=watch):
             scores.append(score)
             print(f"seed {score.seed}, {score.point}, {score.source}: {score.ood_accuracy:.1f} %", flush=True)
     flags = [f"--{key} {Path(value).name}" for key, value in changes.items()] + ["--quick"] * quick
     command = " ".join(["skdcgn study", name, preset, f"--seeds {seeds}", *flags])
-    write_json(folder / "study.json", told(command, base, what, scores, timed=chosen.timed))
+    record = told(command, base, what, scores, timed=chosen.timed)
+    write_json(folder / "study.json", record)
+    show_study(f"{name}, {preset}", record, {point.name: point.config for point in what})
     page = write_study_report(folder, name, chosen, planned)
     out_console.print(f"report: {escape(str(page))}", soft_wrap=True)
+
+
+def show_study(title: str, record: dict[str, Any], configs: dict[str, RunConfig]) -> None:
+    """Print a row per point and source, its mean beside the band of the recipe's card and the paper's number."""
+    from rich.table import Table
+
+    from skdcgn.evaluate import bands
+
+    shown = Table(title=title)
+    for column in ("point", "trained on", "out-of-domain accuracy, %", "expected, %", "paper, %"):
+        shown.add_column(column, justify="left" if column in ("point", "trained on") else "right")
+    for row in record["summary"]:
+        config, reached = configs[row["point"]], row["ood_accuracy"]
+        band, paper = bands(config).get(row["source"]), PAPER.get(config.preset, {}).get(row["source"])
+        shown.add_row(
+            row["point"],
+            row["source"],
+            f"{reached['mean']:.1f} ± {reached['deviation']:.1f}",
+            band.verdict(reached["mean"]) if band else "-",
+            f"{paper:.1f}" if paper else "-",
+        )
+    out_console.print(shown)
 
 
 def show_table(results: dict[str, Any], config: RunConfig) -> None:

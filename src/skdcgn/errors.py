@@ -1,4 +1,10 @@
-"""The one exception for mistakes that a user can mend."""
+"""The one exception for mistakes that a user can mend, and the most usual of them: a name that does not exist."""
+
+import difflib
+from collections.abc import Mapping
+from typing import TypeVar
+
+T = TypeVar("T")
 
 
 class UserError(Exception):
@@ -7,3 +13,12 @@ class UserError(Exception):
 
 class TrainingStoppedError(UserError):
     """A run went wrong (NaN, collapse); its last good checkpoint is kept."""
+
+
+def find(kind: str, name: str, known: Mapping[str, T]) -> T:
+    """Return ``known[name]``; raise UserError that tells the nearest name, or all of them."""
+    if name not in known:
+        close = difflib.get_close_matches(name, known, n=1)
+        hint = f"did you mean {close[0]!r}?" if close else f"use one of {', '.join(known)}"
+        raise UserError(f"unknown {kind} {name!r}: {hint}")
+    return known[name]

@@ -1,13 +1,9 @@
 """Presets: whole experiments by name. No torch here: the command line lists them in its help."""
 
-import difflib
 from dataclasses import replace
-from typing import TypeVar
 
 from skdcgn.config import ClassifyConfig, DistillConfig, QueryConfig, RunConfig, StudentConfig, TeachConfig
-from skdcgn.errors import UserError
-
-T = TypeVar("T")
+from skdcgn.errors import find
 
 DEFAULT = "double-colored-digits"
 
@@ -17,7 +13,7 @@ SMOKE_DISTILL = DistillConfig(steps=40, batch_size=32, shape=TINY, texture=TINY,
 MNIST = RunConfig(
     glyphs="mnist",
     test_copies=1,
-    query=QueryConfig(shape=10_000, texture=5_000, background=5_000),
+    query=QueryConfig(shape=5000, texture=5000, background=5000),
     distill=DistillConfig(steps=3000),
     classify=ClassifyConfig(images=100_000, epochs=1),
 )
@@ -52,18 +48,10 @@ TEACHERS = {
 
 def run_preset(name: str, *, full: bool = False) -> RunConfig:
     """Return the run preset ``name``, with the published classifier budget if ``full``."""
-    config = _find(name, RUNS)
+    config = find("preset", name, RUNS)
     return replace(config, classify=FULL_CLASSIFY) if full else config
 
 
 def teach_preset(name: str) -> TeachConfig:
     """Return the teaching preset ``name``."""
-    return _find(name, TEACHERS)
-
-
-def _find(name: str, table: dict[str, T]) -> T:
-    if name not in table:
-        close = difflib.get_close_matches(name, table, n=1)
-        hint = f"did you mean {close[0]!r}?" if close else f"use one of {', '.join(table)}"
-        raise UserError(f"unknown preset {name!r}: {hint}")
-    return table[name]
+    return find("preset", name, TEACHERS)

@@ -44,6 +44,16 @@ def in_process(monkeypatch, capsys, *words):
     return exit_.value.code, capsys.readouterr().err
 
 
+def said(monkeypatch, capsys, *words):
+    """Run main() in this process, without the seconds of a new one; return its standard output."""
+    monkeypatch.setattr(sys, "argv", ["skdcgn", *map(str, words)])
+    with pytest.raises(SystemExit) as exit_:
+        cli.main()
+    out, err = capsys.readouterr()
+    assert exit_.value.code == 0, err
+    return out
+
+
 def test_help_does_not_import_torch():
     code = (
         "import sys; sys.argv = ['skdcgn', '--help']\ntry:\n import skdcgn.cli as c; c.app()\nexcept SystemExit: pass\n"
@@ -145,15 +155,14 @@ def test_bugs_keep_their_traceback(monkeypatch):
         cli.main()
 
 
-def test_a_study_ends_in_a_table_and_a_report(tmp_path):
-    done = skdcgn("study", "main", "smoke", "--seeds", "1", "--out", tmp_path, "--device", "cpu")
-    assert done.returncode == 0, done.stderr
-    assert [word in done.stdout for word in ("published composition", "expected, %", "paper, %")] == [True] * 3
+def test_a_study_ends_in_a_table_and_a_report(tmp_path, monkeypatch, capsys):
+    out = said(monkeypatch, capsys, "study", "main", "smoke", "--seeds", "1", "--out", tmp_path, "--device", "cpu")
+    assert [word in out for word in ("published composition", "expected, %", "paper, %")] == [True] * 3
     assert "skdcgn study main smoke --seeds 1" in (tmp_path / "main" / "report.html").read_text()
     assert len((tmp_path / "main" / "results.jsonl").read_text().splitlines()) == 6
 
 
-def test_the_stages_work_one_by_one(tmp_path):
+def test_the_stages_work_one_by_one(tmp_path, monkeypatch, capsys):
     """query -> distill -> generate -> classify -> evaluate, each reading the folder the one before wrote."""
     pairs, run, images, classifier = (tmp_path / name for name in ("pairs", "run", "images", "classifier"))
     budget = ["--shape", "60", "--texture", "60", "--background", "60", "--held-out", "20"]
@@ -166,14 +175,10 @@ def test_the_stages_work_one_by_one(tmp_path):
         ["evaluate", classifier, "--cgn", run / "student"],
         ["evaluate", run / "student", "-n", "120"],
     ]  # fmt: skip
-    said = []
-    for stage in stages:
-        done = skdcgn(*stage)
-        assert done.returncode == 0, done.stderr
-        said.append(done.stdout)
-    assert "out-of-domain accuracy on double-colored-digits: " in said[-2]
-    assert [line.split()[0] for line in said[-2].splitlines()[1:]] == ["shape", "texture", "background"]
-    assert "frechet_distance" in said[-1]
-    assert "digits@" in said[-1]
+    *_, of_classifier, of_student = [said(monkeypatch, capsys, *stage) for stage in stages]
+    assert "out-of-domain accuracy on double-colored-digits: " in of_classifier
+    assert [line.split()[0] for line in of_classifier.splitlines()[1:]] == ["shape", "texture", "background"]
+    assert "frechet_distance" in of_student
+    assert "digits@" in of_student
     assert load_student(run / "student").mechanisms["shape"].blocks[0].conv1.out_channels == 6
-    assert skdcgn("doctor").stdout.count("teacher ") >= 4
+    assert said(monkeypatch, capsys, "doctor").count("teacher ") >= 4

@@ -186,11 +186,11 @@ def stored_pairs(analytic_teacher, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def stored_images(analytic_teacher, tmp_path_factory):
-    return write_counterfactuals(analytic_teacher, tmp_path_factory.mktemp("images"), 3000)[0]
+    return write_counterfactuals(analytic_teacher, tmp_path_factory.mktemp("images"), 1200)[0]
 
 
 KILLED = {
-    "distill": ["distill", "PAIRS", "--out", "OUT", "--steps", "60", "--batch-size", "16", "--device", "cpu",
+    "distill": ["distill", "PAIRS", "--out", "OUT", "--steps", "30", "--batch-size", "16", "--device", "cpu",
                 "--feature", "0.5", "--kl", "1", "--adversarial", "0.01", "--save-every", "10"],
     "classify": ["classify", "IMAGES", "--out", "OUT", "--epochs", "2", "--device", "cpu", "--save-every", "10"],
 }  # fmt: skip

@@ -2,7 +2,7 @@
 
     python benchmarks/zoo_card.py double-colored-mnist runs/teacher --half                        # weights and card
     python benchmarks/teachers.py double-colored-mnist --published FILE.pth --data-root DIR       # measures it
-    python benchmarks/zoo_card.py double-colored-mnist runs/teacher --half                        # accuracy and band
+    python benchmarks/zoo_card.py double-colored-mnist                                            # accuracy and band
 
 The accuracy on the card is read from ``benchmarks/results/teachers-NAME.json`` or ``NAME.json`` (of seeds.py), never
 typed. The band is the 95 % prediction interval for one more seed: mean +- t(n - 1) deviation sqrt(1 + 1/n).
@@ -34,6 +34,9 @@ LIMITS = {
     "double-colored": "some textures are blotched, backgrounds hardly vary within a class",
     "wildlife": "a class has nearly one texture and one background, cropped anywhere; some masks have specks",
 }
+
+MEASURED = ("out_of_domain_accuracy_percent", "seeds", "measured_by", "measured_with", "mask_quality")
+LAST = ("limits", "licence", "sha256")
 
 
 def measured(name: str) -> dict[str, Any]:
@@ -85,24 +88,20 @@ def half_costs(run: Path, name: str) -> float:
     )
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("name")
-    parser.add_argument("run", type=Path, help="folder that skdcgn teach wrote")
-    parser.add_argument("--half", action="store_true", help="store the weights in half precision")
-    chosen = parser.parse_args()
-    state, _ = read_tensors(chosen.run / "teacher.safetensors")
-    if chosen.half:
+def new_card(name: str, run: Path, half: bool) -> dict[str, Any]:
+    """Store the run's weights; return their card, without the accuracy."""
+    state, _ = read_tensors(run / "teacher.safetensors")
+    if half:
         state = {key: value.half() if value.is_floating_point() else value for key, value in state.items()}
-    write_tensors(weights(chosen.name), state)
-    config = told_config(chosen.name, chosen.run)
-    health = [line for line in read_metrics(chosen.run / "metrics.jsonl") if "diversity" in line][-1]
-    card = {
-        "title": f"{chosen.name}: a CGN trained by this project",
+    write_tensors(weights(name), state)
+    config = told_config(name, run)
+    health = [line for line in read_metrics(run / "metrics.jsonl") if "diversity" in line][-1]
+    return {
+        "title": f"{name}: a CGN trained by this project",
         "architecture": "mnist-cgn",
-        "parameters": load_cgn(weights(chosen.name)).size,
+        "parameters": load_cgn(weights(name)).size,
         "data": f"training split of glyphs {config['glyphs']!r} in the {config['appearance']} appearance, correlated",
-        "command": f"skdcgn teach {chosen.name} --out runs/teacher",
+        "command": f"skdcgn teach {name} --out runs/teacher",
         "config": config,
         "health": {
             "mask_diversity_over_real_glyphs": round(health["diversity"], 3),
@@ -110,14 +109,24 @@ def main() -> None:
             "class_of_nearest_real_glyph_percent": round(100 * health["class_accuracy"], 1),
             "distance_to_nearest_over_real_glyphs": round(health["distance"], 3),
         },
-        **({"half_precision_costs_grey_levels": round(half_costs(chosen.run, chosen.name), 3)} if chosen.half else {}),
-        **measured(chosen.name),
+        **({"half_precision_costs_grey_levels": round(half_costs(run, name), 3)} if half else {}),
         "limits": "32 x 32 digits, for research on shortcuts. Some shapes are ambiguous, "
         + LIMITS[config["appearance"]],
         "licence": "MIT",
-        "sha256": sha256(weights(chosen.name)),
+        "sha256": sha256(weights(name)),
     }
-    write_json(ZOO / f"{chosen.name}.json", card)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("name")
+    parser.add_argument("run", type=Path, nargs="?", help="folder that skdcgn teach wrote; without it, weights stay")
+    parser.add_argument("--half", action="store_true", help="store the weights in half precision")
+    chosen = parser.parse_args()
+    path = ZOO / f"{chosen.name}.json"
+    card = new_card(chosen.name, chosen.run, chosen.half) if chosen.run else read_json(path)
+    card = {key: value for key, value in card.items() if key not in MEASURED} | measured(chosen.name)
+    write_json(path, {key: card[key] for key in sorted(card, key=lambda key: key in LAST)})
     print(json.dumps(card, indent=2))
 
 

@@ -88,4 +88,4 @@ def test_the_page_holds_question_figures_and_every_point(tmp_path):
     assert "<td>20,374</td>" in page
     assert "<td>0.25</td>" in page
     assert "skdcgn study shape &lt;smoke&gt;" in page
-    assert "http" not in page.replace("http://www.w3.org", "")
+    assert "://" not in page

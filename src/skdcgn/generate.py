@@ -10,7 +10,7 @@ from skdcgn.data import Dataset
 from skdcgn.errors import UserError
 from skdcgn.files import read_tensors, write_bytes, write_tensors
 from skdcgn.mechanism import Mechanism, Teacher
-from skdcgn.pictures import as_rgb, encode, grid, interpolate, save_gif, save_picture
+from skdcgn.pictures import as_rgb, encode, grid, interpolate, save_gif, save_picture, save_strip
 
 SHEET = 100
 
@@ -70,6 +70,6 @@ def write_interpolation(
         raise UserError(f"cannot interpolate {what!r}: use shape, texture, background or all")
     images = interpolate(cgn, what, *classes, frames=frames, seed=seed)
     strip, animation = out / f"interpolation_{what}.png", out / f"interpolation_{what}.gif"
-    save_picture(strip, grid(as_rgb(images), frames), scale=2)
+    save_strip(strip, images)
     save_gif(animation, images)
     return [strip, animation]

@@ -14,6 +14,7 @@ from skdcgn.mechanism import Layers, Mechanism, Teacher
 from skdcgn.seeds import generator
 
 GAP = 2
+STRIP_SCALE = 2
 
 
 def as_rgb(images: Tensor) -> Tensor:
@@ -53,6 +54,18 @@ def encode(picture: Tensor, scale: int = 1) -> bytes:
 def save_picture(path: Path, picture: Tensor, scale: int = 1) -> None:
     """Write (H, W, 3) uint8 as PNG, atomically."""
     write_bytes(path, encode(picture, scale))
+
+
+def save_strip(path: Path, images: Tensor) -> None:
+    """Write frames (F, 3, H, W) in [-1, 1] side by side, enlarged."""
+    save_picture(path, grid(as_rgb(images), len(images)), STRIP_SCALE)
+
+
+def frames_in(width: int, height: int) -> int | None:
+    """Return how many square frames a strip of this size, as ``save_strip`` writes it, holds; None if it is none."""
+    gap = GAP * STRIP_SCALE
+    count, rest = divmod(width + gap, height + gap)
+    return count if count > 1 and not rest else None
 
 
 def layers_grid(cgn: Teacher, rows: int, seed: int) -> Tensor:

@@ -24,7 +24,7 @@ from skdcgn.judge import shape_judge
 from skdcgn.mechanism import Mechanism, Teacher
 from skdcgn.metrics import class_diversity
 from skdcgn.pairs import query_all
-from skdcgn.pictures import above, as_rgb, class_columns, grid, interpolate, save_picture
+from skdcgn.pictures import above, as_rgb, class_columns, grid, interpolate, save_picture, save_strip
 from skdcgn.policy import parse_policy
 from skdcgn.progress import Watch, unwatched
 from skdcgn.report import write_report
@@ -202,8 +202,7 @@ def draw_pictures(
             out / f"counterfactuals_{name}.png", contact_sheet(compose(cgn, 80, seed=config.seed).images), scale=2
         )
     for what in INTERPOLATED:
-        strip = as_rgb(interpolate(student, what, 3, 5, seed=config.seed))
-        save_picture(out / f"interpolation_{what}.png", grid(strip, len(strip)), scale=2)
+        save_strip(out / f"interpolation_{what}.png", interpolate(student, what, 3, 5, seed=config.seed))
     glyphs = load_glyphs(config.glyphs, "train", data_root)
     biased = paint(glyphs, config.appearance, correlated=True, seed=config.seed, textures=textures(config))
     shown = [grid(as_rgb(some_of_each_class(data, 3, classes)), classes) for data in (biased, test)]

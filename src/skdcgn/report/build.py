@@ -17,12 +17,15 @@ from skdcgn.config import RunConfig, leaves, to_dict
 from skdcgn.errors import UserError
 from skdcgn.files import read_json, write_bytes
 from skdcgn.mechanism import Mechanism
+from skdcgn.pictures import frames_in
 from skdcgn.presets import RUNS
 from skdcgn.report import figures
 from skdcgn.report.results import Diversity, PixelL1, Results, Scores, read_results
 from skdcgn.report.words import (
+    NO_BREAK,
     NOTHING,
     UNKNOWN,
+    beside,
     count,
     duration,
     percent,
@@ -97,7 +100,7 @@ def write_report(run: Path) -> Path:
             rows=rows(results),
             fidelities=fidelities(results),
             pictures=embedded,
-            strips=[what for what in INTERPOLATED if f"interpolation_{what}" in embedded],
+            strips=strips(embedded),
             figures=draw_figures(run, results, names),
             legend=names if len(names) > 1 else [],
             settings=settings(config),
@@ -214,6 +217,12 @@ def picture(path: Path) -> Picture:
     return Picture(f"data:image/png;base64,{base64.b64encode(data).decode()}", width, height)
 
 
+def strips(embedded: dict[str, Picture]) -> dict[str, int | None]:
+    """Return how many frames each interpolation shows; None where the picture is no strip of ours."""
+    shown = {what: embedded.get(f"interpolation_{what}") for what in INTERPOLATED}
+    return {what: frames_in(strip.width, strip.height) for what, strip in shown.items() if strip}
+
+
 def draw_figures(run: Path, results: Results, names: list[str]) -> dict[str, list[Markup]]:
     """Draw every figure whose numbers the run folder holds."""
     drawn: dict[str, list[Markup | None]] = {
@@ -227,15 +236,23 @@ def draw_figures(run: Path, results: Results, names: list[str]) -> dict[str, lis
 
 def accuracy_bars(scores: Scores) -> Markup:
     """Draw the out-of-domain accuracies, with the oracle as the line to reach."""
-    bars = [(name, getattr(scores, name), percent(getattr(scores, name))) for name in NAMES]
-    alt = "Bars of out-of-domain accuracy: " + ", ".join(f"{name} {shown}" for name, _, shown in bars)
+    reached = {name: getattr(scores, name) for name in NAMES}
+    bars = [
+        figures.Bar(name, score, percent(score), "" if name == "oracle" else beside(score, scores.oracle, "the oracle"))
+        for name, score in reached.items()
+    ]
+    alt = "Bars of out-of-domain accuracy: " + ", ".join(f"{bar.label} {bar.shown}" for bar in bars)
     return figures.bars("accuracy", alt, bars, limit=100, highlight="student", reference=scores.oracle)
 
 
 def seconds_bars(seconds: dict[str, float]) -> Markup:
     """Draw how long each stage took."""
-    bars = [(stage, value, duration(value)) for stage, value in seconds.items()]
-    alt = "Bars of the time per stage: " + ", ".join(f"{stage} {shown}" for stage, _, shown in bars)
+    whole = max(sum(seconds.values()), 1e-9)
+    bars = [
+        figures.Bar(stage, value, duration(value), f"{100 * value / whole:.0f}{NO_BREAK}% of the run")
+        for stage, value in seconds.items()
+    ]
+    alt = "Bars of the time per stage: " + ", ".join(f"{bar.label} {bar.shown}" for bar in bars)
     return figures.bars("seconds", alt, bars, limit=max(*seconds.values(), 1e-9))
 
 
@@ -256,7 +273,9 @@ def distillation_curves(run: Path, mechanism: str, names: list[str]) -> Markup |
     ends = ", ".join(f"{name} from {small(values[0])} to {small(values[-1])}" for name, (_, values) in series.items())
     title = f"{mechanism}: {names[0]}" if len(names) == 1 else mechanism
     ordered = {name: series.get(name, ([], [])) for name in names}
-    return figures.curves(f"distill-{mechanism}", f"Distillation losses of the {mechanism}: {ends}", title, ordered)
+    return figures.curves(
+        f"distill-{mechanism}", f"Distillation losses of the {mechanism}: {ends}", title, ordered, shown=small
+    )
 
 
 def classifier_curves(run: Path, name: str, reached: float) -> Markup | None:
@@ -267,7 +286,7 @@ def classifier_curves(run: Path, name: str, reached: float) -> Markup | None:
     last = percent(series["accuracy"][1][-1])
     alt = f"Training accuracy of the {name} classifier: {last} at the end, {percent(reached)} out of domain"
     only = {"accuracy": series["accuracy"]}
-    return figures.curves(f"classify-{name}", alt, name, only, limit=103, reference=reached)
+    return figures.curves(f"classify-{name}", alt, name, only, shown=percent, limit=103, reference=reached)
 
 
 def by_name(records: list[dict[str, float]]) -> figures.Series:

@@ -2,14 +2,19 @@
 
 Matplotlib draws with a few placeholder colours, each of which becomes a CSS variable; text stays text in the
 font of the page. So one drawing reads in light and dark, and a screen reader or a search finds its words.
+
+Each drawing carries its marks, ``data-marks``: where in the drawing a value stands, and what the page's script says of
+it to a reader who points there. They are placed by the axes that drew them, and so cannot differ from the drawing.
 """
 
 import io
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from math import isfinite
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
+from jinja2.utils import htmlsafe_json_dumps
 from markupsafe import Markup, escape
 
 if TYPE_CHECKING:
@@ -18,8 +23,31 @@ if TYPE_CHECKING:
 
 Series = dict[str, tuple[list[float], list[float]]]
 
+
+class Bar(NamedTuple):
+    """One bar: what it is called, its length, that value as it is printed, and what more there is to say of it."""
+
+    label: str
+    value: float
+    shown: str
+    note: str = ""
+
+
+class Mark(NamedTuple):
+    """A value in a drawing: its place on the axes, and how value and place are told."""
+
+    x: float
+    y: float
+    shown: str
+    place: str
+
+
+Marks = list[tuple[str, str, list[Mark]]]  # by line or bar: colour, name, its marks
+
+
 INK, MUTED, RULE, BAR, ACCENT = "#010101", "#010102", "#010103", "#010104", "#010105"
 LINES = ("#010106", "#010107", "#010108", "#010109", "#01010a")
+POINTS = 72  # per inch: what an SVG counts in
 NICE = [1, 2, 2.5, 5, 10]
 VARIABLES = {
     INK: "--ink",
@@ -57,13 +85,13 @@ STYLE: dict[Any, Any] = {
 def bars(
     name: str,
     alt: str,
-    rows: Sequence[tuple[str, float, str]],
+    rows: Sequence[Bar],
     *,
     limit: float,
     highlight: str | None = None,
     reference: float | None = None,
 ) -> Markup:
-    """Draw a line for each (label, value, text shown): the label, the text, and a bar on a scale up to ``limit``.
+    """Draw a line for each bar: its label, its value, and the bar on a scale up to ``limit``.
 
     The bar labelled ``highlight`` has the accent colour; ``reference`` is a dashed line across all bars, which then
     stand on a track as long as the scale.
@@ -74,35 +102,51 @@ def bars(
         figure, axes = _panel(3.6, 0.215 * len(rows), left=left, right=1.0, bottom=0.0, top=1.0)
         axes.set(xlim=(0, limit), ylim=(len(rows) - 0.5, -0.5))
         axes.set_axis_off()
-        for place, (label, value, shown) in enumerate(rows):
+        marks: Marks = []
+        for place, (label, value, shown, note) in enumerate(rows):
             color = ACCENT if label == highlight else BAR
+            marks.append((color, label, [Mark(value, place, shown, note)]))
             axes.barh(place, value, 0.6, color=color, linewidth=0)
             axes.text(-left / (1 - left), place, label, transform=axes.get_yaxis_transform(), ha="left", **text)
             axes.text(-0.03, place, shown, transform=axes.get_yaxis_transform(), ha="right", **text)
         if reference is not None:
             axes.barh(range(len(rows)), limit, 0.6, color=RULE, linewidth=0, zorder=0)
             axes.axvline(reference, color=MUTED, linewidth=0.8, linestyle=(0, (3, 2)))
-        return _inline(figure, name, alt)
+        return _inline(figure, name, alt, marks, along="y")
 
 
 def curves(
-    name: str, alt: str, title: str, series: Series, *, limit: float | None = None, reference: float | None = None
+    name: str,
+    alt: str,
+    title: str,
+    series: Series,
+    *,
+    shown: Callable[[float], str],
+    limit: float | None = None,
+    reference: float | None = None,
 ) -> Markup:
     """Draw values over steps, one line per name, from 0 to ``limit``; ``reference`` is a dashed level.
+
+    ``shown`` prints a value.
 
     The page holds the legend: line n has the colour ``--line-n``, in the order of ``series``, again from 1 after 5.
     """
     with _style():
         figure, axes = _panel(2.15, 1.6, left=0.15, right=0.985, bottom=0.14, top=0.85)
         axes.set_title(title, color=INK)
+        marks: Marks = []
         for color, (label, (steps, values)) in zip(
             LINES * (1 + len(series) // len(LINES)), series.items(), strict=False
         ):
             axes.plot(steps, values, color=color, linewidth=1.2, label=label)
+            told = [
+                Mark(step, value, shown(value), f"step {step:,}") for step, value in zip(steps, values, strict=True)
+            ]
+            marks.append((color, label, told))
         if reference is not None:
             axes.axhline(reference, color=MUTED, linewidth=0.8, linestyle=(0, (3, 2)))
         _scale(axes, [value for _, values in series.values() for value in values], limit)
-        return _inline(figure, name, alt)
+        return _inline(figure, name, alt, marks, along="x")
 
 
 Spread = dict[str, list[tuple[float, float, float]]]  # by name: place, mean, deviation
@@ -114,14 +158,16 @@ def bands(name: str, alt: str, title: str, axis: str, series: Spread) -> Markup:
         figure, axes = _panel(2.6, 1.9, left=0.13, right=0.985, bottom=0.21, top=0.88)
         axes.set_title(title, color=INK)
         axes.set_xlabel(axis, fontsize=7)
+        marks: Marks = []
         for color, (label, values) in zip(LINES, series.items(), strict=False):
             places, means, away = (list(column) for column in zip(*values, strict=True))
             axes.plot(places, means, color=color, linewidth=1.2, marker="o", markersize=2.5, label=label)
+            marks.append((color, label, [Mark(at, m, _spread(m, d), f"{axis} {at:,g}") for at, m, d in values]))
             low, high = ([m + sign * d for m, d in zip(means, away, strict=True)] for sign in (-1, 1))
             axes.fill_between(places, low, high, color=color, alpha=0.15, linewidth=0)
         if min(places) > 0 and max(places) > 20 * min(places):
             axes.set_xscale("log")
-        return _inline(figure, name, alt)
+        return _inline(figure, name, alt, marks, along="x")
 
 
 def dots(name: str, alt: str, rows: Sequence[str], series: Spread) -> Markup:
@@ -130,14 +176,21 @@ def dots(name: str, alt: str, rows: Sequence[str], series: Spread) -> Markup:
         figure, axes = _panel(
             4.4, 0.35 + 0.24 * len(rows), left=0.4, right=0.985, bottom=0.35 / (0.35 + 0.24 * len(rows)), top=1.0
         )
+        marks: Marks = []
         for index, (color, (label, values)) in enumerate(zip(LINES, series.items(), strict=False)):
             places, means, away = (list(column) for column in zip(*values, strict=True))
             shifted = [place + 0.12 * (index - (len(series) - 1) / 2) for place in places]
             axes.errorbar(means, shifted, xerr=away, fmt="o", color=color, markersize=3.5, elinewidth=1, label=label)
+            told = zip(means, shifted, away, places, strict=True)
+            marks.append((color, label, [Mark(m, y, _spread(m, d), rows[int(at)]) for m, y, d, at in told]))
         axes.set_yticks(range(len(rows)), rows)
         axes.set_ylim(len(rows) - 0.5, -0.5)
         axes.grid(axis="x")
-        return _inline(figure, name, alt)
+        return _inline(figure, name, alt, marks, along="y")
+
+
+def _spread(mean: float, deviation: float) -> str:
+    return f"{mean:.1f} ± {deviation:.1f}"
 
 
 def _scale(axes: "Axes", values: list[float], limit: float | None) -> None:
@@ -173,12 +226,15 @@ def _panel(
     """Return a figure of ``width`` x ``height`` inches and axes that fill the given fractions of it."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(width, height))
+    figure = Figure(figsize=(width, height), dpi=POINTS)
     return figure, figure.add_axes((left, bottom, right - left, top - bottom))
 
 
-def _inline(figure: "Figure", name: str, alt: str) -> Markup:
-    """Return the figure as an <svg> element whose ids begin with ``name`` and that is read aloud as ``alt``."""
+def _inline(figure: "Figure", name: str, alt: str, marks: Marks, *, along: Literal["x", "y"]) -> Markup:
+    """Return the figure as an <svg> element whose ids begin with ``name`` and that is read aloud as ``alt``.
+
+    A reader who points at it is told the mark that is nearest first of all in the direction ``along``.
+    """
     import matplotlib
 
     matplotlib.rcParams["svg.hashsalt"] = name
@@ -195,9 +251,25 @@ def _inline(figure: "Figure", name: str, alt: str) -> Markup:
         (r"font-family: [^;\"]*;? ?", ""),
     ):
         svg = re.sub(pattern, replacement, svg)
+    svg = svg.replace("<svg ", f"<svg data-along=\"{along}\" data-marks='{_placed(figure, marks)}' ", 1)
     for color, variable in VARIABLES.items():
         svg = svg.replace(color, f"var({variable})")
     return Markup(svg.strip())
+
+
+def _placed(figure: "Figure", marks: Marks) -> Markup:
+    """Return the marks as JSON for an attribute: [colour, name, [[x, y, value, place], ...]] in the drawing's units."""
+    (axes,) = figure.axes
+    drawn = [
+        (color, name, [mark for mark in own if isfinite(mark.x) and isfinite(mark.y)]) for color, name, own in marks
+    ]
+
+    def at(mark: Mark) -> list[float | str]:
+        x, y = axes.transData.transform((mark.x, mark.y))
+        return [round(float(x), 1), round(float(figure.bbox.height - y), 1), mark.shown, mark.place]
+
+    listed = [[VARIABLES[color], name, [at(mark) for mark in own]] for color, name, own in drawn if own]
+    return htmlsafe_json_dumps(listed, ensure_ascii=False, separators=(",", ":"))
 
 
 def _literal(text: str) -> str:

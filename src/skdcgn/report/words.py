@@ -106,6 +106,14 @@ def points(value: float) -> str:
     return f"{value:.1f} points"
 
 
+def beside(value: float, other: float, name: str) -> str:
+    """Compare two percentages by the digits that are printed."""
+    apart = round(value, 1) - round(other, 1)
+    return (
+        f"{points(abs(apart))} {'below' if apart < 0 else 'above'} {name}" if round(apart, 1) else f"as much as {name}"
+    )
+
+
 def duration(seconds: float) -> str:
     if seconds < 10:
         return f"{seconds:.1f} s"

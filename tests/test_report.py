@@ -10,15 +10,28 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from PIL import Image
 
 from skdcgn.config import to_dict
 from skdcgn.errors import UserError
+from skdcgn.pictures import frames_in, save_strip
 from skdcgn.presets import RUNS
 from skdcgn.report import write_report
-from skdcgn.report.build import PICTURES, changed_settings
+from skdcgn.report.build import PICTURES, changed_settings, picture
 from skdcgn.report.results import PixelL1, Scores, Sizes, Speeds, read_results
-from skdcgn.report.words import count, duration, percent, reading, remark, size_phrase, speed_phrase, times, verdict
+from skdcgn.report.words import (
+    beside,
+    count,
+    duration,
+    percent,
+    reading,
+    remark,
+    size_phrase,
+    speed_phrase,
+    times,
+    verdict,
+)
 
 PRESET = "double-colored-digits"
 RESULTS: dict[str, Any] = {
@@ -109,20 +122,34 @@ def page(run: Path) -> Page:
 
 @pytest.fixture
 def run(tmp_path: Path) -> Path:
-    """A run folder with everything in it."""
-    (tmp_path / "pictures").mkdir()
+    return write_run(tmp_path)
+
+
+def write_run(folder: Path) -> Path:
+    """A run folder with everything in it; its strips go from black to red."""
+    (folder / "pictures").mkdir(parents=True)
     for place, name in enumerate(PICTURES):
-        Image.new("RGB", (20 + place, 10), (place, 0, 0)).save(tmp_path / "pictures" / f"{name}.png")
+        path = folder / "pictures" / f"{name}.png"
+        if name.startswith("interpolation"):
+            save_strip(path, 2 * strip_of_reds(12, 8 + place) - 1)
+        else:
+            Image.new("RGB", (20 + place, 10), (place, 0, 0)).save(path)
     for mechanism in ("shape", "texture", "background"):
         lines = [{"step": 50 * i, "pixel": 1 / i, "feature": 2 / i} for i in range(1, 5)]
-        log(tmp_path / "students" / mechanism / "metrics.jsonl", lines)
+        log(folder / "students" / mechanism / "metrics.jsonl", lines)
     for name in ("biased", "teacher", "student", "oracle"):
         lines = [{"step": 50 * i, "loss": 1 / i, "accuracy": 20.0 * i} for i in range(1, 5)]
-        log(tmp_path / "classifiers" / name / "metrics.jsonl", lines)
+        log(folder / "classifiers" / name / "metrics.jsonl", lines)
     config = {"digest": "ab12cd34ef56", **to_dict(RUNS[PRESET]), "seed": 7}
-    (tmp_path / "config.json").write_text(json.dumps(config))
-    change(tmp_path)
-    return tmp_path
+    (folder / "config.json").write_text(json.dumps(config))
+    change(folder)
+    return folder
+
+
+def strip_of_reds(frames: int, side: int) -> torch.Tensor:
+    """Frames (F, 3, side, side) in [0, 1], frame n of the red n / 255."""
+    red = torch.arange(frames)[:, None, None, None] / 255 * torch.tensor([1.0, 0, 0])[:, None, None]
+    return red.expand(-1, -1, side, side)
 
 
 def test_the_tables_hold_every_number(run: Path) -> None:
@@ -190,6 +217,59 @@ def test_the_users_matplotlib_settings_change_nothing(run: Path) -> None:
     with matplotlib.rc_context({"font.size": 30, "svg.fonttype": "path", "axes.facecolor": "red"}):
         assert write_report(run).read_bytes() == first
         assert matplotlib.rcParams["font.size"] == 30
+
+
+def test_strips_tell_their_frames(run: Path) -> None:
+    assert page(run).values("data-frames") == ["12"] * 4
+    Image.new("RGB", (21, 10)).save(run / "pictures" / "interpolation_shape.png")
+    assert page(run).values("data-frames") == ["12"] * 3
+
+
+@pytest.mark.parametrize(("frames", "side"), [(2, 1), (12, 28), (12, 64), (300, 2)])
+def test_a_strip_is_counted_as_it_was_written(tmp_path: Path, frames: int, side: int) -> None:
+    save_strip(tmp_path / "strip.png", torch.zeros(frames, 3, side, side))
+    written = picture(tmp_path / "strip.png")
+    assert frames_in(written.width, written.height) == frames
+
+
+def test_one_frame_or_a_part_of_one_is_no_strip() -> None:
+    assert [frames_in(*size) for size in ((10, 10), (20, 10), (5, 10))] == [None] * 3
+
+
+def test_figures_carry_the_values_that_they_draw(run: Path) -> None:
+    accuracy, shape, *_ = page(run).all("svg")
+    bars, curves = (json.loads(drawing["data-marks"] or "") for drawing in (accuracy, shape))
+    assert [(name, points[0][2], points[0][3]) for _, name, points in bars] == [
+        ("biased", "10.2\u00a0%", "74.4 points below the oracle"),
+        ("teacher", "81.0\u00a0%", "3.6 points below the oracle"),
+        ("student", "80.5\u00a0%", "4.1 points below the oracle"),
+        ("oracle", "84.6\u00a0%", ""),
+    ]
+    assert [(color, name) for color, name, _ in curves] == [("--line-1", "pixel"), ("--line-2", "feature")]
+    assert [point[2:] for point in curves[0][2]] == [
+        ["1.000", "step 50"],
+        ["0.500", "step 100"],
+        ["0.333", "step 150"],
+        ["0.250", "step 200"],
+    ]
+
+
+def test_marks_stand_on_the_drawn_line(run: Path) -> None:
+    html = write_report(run).read_text(encoding="utf-8")
+    drawing = re.findall(r"(?s)<svg.*?</svg>", html)[1]
+    (_, _, points), _ = json.loads(Page(html).all("svg")[1]["data-marks"] or "")
+    (path,) = re.findall(r'd="([^"]*)"[^>]*stroke: var\(--line-1\)', drawing)
+    drawn = [float(number) for number in re.findall(r"-?[\d.]+", path)]
+    assert drawn == pytest.approx([at for x, y, *_ in points for at in (x, y)], abs=0.06)
+
+
+def test_a_loss_that_is_no_number_has_no_mark(run: Path) -> None:
+    (run / "students" / "shape" / "metrics.jsonl").write_text(
+        '{"step": 50, "pixel": 1.0}\n{"step": 100, "pixel": NaN}\n{"step": 150, "pixel": 0.5}\n'
+    )
+    marks = page(run).all("svg")[1]["data-marks"] or ""
+    assert "step 100" not in marks
+    assert "step 150" in marks
 
 
 @pytest.mark.parametrize("missing", PICTURES)
@@ -346,6 +426,8 @@ def test_numbers_as_they_are_printed() -> None:
     assert " ".join(map(duration, (0, 9.14, 59.7, 90.3, 3725))) == "0.0 s 9.1 s 1 min 00 s 1 min 30 s 1 h 02 min"
     assert [count(x) for x in (3, 4.56, 659992)] == ["3", "4.56", "659,992"]
     assert percent(80.49) == "80.5\u00a0%"
+    assert beside(80.46, 84.6, "it") == "4.1 points below it"
+    assert beside(84.64, 84.6, "it") == "as much as it"
 
 
 def test_the_command_tells_what_was_changed(run: Path) -> None:

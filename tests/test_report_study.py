@@ -89,3 +89,16 @@ def test_the_page_holds_question_figures_and_every_point(tmp_path):
     assert "<td>0.25</td>" in page
     assert "skdcgn study shape &lt;smoke&gt;" in page
     assert "://" not in page
+    assert '["--line-1","teacher",[[' in page
+    assert '"80.0 ± 0.5","amount 0"' in page
+    assert '"80.0 ± 0.5","plain \\u0026 simple"' in page
+
+
+def test_far_places_are_printed_as_numbers(tmp_path):
+    planned = [Planned(f"{at:,}", {}, curve="k = 1", at=at) for at in (1_000, 100_000)]
+    rows = [(plan.name, "student", 80.0) for plan in planned]
+    (tmp_path / "study.json").write_text(json.dumps(record(rows)))
+    page = write_study_report(tmp_path, "budget", Study("?", "images", lambda base: planned), planned).read_text()
+    assert "at 100,000 (images)" in page
+    assert ">10,000</text>" in page
+    assert "mathdefault" not in page

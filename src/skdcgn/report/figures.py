@@ -154,6 +154,8 @@ Spread = dict[str, list[tuple[float, float, float]]]  # by name: place, mean, de
 
 def bands(name: str, alt: str, title: str, axis: str, series: Spread) -> Markup:
     """Draw means over places, a line per name in a band of one deviation; places far apart get a logarithmic axis."""
+    from matplotlib.ticker import FuncFormatter, NullLocator
+
     with _style():
         figure, axes = _panel(2.6, 1.9, left=0.13, right=0.985, bottom=0.21, top=0.88)
         axes.set_title(title, color=INK)
@@ -167,15 +169,18 @@ def bands(name: str, alt: str, title: str, axis: str, series: Spread) -> Markup:
             axes.fill_between(places, low, high, color=color, alpha=0.15, linewidth=0)
         if min(places) > 0 and max(places) > 20 * min(places):
             axes.set_xscale("log")
+            axes.xaxis.set_minor_locator(NullLocator())
+            axes.xaxis.set_major_formatter(FuncFormatter(lambda place, _: f"{place:,g}"))
         return _inline(figure, name, alt, marks, along="x")
 
 
 def dots(name: str, alt: str, rows: Sequence[str], series: Spread) -> Markup:
     """Draw a line per row with a dot per name and its deviation; places are indices of ``rows``."""
     with _style():
-        figure, axes = _panel(
-            4.4, 0.35 + 0.24 * len(rows), left=0.4, right=0.985, bottom=0.35 / (0.35 + 0.24 * len(rows)), top=1.0
-        )
+        width, height, below = 3.6, 0.35 + 0.24 * len(rows), 0.35
+        letters = 4.1 * max(map(len, rows))  # points, nearly enough
+        left = min((letters + 12) / (width * POINTS), 0.6)
+        figure, axes = _panel(width, height, left=left, right=0.985, bottom=below / height, top=1.0)
         marks: Marks = []
         for index, (color, (label, values)) in enumerate(zip(LINES, series.items(), strict=False)):
             places, means, away = (list(column) for column in zip(*values, strict=True))

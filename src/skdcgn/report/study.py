@@ -88,8 +88,8 @@ def along(line: Sequence[Reached], axis: str) -> str:
         f"{'rises' if change > 0 else 'falls'} by {abs(change):.1f} points" if clear(first, last) else "hardly moves"
     )
     return (
-        f"{first.source.capitalize()}, {first.plan.curve}: accuracy {moved} from {first} at {first.plan.at:g} "
-        f"to {last} at {last.plan.at:g} ({axis})."
+        f"{first.source.capitalize()}, {first.plan.curve}: accuracy {moved} from {first} at {first.plan.at:,g} "
+        f"to {last} at {last.plan.at:,g} ({axis})."
     )
 
 

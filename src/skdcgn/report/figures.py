@@ -157,7 +157,7 @@ def bands(name: str, alt: str, title: str, axis: str, series: Spread) -> Markup:
     from matplotlib.ticker import FuncFormatter, NullLocator
 
     with _style():
-        figure, axes = _panel(2.6, 1.9, left=0.13, right=0.985, bottom=0.21, top=0.88)
+        figure, axes = _panel(2.6, 1.9, left=0.13, right=0.95, bottom=0.21, top=0.88)
         axes.set_title(title, color=INK)
         axes.set_xlabel(axis, fontsize=7)
         marks: Marks = []

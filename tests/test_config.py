@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from enum import StrEnum
 
 import pytest
 
@@ -25,6 +26,8 @@ def test_digest_depends_on_every_field_and_on_nothing_else():
 def _other(value):
     if isinstance(value, bool):
         return not value
+    if isinstance(value, StrEnum):
+        return next(other for other in type(value) if other != value)
     if isinstance(value, tuple):
         return [*value, 4] if value else ["other"]
     return "other" if value is None or isinstance(value, str) else value + 1

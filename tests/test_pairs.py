@@ -5,10 +5,11 @@ import json
 import pytest
 import torch
 
-from skdcgn.config import QueryConfig
+from skdcgn import pairs as pairs_module
+from skdcgn.config import QueryConfig, Store
 from skdcgn.errors import UserError
 from skdcgn.mechanism import Mechanism
-from skdcgn.pairs import query_all, query_pairs, read_pairs, stream_pairs
+from skdcgn.pairs import Rank, StoredPairs, query_all, query_pairs, read_manifest, read_pairs
 
 
 def ask(teacher, folder, count=25, **changes):
@@ -104,7 +105,7 @@ def test_pairs_of_another_teacher_are_never_mixed_in(analytic_teacher, tmp_path)
 
 def test_streaming_gives_the_same_pairs_shard_by_shard(analytic_teacher, tmp_path):
     ask(analytic_teacher, tmp_path)
-    parts = list(stream_pairs(tmp_path))
+    parts = list(StoredPairs(tmp_path))
     assert [len(part.labels) for part in parts] == [10, 10, 5]
     assert torch.equal(torch.cat([part.images for part in parts]), read_pairs(tmp_path).images)
 
@@ -126,3 +127,72 @@ def test_the_manifest_tells_budget_teacher_and_checksums(analytic_teacher, tmp_p
     assert manifest["teacher"] == analytic_teacher.digest
     assert manifest["count"] == manifest["queries"] == sum(s["count"] for s in manifest["shards"]) == 25
     assert all(len(s["sha256"]) == 64 for s in manifest["shards"])
+
+
+@pytest.mark.parametrize("store", Store)
+@pytest.mark.parametrize("mechanism", Mechanism)
+@pytest.mark.parametrize("memory", [pairs_module.MEMORY, 0])
+def test_kept_images_are_the_teachers_to_half_a_grey_level(
+    analytic_teacher, tmp_path, store, mechanism, memory, monkeypatch
+):
+    monkeypatch.setattr(pairs_module, "MEMORY", memory)
+    query_pairs(analytic_teacher, mechanism, 25, tmp_path, shard_size=10, store=store)
+    stored, rows = StoredPairs(tmp_path, analytic_teacher), torch.tensor([24, 3, 11, 3, 9, 10])
+    wanted = analytic_teacher.query(mechanism, stored.noise[rows], stored.labels[rows])
+    exact = store in (Store.FLOAT32, Store.NONE)
+    error = 0 if exact else (1 - mechanism.low) / 510 + 1e-6
+    assert float((stored.images(rows) - wanted).abs().max()) <= error
+
+
+def test_what_keeps_no_images_asks_nothing_until_it_is_read(analytic_teacher, tmp_path):
+    manifest = ask(Interrupted(analytic_teacher, 0), tmp_path, store=Store.NONE)
+    assert manifest["queries"] == 0
+    with pytest.raises(UserError, match=r"noise and labels alone: pass the teacher .* --teacher"):
+        read_pairs(tmp_path)
+    other = Interrupted(analytic_teacher, 99)
+    other.digest = "another"
+    with pytest.raises(UserError, match="--teacher"):
+        read_pairs(tmp_path, other)
+    ask(analytic_teacher, tmp_path.with_name("kept"))
+    for left, right in zip(read_pairs(tmp_path, analytic_teacher), read_pairs(tmp_path.with_name("kept")), strict=True):
+        assert torch.equal(left, right)
+
+
+def test_ranks_share_the_work_of_one(analytic_teacher, tmp_path):
+    ask(analytic_teacher, tmp_path / "one", 45)
+    spent = [ask(analytic_teacher, tmp_path / "three", 45, rank=Rank(index, 3))["queries"] for index in (2, 0, 1)]
+    assert spent == [10, 20, 15]
+    for left, right in zip(read_pairs(tmp_path / "one"), read_pairs(tmp_path / "three"), strict=True):
+        assert torch.equal(left, right)
+    assert read_manifest(tmp_path / "three")["queries"] == 45
+
+
+def test_when_a_rank_dies_the_others_go_on_and_fewer_ranks_may_finish(analytic_teacher, tmp_path):
+    with pytest.raises(ConnectionError):
+        ask(Interrupted(analytic_teacher, 1), tmp_path, 45, rank=Rank(0, 2))  # dies in its second shard of three
+    ask(analytic_teacher, tmp_path, 45, rank=Rank(1, 2))
+    with pytest.raises(UserError, match="holds 30 of 45 pairs"):
+        read_pairs(tmp_path)
+    assert ask(Interrupted(analytic_teacher, 2), tmp_path, 45)["queries"] == 15  # one process asks what is missing
+    assert len(read_pairs(tmp_path).labels) == 45
+    assert read_manifest(tmp_path)["queries"] == 55
+
+
+def test_a_rank_that_is_none_is_named(analytic_teacher, tmp_path):
+    with pytest.raises(UserError, match="rank 2 of 2"):
+        ask(analytic_teacher, tmp_path, rank=Rank(2, 2))
+
+
+def test_shards_smaller_than_the_number_of_classes_are_balanced_together(analytic_teacher, tmp_path):
+    ask(analytic_teacher, tmp_path, 40, shard_size=4)
+    assert read_pairs(tmp_path).labels.bincount().tolist() == [4] * 10
+
+
+def test_pairs_of_some_classes_are_asked_under_their_own_numbers(analytic_teacher, tmp_path):
+    config = QueryConfig(shape=20, texture=20, background=20, held_out=4, classes="3,7-8", store=Store.NONE)
+    query_all(analytic_teacher, tmp_path, config)
+    stored = StoredPairs(tmp_path / "texture" / "train", analytic_teacher)  # the whole teacher is recognised
+    assert stored.spec.classes == 3
+    own = torch.tensor([3, 7, 8])[stored.labels]
+    wanted = analytic_teacher.query("texture", stored.noise, own)
+    assert torch.equal(stored.images(torch.arange(20)), wanted)

@@ -318,8 +318,10 @@ def teach(
 @with_flags(QueryConfig())
 def query(
     teacher: TeacherArgument,
-    out: Annotated[Path, typer.Option(help="Folder for the pairs.")],
+    out: Annotated[Path, typer.Option(help="Folder for the pairs; processes and machines may share it.")],
     seed: SeedOption = 0,
+    rank: Annotated[int, typer.Option(min=0, envvar="RANK", help="Which of the processes this is, from 0.")] = 0,
+    ranks: Annotated[int, typer.Option(min=1, envvar="WORLD_SIZE", help="How many share the work.")] = 1,
     device: DeviceOption = Device.AUTO,
     config: ConfigOption = None,
     *,
@@ -327,11 +329,12 @@ def query(
 ) -> None:
     """Ask a teacher for (noise, label, image) pairs of each mechanism, within a query budget."""
     chosen = _laid_over(QueryConfig(), config, changes)
-    from skdcgn.pairs import query_all
+    from skdcgn.pairs import Rank, query_all
     from skdcgn.teachers.registry import load_teacher
 
+    loaded = load_teacher(teacher, device=_place(device))
     with watching() as watch:
-        spent = query_all(load_teacher(teacher, device=_place(device)), out, chosen, seed=seed, watch=watch)
+        spent = query_all(loaded, out, chosen, seed=seed, rank=Rank(rank, ranks), watch=watch)
     print(", ".join(f"{mechanism}: {count} queries" for mechanism, count in spent.items()))
 
 
@@ -340,6 +343,7 @@ def query(
 def distill(
     pairs: Annotated[Path, typer.Argument(help="Folder that query wrote.")],
     out: Annotated[Path, typer.Option(help="Folder of the run; the student lands in its sub-folder student.")],
+    teacher: Annotated[str | None, typer.Option(help="To be asked again, where query kept no images.")] = None,
     seed: SeedOption = 0,
     device: DeviceOption = Device.AUTO,
     config: ConfigOption = None,
@@ -349,9 +353,11 @@ def distill(
     """Distill each mechanism's pairs into a tiny conditional generator: pixel, feature, KL, hinge losses."""
     chosen = _laid_over(DistillConfig(), config, changes)
     from skdcgn.distiller import distill as distill_pairs
+    from skdcgn.teachers.registry import load_teacher
 
+    asked = load_teacher(teacher, device=_place(device)) if teacher else None
     with watching() as watch:
-        student = distill_pairs(pairs, out, chosen, seed=seed, device=device, watch=watch)
+        student = distill_pairs(pairs, out, chosen, teacher=asked, seed=seed, device=device, watch=watch)
     print(f"student: {out / 'student'} ({student.size:,} parameters)")
 
 

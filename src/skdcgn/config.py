@@ -40,6 +40,15 @@ class Precision(StrEnum):
     INT8 = "int8"
 
 
+class Store(StrEnum):
+    """How the images of pairs are kept: ``float32``, ``uint8``, ``png``, or ``none`` (asked again when read)."""
+
+    FLOAT32 = "float32"
+    UINT8 = "uint8"
+    PNG = "png"
+    NONE = "none"
+
+
 def option(default: Any, help: str) -> Any:
     """Declare a field with its default and the words that ``--help`` shows."""
     return field(default=default, metadata={"help": help})
@@ -54,6 +63,8 @@ class QueryConfig:
     background: PositiveInt = option(3000, "pairs asked of the background mechanism")
     held_out: PositiveInt = option(500, "further pairs per mechanism, for measuring only")
     shard_size: PositiveInt = option(1000, "pairs per shard")
+    classes: str = option("all", "classes asked for: all, animals (ImageNet's), as 0-99,105, or a file of these words")
+    store: Store = option(Store.FLOAT32, "how images are kept: float32, uint8, png, or none: asked again when read")
 
 
 @dataclass(frozen=True, config=STRICT)

@@ -18,14 +18,14 @@ from skdcgn import losses
 from skdcgn.config import DistillConfig, QueryConfig, StudentConfig, to_dict
 from skdcgn.errors import TrainingStoppedError
 from skdcgn.features import load_features
-from skdcgn.files import read_json
 from skdcgn.mechanism import Mechanism, Spec, Teacher
 from skdcgn.metrics import class_diversity
-from skdcgn.pairs import TRAIN, Pairs, query_all, read_pairs
+from skdcgn.pairs import TRAIN, Pairs, StoredPairs, query_all
 from skdcgn.progress import Watch, unwatched
 from skdcgn.seeds import generator
 from skdcgn.students.discriminator import Discriminator
 from skdcgn.students.generator import StudentCGN, StudentGenerator
+from skdcgn.teachers.subset import of_classes
 from skdcgn.train import Batch, Callback, Method, Record, RunFolder, balanced_rows, decay_after, every, train
 
 BETAS = (0.5, 0.99)
@@ -33,6 +33,7 @@ DISCRIMINATOR_BETAS = (0.0, 0.9)
 COLLAPSED = 0.02
 GUARD_AFTER = 0.5
 GUARD_PER_CLASS = 16
+STARTED_FROM = 10_000
 
 
 class Distill(Method):
@@ -103,22 +104,27 @@ def distill_mechanism(
     config: DistillConfig,
     out: Path,
     *,
+    teacher: Teacher | None = None,
     seed: int = 0,
     device: str = "auto",
     callbacks: tuple[Callback, ...] = (),
 ) -> StudentGenerator:
-    """Distill the pairs in ``pairs_folder`` in the run folder ``out``; resumes where it was killed."""
-    manifest, pairs = read_json(pairs_folder / "manifest.json"), read_pairs(pairs_folder)
-    mechanism, spec = Mechanism(manifest["mechanism"]), Spec(**manifest["spec"])
-    folder = RunFolder(out, {**to_dict(config), "mechanism": mechanism, "seed": seed, "pairs": _origin(manifest)})
+    """Distill the pairs in ``pairs_folder`` in the run folder ``out``; resumes where it was killed.
+
+    ``teacher`` is asked again for images that were not kept.
+    """
+    pairs = StoredPairs(pairs_folder, teacher)
+    mechanism, spec = pairs.mechanism, pairs.spec
+    folder = RunFolder(out, {**to_dict(config), "mechanism": mechanism, "seed": seed, "pairs": _origin(pairs.manifest)})
     torch.manual_seed(seed)
     method = Distill(config, mechanism, spec)
-    cast(StudentGenerator, method.modules["student"]).start_at(pairs.images, pairs.labels)
+    some = few_of_each(pairs.labels, STARTED_FROM)
+    cast(StudentGenerator, method.modules["student"]).start_at(pairs.images(some), pairs.labels[some])
     rows_of = balanced_rows(pairs.labels)
 
     def batch_at(step: int) -> Batch:
         rows = rows_of(config.batch_size, generator(seed, "distill", mechanism, step))
-        return {name: values[rows] for name, values in pairs._asdict().items()}
+        return {"noise": pairs.noise[rows], "labels": pairs.labels[rows], "images": pairs.images(rows)}
 
     train(
         method,
@@ -128,7 +134,7 @@ def distill_mechanism(
         seed=seed,
         schedule=decay_after(0.3),
         save_every=config.save_every,
-        callbacks=(every(100, collapse_guard(method, pairs, spec)), *callbacks),
+        callbacks=(every(100, collapse_guard(method, few_pairs(pairs), spec)), *callbacks),
         device=device,
     )
     return cast(StudentGenerator, method.modules["student"].eval())
@@ -138,10 +144,22 @@ def _origin(manifest: dict[str, object]) -> dict[str, object]:
     return {key: manifest[key] for key in ("teacher", "seed", "count", "shard_size")}
 
 
-def collapse_guard(method: Method, pairs: Pairs, spec: Spec) -> Callback:
-    """Stop in the second half of a run if a class has lost the diversity that its teacher has."""
-    few = torch.cat([(pairs.labels == c).nonzero()[:GUARD_PER_CLASS, 0] for c in range(spec.classes)])
-    noise, labels, images = (values[few] for values in pairs)
+def few_of_each(labels: Tensor, total: int) -> Tensor:
+    """Return the first rows of every class among ``labels`` (N,), ``total`` of them or fewer, but one at least."""
+    classes = labels.unique()
+    each = max(1, total // len(classes))
+    return torch.cat([(labels == c).nonzero()[:each, 0] for c in classes])
+
+
+def few_pairs(pairs: StoredPairs) -> Pairs:
+    """Return ``GUARD_PER_CLASS`` pairs of each class."""
+    rows = few_of_each(pairs.labels, GUARD_PER_CLASS * len(pairs.labels.unique()))
+    return Pairs(pairs.noise[rows], pairs.labels[rows], pairs.images(rows))
+
+
+def collapse_guard(method: Method, few: Pairs, spec: Spec) -> Callback:
+    """Stop in the second half of a run if a class has lost the diversity that its teacher has in ``few`` pairs."""
+    noise, labels, images = few
     wanted = class_diversity(images, labels, spec.classes)
 
     def guard(record: Record) -> None:
@@ -167,6 +185,7 @@ def distill(
     config: DistillConfig | None = None,
     query: QueryConfig | None = None,
     *,
+    teacher: Teacher | None = None,
     seed: int = 0,
     device: str = "auto",
     watch: Watch = unwatched,
@@ -178,6 +197,7 @@ def distill(
         out: gets a run folder per mechanism under ``students`` and the student.
         config: sizes, losses and steps; None takes the defaults.
         query: the query budget; None takes the defaults. Ignored for stored pairs.
+        teacher: of stored pairs that keep no images, which it is asked for again.
         seed: of the queries, the initial weights and the batches.
         device: ``auto``, ``cpu`` or ``cuda``.
         watch: told how far each part is.
@@ -186,8 +206,9 @@ def distill(
     if isinstance(source, str | Path):
         pairs = Path(source)
     else:
-        pairs = out / "pairs"
-        query_all(source, pairs, query or QueryConfig(), seed=seed, watch=watch)
+        pairs, query = out / "pairs", query or QueryConfig()
+        query_all(source, pairs, query, seed=seed, watch=watch)
+        teacher = of_classes(source, query.classes)
     trained = {}
     for mechanism in Mechanism:
         tell = watch(f"distill {mechanism}", config.steps)
@@ -195,6 +216,7 @@ def distill(
             pairs / mechanism / TRAIN,
             config,
             out / "students" / mechanism,
+            teacher=teacher,
             seed=seed,
             device=device,
             callbacks=(lambda record, tell=tell: tell(record.step),),  # type: ignore[misc]

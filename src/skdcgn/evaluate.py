@@ -27,16 +27,19 @@ SPEED_IMAGES = 512
 SPEED_ROUNDS = 5
 
 
-def fidelity(student: Teacher, pairs: Path) -> tuple[dict[str, dict[str, float]], dict[str, dict[str, float]]]:
+def fidelity(
+    student: Teacher, pairs: Path, teacher: Teacher | None = None
+) -> tuple[dict[str, dict[str, float]], dict[str, dict[str, float]]]:
     """Compare the student with held-out pairs; return pixel L1 and diversity, by mechanism.
 
     Pixel L1 stands beside that of the label mean (of the training pairs), which is what a student reaches that
     ignores the noise; diversity is the mean pairwise L1 within a class, of the teacher's answers and the student's.
+    ``teacher`` is asked again for images that were not kept.
     """
     l1, diversity = {}, {}
     for mechanism in Mechanism:
-        noise, labels, images = read_pairs(pairs / mechanism / "held-out")
-        seen = read_pairs(pairs / mechanism / "train")
+        noise, labels, images = read_pairs(pairs / mechanism / "held-out", teacher)
+        seen = read_pairs(pairs / mechanism / "train", teacher)
         means = label_means(seen.images, seen.labels, student.spec.classes)
         drawn = draw(student, mechanism, noise, labels)
         l1[mechanism.value] = {

@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -52,11 +53,15 @@ def write_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, st
     return hashlib.sha256(data).hexdigest()
 
 
-def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Read every tensor and the metadata of a safetensors file; raise UserError if it is missing or damaged."""
+def read_tensors(path: Path, names: Sequence[str] | None = None) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Read tensors (all, or those of ``names``) and the metadata of a safetensors file.
+
+    Raises:
+        UserError: the file is missing or damaged.
+    """
     try:
         with safe_open(path, framework="pt") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
+            return {name: file.get_tensor(name) for name in names or file.keys()}, file.metadata() or {}
     except FileNotFoundError:
         raise UserError(f"{path} does not exist: check the path") from None
     except SafetensorError as error:

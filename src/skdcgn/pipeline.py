@@ -30,6 +30,7 @@ from skdcgn.progress import Watch, unwatched
 from skdcgn.report import write_report
 from skdcgn.students.generator import StudentCGN
 from skdcgn.teachers.registry import load_teacher
+from skdcgn.teachers.subset import ALL
 from skdcgn.train import Record, RunFolder, make_accelerator
 
 CLASSIFIERS = ("biased", "teacher", "student", "oracle")
@@ -45,6 +46,8 @@ def run(
     watch: Watch = unwatched,
 ) -> dict[str, Any]:
     """Run the whole pipeline in ``out``; return the results, which stand in ``out/results.json`` too."""
+    if config.query.classes != ALL:
+        raise UserError("--query-classes: run measures on every class of its data: leave it out, or use skdcgn query")
     place = str(make_accelerator(device).device)
     teacher = load_teacher(config.teacher, device=place)
     folder = RunFolder(out, config)
@@ -58,7 +61,8 @@ def run(
     with clock("query"):
         queries = query_all(teacher, out / "pairs", config.query, seed=config.seed, watch=watch)
     with clock("distill"):
-        student = distill(out / "pairs", out, config.distill, seed=config.seed, device=device, watch=watch)
+        pairs = out / "pairs"
+        student = distill(pairs, out, config.distill, teacher=teacher, seed=config.seed, device=device, watch=watch)
     student.to(place)
     sets = training_sets(config, {"teacher": teacher, "student": student}, data_root, out / "judges", device)
     scores = {}
@@ -67,7 +71,7 @@ def run(
             origin = {"run": folder.digest, "data": name}
             scores[name] = score(sets[name], test, config, out / "classifiers" / name, origin, device, watch)
     with clock("evaluate"):
-        l1, diversity = fidelity(student, out / "pairs")
+        l1, diversity = fidelity(student, out / "pairs", teacher)
         glyphs = load_glyphs(config.glyphs, "test", data_root)
         diversity["shape"]["glyphs"] = float(class_diversity(glyphs.masks, glyphs.labels, teacher.spec.classes).mean())
         speed = counterfactuals_per_second({"teacher": teacher, "student": student})

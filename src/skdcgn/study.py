@@ -134,8 +134,8 @@ def _student(
     result = folder / "fidelity.json"
     if not result.exists():
         query_all(teacher, pairs, config.query, seed=config.seed, watch=watch)
-        student = distill(pairs, folder, config.distill, seed=config.seed, device=device, watch=watch)
-        write_json(result, fidelity(student, pairs)[0])
+        student = distill(pairs, folder, config.distill, teacher=teacher, seed=config.seed, device=device, watch=watch)
+        write_json(result, fidelity(student, pairs, teacher)[0])
     return StudentCGN.load(folder / "student"), read_json(result)
 
 

@@ -26,7 +26,7 @@ from skdcgn.metrics.distances import (
 from skdcgn.metrics.extractors import Extractor, Images, Told
 from skdcgn.metrics.moments import Moments, Scores
 from skdcgn.metrics.pixels import Paired, class_diversity, paired
-from skdcgn.pairs import HELD_OUT, stream_pairs
+from skdcgn.pairs import HELD_OUT, StoredPairs
 from skdcgn.seeds import generator
 
 MOST_NEIGHBOURS = 5000
@@ -177,7 +177,7 @@ def compare_with_pairs(student: Teacher, pairs: Path) -> dict[str, Paired]:
     """
     return {
         mechanism.value: paired(
-            ((draw(student, mechanism, u, y), images) for u, y, images in stream_pairs(pairs / mechanism / HELD_OUT)),
+            ((draw(student, mechanism, u, y), images) for u, y, images in StoredPairs(pairs / mechanism / HELD_OUT)),
             mechanism.low,
         )
         for mechanism in Mechanism

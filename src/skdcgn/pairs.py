@@ -67,7 +67,8 @@ def query_pairs(
     """Ask ``teacher`` for this rank's part of ``count`` pairs and store them in ``folder``; return its manifest.
 
     Whole shards of an earlier, killed call are kept; queries are counted before they are asked, so a shard
-    that was lost half-way counts twice, as a paid-for black box would bill it. Where no images are kept, nothing is asked.
+    that was lost half-way counts twice, as a paid-for black box would bill it. Where no images are
+    kept, nothing is asked.
     """
     if count < 1 or shard_size < 1:
         raise UserError(f"{mechanism}: {count} pairs in shards of {shard_size}: both must be at least 1")

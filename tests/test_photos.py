@@ -36,7 +36,7 @@ def test_a_classifiers_names_number_the_classes_of_a_part_of_its_folders(folder)
 @pytest.mark.parametrize(
     ("spoil", "names", "words"),
     [
-        (lambda f: None, ("n01", "n07"), "sub-folder 'n02', which is none of the classifier's 2 classes"),
+        (lambda f: None, ("n01", "n07"), "sub-folder 'n02', which is none of the 2 classes asked for"),
         (lambda f: [p.unlink() for p in (f / "n02").iterdir()], None, "n02 holds no picture"),
     ],
 )

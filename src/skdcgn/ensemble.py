@@ -166,7 +166,7 @@ def told(
         "seed": seed,
         "real": hashlib.sha256(listed.encode()).hexdigest(),
         "origin": source.origin,
-        "classes": list(photos.names),
+        "names": list(photos.names),
     }
 
 
@@ -237,9 +237,9 @@ def load_ensemble(folder: Path, backbone: Backbone | None = None) -> tuple[Ensem
         raise UserError(f"{folder} was trained on a backbone of your own: pass it to load_ensemble")
     state, _ = read_tensors(folder / "checkpoint.safetensors")
     made = backbone() if backbone else load_backbone(known["backbone"], width=known["width"], weights=NO_WEIGHTS)
-    ensemble = Ensemble(made, len(known["classes"]), known["image_size"])
+    ensemble = Ensemble(made, len(known["names"]), known["image_size"])
     try:
         ensemble.load_state_dict({k.removeprefix(PREFIX): v for k, v in state.items() if k.startswith(PREFIX)})
     except RuntimeError:
         raise UserError(f"the weights in {folder} do not fit its backbone: pass the one it was trained with") from None
-    return ensemble.eval(), tuple(known["classes"])
+    return ensemble.eval(), tuple(known["names"])

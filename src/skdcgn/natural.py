@@ -19,7 +19,7 @@ from torch import Tensor
 from skdcgn.categories import CATEGORIES, averages
 from skdcgn.data import as_unit
 from skdcgn.data.folders import read_picture
-from skdcgn.data.photos import Photos, in_batches, list_photos, middle_crop, pictures_in
+from skdcgn.data.photos import Photos, in_batches, list_photos, middle_crop
 from skdcgn.ensemble import WORKERS, Ensemble
 from skdcgn.errors import UserError
 from skdcgn.files import read_json
@@ -210,32 +210,41 @@ def measured(
     Args:
         names: of the ensemble's classes, in order.
         size: of the images that it sees, pixels of a side.
-        in9_map: which of the nine each class is. Default: ``in_to_in9.json`` in or beside ``in9_folder``; a classifier of
-            nine classes needs none.
+        in9_map: which of the nine each class is. Default: ``in_to_in9.json`` in or beside ``in9_folder``; a classifier
+            of nine classes needs none.
     """
     logits = logits_of(ensemble)
-    photos = list_photos(images, names) if images else None  # first all that may be wrong, then what takes time
+    photos = list_photos(images, names) if images else None  # first whatever may be wrong, then what takes time
     cues = list_cues(cue_conflict) if cue_conflict else None
     nine = _nine(in9_folder, in9_map, len(names)) if in9_folder else None
     if cues:
         averages(names)
     if photos:
-        for name, shares in top_k(logits, photos, size).items():
-            told = ", ".join(f"top-{k} {share.percent:.1f} %" for k, share in shares.items())
-            yield f"{images}, {name}: {told} of {len(photos.files):,} images"
+        yield from _top_k_lines(top_k(logits, photos, size))
     if cues:
-        for name, bias in shape_bias(logits, cues, names, size).items():
-            yield (
-                f"shape bias, {name}: {bias.percent:.1f} % ({bias.shape} by shape, {bias.texture} by texture, "
-                f"of {bias.images:,} images)"
-            )
+        yield from _bias_lines(shape_bias(logits, cues, names, size))
     if in9_folder and nine is not None:
-        shares_of = in9(logits, in9_folder, nine, size)
-        for variant, by_name in shares_of.items():
-            told = ", ".join(f"{name} {share.percent:.1f} %" for name, share in by_name.items())
-            yield f"ImageNet-9 {variant}: {told} of {by_name['ensemble'].images:,} images"
-        for name, points in gap(shares_of).items():
-            yield f"BG-gap, {name}: {points:.1f} points"
+        yield from _in9_lines(in9(logits, in9_folder, nine, size))
+
+
+def _top_k_lines(found: dict[str, dict[int, Share]]) -> Iterator[str]:
+    for name, shares in found.items():
+        told = ", ".join(f"top-{k} {share.percent:.1f} %" for k, share in shares.items())
+        yield f"{name}: {told} of {next(iter(shares.values())).images:,} images"
+
+
+def _bias_lines(found: dict[str, ShapeBias]) -> Iterator[str]:
+    for name, bias in found.items():
+        counts = f"{bias.shape:,} by shape, {bias.texture:,} by texture, of {bias.images:,} images"
+        yield f"{name}: shape bias {bias.percent:.1f} % ({counts})"
+
+
+def _in9_lines(found: dict[str, dict[str, Share]]) -> Iterator[str]:
+    for variant, shares in found.items():
+        for name, share in shares.items():
+            yield f"{name}: {variant} {share.percent:.1f} % of {share.images:,} images"
+    for name, points in gap(found).items():
+        yield f"{name}: BG-gap {points:.1f} points"
 
 
 def _nine(folder: Path, path: Path | None, classes: int) -> Tensor:

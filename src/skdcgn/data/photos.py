@@ -51,7 +51,7 @@ def list_photos(folder: Path, names: Sequence[str] | None = None) -> Photos:
     strange = [name for name in found if name not in classes]
     if strange:
         raise UserError(
-            f"{folder} has a sub-folder {strange[0]!r}, which is none of the classifier's {len(classes)} classes "
+            f"{folder} has a sub-folder {strange[0]!r}, which is none of the {len(classes)} classes asked for "
             f"({next(iter(classes))!r} is one): pass a folder with those, or take it away"
         )
     files = {name: pictures_in(folder / name) for name in found}

@@ -8,14 +8,14 @@ from torch import nn
 
 from skdcgn.backbones import SmallResNet
 from skdcgn.classifiers import load_classifier
-from skdcgn.composer import compose
+from skdcgn.composer import Counterfactuals, compose
 from skdcgn.config import EnsembleConfig
 from skdcgn.ensemble import Ensemble, TrainEnsemble, fitted, freeze_norms, load_ensemble, rate, train_ensemble
 from skdcgn.errors import UserError
 from skdcgn.generate import write_counterfactuals
 from skdcgn.mechanism import Mechanism
 from skdcgn.seeds import generator
-from skdcgn.sources import from_cgn, from_file
+from skdcgn.sources import Source, from_cgn, from_file
 
 TINY = EnsembleConfig(
     width=4, image_size=16, epochs=2, batch_size=8, counterfactuals=6, save_every=2, learning_rate=0.05
@@ -185,19 +185,37 @@ def test_a_killed_run_ends_with_the_same_bytes_whatever_the_threads(of_file, rea
     assert torch.equal(loaded(images), whole.eval()(images))
 
 
-def test_heads_learn_to_tell_their_mechanism_apart(real, tmp_path, analytic_teacher):
-    """On fresh counterfactuals each head agrees with its own label more than with the other two."""
+def channel_source(count, seed=0):
+    """Counterfactuals that tell each mechanism's label, one of three, by a colour channel of its own."""
+
+    def at(step):
+        rng = generator(seed, "channels", step)
+        labels = torch.randint(3, (count, 3), generator=rng)
+        images = (labels - 1.0)[:, :, None, None] * 0.8 + 0.1 * torch.randn(count, 3, 16, 16, generator=rng)
+        return Counterfactuals(images.clamp(-1, 1), *labels.unbind(1))
+
+    return Source("channels", 3, at, all_known=False)
+
+
+def test_each_head_learns_its_mechanism_and_is_invariant_to_the_others(real, tmp_path):
     config = EnsembleConfig(
-        width=8, image_size=16, epochs=40, batch_size=20, counterfactuals=64, learning_rate=0.1, freeze_norms=False
+        width=8,
+        image_size=16,
+        epochs=150,
+        decay_epochs=100,
+        batch_size=20,
+        counterfactuals=64,
+        weight=3.0,
+        learning_rate=0.03,
     )
-    source = from_cgn(analytic_teacher, 64)
-    ensemble = train_ensemble(real, source, config, tmp_path, device="cpu").eval()
-    unseen = from_cgn(analytic_teacher, 400, seed=99).at(0)
+    ensemble = train_ensemble(real, channel_source(64), config, tmp_path, device="cpu").eval()
+    unseen = channel_source(400, seed=1).at(0)
     with torch.no_grad():
-        decided = ensemble(fitted(unseen.images, 16, generator(1))).argmax(2)
+        decided = ensemble(unseen.images).argmax(2)
     labels = (unseen.shape_labels, unseen.texture_labels, unseen.background_labels)
     agreement = torch.tensor([[float((row == label).float().mean()) for label in labels] for row in decided])
-    assert (agreement.argmax(1)[1:] == torch.tensor([1, 2])).all(), agreement
+    assert (agreement.diagonal() > 0.9).all(), agreement
+    assert (agreement[~torch.eye(3, dtype=torch.bool)] < 0.45).all(), agreement  # a third is chance
 
 
 def test_an_own_backbone_is_asked_for_again_when_loading(real, tmp_path, analytic_teacher):

@@ -21,6 +21,7 @@ VERBS = (
     "export",
     "bench",
     "classify",
+    "ensemble",
     "evaluate",
     "doctor",
 )

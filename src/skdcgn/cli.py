@@ -14,6 +14,7 @@ from rich.markup import escape
 from skdcgn.config import (
     ClassifyConfig,
     DistillConfig,
+    EnsembleConfig,
     Precision,
     QueryConfig,
     RunConfig,
@@ -475,6 +476,50 @@ def classify(
 
 
 @app.command(rich_help_panel="Stages")
+@with_flags(EnsembleConfig())
+def ensemble(
+    real: Annotated[Path, typer.Option(help="Folder of real images, a sub-folder per class: ImageNet's train.")],
+    out: Annotated[Path, typer.Option(help="Folder of the run.")],
+    cgn: Annotated[
+        str | None, typer.Option(help="A CGN that composes counterfactuals at every step: as for generate.")
+    ] = None,
+    images: Annotated[
+        Path | None, typer.Option(help="Instead: counterfactuals.safetensors that generate wrote.")
+    ] = None,
+    seed: SeedOption = 0,
+    workers: Annotated[int | None, typer.Option(min=1, help="Threads that decode; default: one per core.")] = None,
+    device: DeviceOption = Device.AUTO,
+    config: ConfigOption = None,
+    *,
+    changes: dict[str, Any],
+) -> None:
+    """Train the invariant ensemble, heads for shape, texture and background, on real images and counterfactuals."""
+    chosen = _laid_over(EnsembleConfig(), config, changes)
+    if (cgn is None) == (images is None):
+        raise UserError("pass counterfactuals either by --cgn or by --images")
+    from skdcgn.ensemble import WORKERS, train_ensemble
+    from skdcgn.sources import from_cgn, from_file
+    from skdcgn.teachers.registry import load_teacher
+
+    if cgn is not None:
+        source = from_cgn(load_teacher(cgn, device=_place(device)), chosen.counterfactuals, seed=seed)
+    else:
+        source = from_file(Path(str(images)), chosen.counterfactuals, seed=seed)
+    with watching() as watch:
+        told: list[Any] = []
+
+        def tell(record: Any) -> None:
+            if not told:
+                told.append(watch("ensemble", record.total))
+            told[0](record.step)
+
+        train_ensemble(
+            real, source, chosen, out, seed=seed, workers=workers or WORKERS, device=device, callbacks=(tell,)
+        )
+    print(f"ensemble: {out}")
+
+
+@app.command(rich_help_panel="Stages")
 def evaluate(
     what: Annotated[
         str, typer.Argument(help="A classifier's folder, a CGN (student's folder, file or zoo name), or a whole run's.")
@@ -482,7 +527,19 @@ def evaluate(
     preset: Annotated[str, typer.Option(help="Whose decorrelated test images are measured against.")] = DEFAULT,
     textures: Annotated[Path | None, typer.Option(help="Folder of texture pictures; default: the preset's.")] = None,
     images: Annotated[
-        Path | None, typer.Option(help="Of a classifier, instead: your own images, a sub-folder per class.")
+        Path | None,
+        typer.Option(
+            help="Of a classifier, instead: your own images, a sub-folder per class; of an ensemble: its val."
+        ),
+    ] = None,
+    cue_conflict: Annotated[
+        Path | None, typer.Option(help="Of an ensemble: cue-conflict images, as airplane/airplane1-bear2.png.")
+    ] = None,
+    in9: Annotated[
+        Path | None, typer.Option(help="Of an ensemble: ImageNet-9, as mixed_rand/val/00_dog/x.JPEG.")
+    ] = None,
+    in9_map: Annotated[
+        Path | None, typer.Option(help="Which of the nine a class is; default: in_to_in9.json in or beside --in9.")
     ] = None,
     cgn: Annotated[
         str | None, typer.Option(help="Of a classifier, too: a CGN, to vary one mechanism's label at a time.")
@@ -497,12 +554,19 @@ def evaluate(
     """Measure a classifier out of domain, a CGN's counterfactuals beside real images, or show a run's table again.
 
     Out of domain: on test images whose colours and textures say nothing of the class. Of a whole run, say whether each
-    accuracy lies within the band on its recipe's card.
+    accuracy lies within the band on its recipe's card. Of an ensemble: top-1 and top-5, shape bias of each head,
+    ImageNet-9 and its gap between backgrounds.
     """
     from skdcgn.files import read_json
 
     folder, shown = Path(what), override(run_preset(preset), {"textures": str(textures)} if textures else {})
-    if (folder / "results.json").exists():
+    if _is_ensemble(folder):
+        _evaluate_ensemble(folder, images, cue_conflict, in9, in9_map, device)
+    elif cue_conflict or in9 or in9_map:
+        raise UserError(
+            f"{what} is no ensemble: --cue-conflict, --in9 and --in9-map need one; skdcgn ensemble trains it"
+        )
+    elif (folder / "results.json").exists():
         told = {key: value for key, value in read_json(folder / "config.json").items() if key != "digest"}
         show_table(read_json(folder / "results.json"), from_dict(RunConfig, told, str(folder / "config.json")))
     elif (folder / "checkpoint.safetensors").exists():
@@ -544,6 +608,36 @@ def _evaluate_classifier(
                 f"{mechanism} varied: {found.accuracy:.1f} % right, {found.unchanged:.1f} % unchanged, "
                 f"{found.followed:.1f} % followed it"
             )
+
+
+def _is_ensemble(folder: Path) -> bool:
+    from skdcgn.files import read_json
+
+    known = read_json(folder / "config.json") if (folder / "config.json").is_file() else {}
+    return isinstance(known, dict) and "backbone" in known
+
+
+def _evaluate_ensemble(
+    folder: Path, images: Path | None, cue_conflict: Path | None, in9: Path | None, in9_map: Path | None, device: Device
+) -> None:
+    if not (images or cue_conflict or in9):
+        raise UserError(f"{folder} is an ensemble: say what to measure it by: --images, --cue-conflict or --in9")
+    from skdcgn.ensemble import load_ensemble
+    from skdcgn.files import read_json
+    from skdcgn.natural import measured
+
+    loaded, names = load_ensemble(folder)
+    size = int(read_json(folder / "config.json")["image_size"])
+    for line in measured(
+        loaded.to(_place(device)),
+        names,
+        size,
+        images=images,
+        cue_conflict=cue_conflict,
+        in9_folder=in9,
+        in9_map=in9_map,
+    ):
+        print(line, flush=True)
 
 
 @app.command(rich_help_panel="Help")

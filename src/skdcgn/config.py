@@ -117,6 +117,29 @@ class ClassifyConfig:
 
 
 @dataclass(frozen=True, config=STRICT)
+class EnsembleConfig:
+    """How the invariant ensemble is trained (see skdcgn.ensemble for the loss)."""
+
+    backbone: str = option("small", "small, torchvision:NAME (the paper: torchvision:resnet50) or timm:NAME")
+    weights: str | None = option(
+        None, "the backbone's first weights: a state-dict file or none; default: its package's ImageNet weights"
+    )
+    width: PositiveInt = option(32, "channels of the first stage of the backbone small")
+    image_size: PositiveInt = option(224, "pixels of a side of what the backbone sees")
+    epochs: PositiveInt = option(45, "passes over the real images")
+    batch_size: PositiveInt = option(64, "real images per step")
+    counterfactuals: PositiveInt = option(64, "counterfactuals per step")
+    weight: NonNegativeFloat = option(1.0, "weight of the counterfactuals' losses")
+    learning_rate: PositiveFloat = option(0.01, "SGD's rate")
+    momentum: Probability = option(0.9, "SGD's momentum")
+    weight_decay: NonNegativeFloat = option(1e-4, "SGD's weight decay")
+    decay: PositiveFloat = option(0.1, "factor on the rate after every decay-epochs")
+    decay_epochs: PositiveInt = option(15, "epochs between two decays")
+    freeze_norms: bool = option(True, "keep the running statistics of the backbone's batch norms, and use them")
+    save_every: PositiveInt = option(500, "steps between checkpoints")
+
+
+@dataclass(frozen=True, config=STRICT)
 class TeachConfig:
     """How a teacher CGN is trained on biased pictures (see skdcgn.teach for the losses)."""
 

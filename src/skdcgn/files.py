@@ -4,7 +4,8 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -53,19 +54,22 @@ def write_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, st
     return hashlib.sha256(data).hexdigest()
 
 
-def read_tensors(path: Path, names: Sequence[str] | None = None) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Read tensors (all, or those of ``names``) and the metadata of a safetensors file.
-
-    Raises:
-        UserError: the file is missing or damaged.
-    """
+@contextmanager
+def open_tensors(path: Path) -> Iterator[Any]:
+    """Open a safetensors file to read some of it; raise UserError if it is missing or damaged."""
     try:
         with safe_open(path, framework="pt") as file:
-            return {name: file.get_tensor(name) for name in names or file.keys()}, file.metadata() or {}
+            yield file
     except FileNotFoundError:
         raise UserError(f"{path} does not exist: check the path") from None
     except SafetensorError as error:
         raise UserError(f"{path} is not a whole safetensors file ({error}): fetch or write it again") from None
+
+
+def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Read every tensor and the metadata of a safetensors file; raise UserError if it is missing or damaged."""
+    with open_tensors(path) as file:
+        return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
 
 
 def sha256(path: Path) -> str:

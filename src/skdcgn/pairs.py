@@ -20,7 +20,7 @@ from torch import Tensor
 from skdcgn.composer import draw
 from skdcgn.config import QueryConfig, Store
 from skdcgn.errors import UserError
-from skdcgn.files import read_json, read_tensors, sha256, write_json, write_tensors
+from skdcgn.files import open_tensors, read_json, read_tensors, sha256, write_json, write_tensors
 from skdcgn.mechanism import Mechanism, Spec, Teacher, check_answer
 from skdcgn.progress import Watch, unwatched
 from skdcgn.seeds import generator
@@ -263,8 +263,8 @@ class StoredPairs:
         path = self._path(index)
         if not _whole(path, self.manifest["shards"][index]["sha256"]):
             raise UserError(f"{path} is missing or damaged (checksum differs): run the query again to redraw it")
-        stored, _ = read_tensors(path, ("noise", "labels"))
-        return stored["noise"], stored["labels"]
+        with open_tensors(path) as file:
+            return file.get_tensor("noise"), file.get_tensor("labels")
 
     def _decoded(self, index: int) -> Tensor:
         return decode(read_tensors(self._path(index))[0], self.mechanism)

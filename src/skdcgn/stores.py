@@ -12,10 +12,10 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image
-from safetensors import safe_open
 from torch import Tensor
 
 from skdcgn.config import Store
+from skdcgn.files import open_tensors
 from skdcgn.mechanism import Mechanism
 
 LEVELS = 255
@@ -48,7 +48,7 @@ def decode(stored: Stored, mechanism: Mechanism) -> Tensor:
 
 def read_rows(path: Path, mechanism: Mechanism, rows: Tensor) -> Tensor:
     """Return the images (B, C, H, W) of some ``rows`` (B,) of a shard that keeps images; reads no others."""
-    with safe_open(path, framework="pt") as file:
+    with open_tensors(path) as file:
         if "png" not in file.keys():  # noqa: SIM118  # not a dict
             kept = file.get_slice("images")
             return decode({"images": torch.cat([kept[row : row + 1] for row in rows.tolist()])}, mechanism)

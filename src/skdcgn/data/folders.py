@@ -50,13 +50,21 @@ def _picture_files(folder: Path) -> list[Path]:
 
 def read_picture(path: Path, size: int) -> Tensor:
     """Return one picture (3, size, size) uint8, upright, cut to a square and resized."""
+    return as_tensor(ImageOps.fit(open_picture(path), (size, size), Image.Resampling.BILINEAR))
+
+
+def open_picture(path: Path) -> Image.Image:
+    """Return one picture in RGB, upright; raise UserError if Pillow cannot read it."""
     try:
         with Image.open(path) as image:
-            upright = ImageOps.exif_transpose(image).convert("RGB")
-            pixels = np.array(ImageOps.fit(upright, (size, size), Image.Resampling.BILINEAR))
+            return ImageOps.exif_transpose(image).convert("RGB")
     except UNREADABLE:
         raise UserError(f"{path} is not a picture that Pillow can read: replace it or take it away") from None
-    return torch.from_numpy(pixels).permute(2, 0, 1)
+
+
+def as_tensor(picture: Image.Image) -> Tensor:
+    """Return an RGB picture's pixels as (3, H, W) uint8."""
+    return torch.from_numpy(np.array(picture)).permute(2, 0, 1)
 
 
 def as_unit(images: Tensor) -> Tensor:

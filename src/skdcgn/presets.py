@@ -9,6 +9,7 @@ DEFAULT = "double-colored-digits"
 
 DIGITS = RunConfig(classify=ClassifyConfig(cooldown=1.0, he_init=True))  # what so small a budget needs to end well
 TINY = StudentConfig(channels=(8, 8), grid=8, embedding=4)
+NATURAL = StudentConfig(channels=(192, 128, 64, 32, 16), grid=4, embedding=64)  # of each mechanism at 256 pixels
 SMOKE_DISTILL = DistillConfig(steps=40, batch_size=32, shape=TINY, texture=TINY, background=TINY)
 MNIST = RunConfig(
     glyphs="mnist",

@@ -1,0 +1,54 @@
+"""Count and time the ImageNet sizes: one 256-pixel counterfactual of the published CGN against one of a student's.
+
+    python benchmarks/imagenet.py
+
+Weights are random on both sides: neither numbers of parameters nor seconds depend on them. Teacher and student draw in
+turn, in one process, eager and in fp32, one counterfactual at a time; medians. Lands in ``results/imagenet.json``.
+"""
+
+import argparse
+from functools import partial
+from pathlib import Path
+
+import torch
+
+from skdcgn.composer import compose
+from skdcgn.config import to_dict
+from skdcgn.evaluate import median_seconds, versions
+from skdcgn.files import write_json
+from skdcgn.mechanism import Mechanism
+from skdcgn.presets import NATURAL
+from skdcgn.students.generator import StudentCGN
+from skdcgn.teachers.biggan import BigGAN
+from skdcgn.teachers.cgn import CGNTeacher
+from skdcgn.teachers.cgn_imagenet import assembled
+from skdcgn.teachers.u2net import FULL, U2Net
+
+RESULTS = Path(__file__).parent / "results"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=5)
+    chosen = parser.parse_args()
+    torch.manual_seed(0)
+    teacher = CGNTeacher(assembled(BigGAN(), U2Net(FULL)).eval(), "random", "cpu")
+    sizes = {m.value: to_dict(NATURAL) for m in Mechanism}
+    student = StudentCGN(teacher.spec.to_dict(), sizes)
+    cgns = {"teacher": teacher, "student": student, "student, folded": student.folded()}
+    seconds = median_seconds({name: partial(compose, cgn, 1) for name, cgn in cgns.items()}, chosen.rounds)
+    record = {
+        "command": f"python benchmarks/imagenet.py --rounds {chosen.rounds}",
+        "versions": versions(),
+        "student": to_dict(NATURAL),
+        "parameters": {name: cgn.size for name, cgn in cgns.items()},
+        "seconds_per_counterfactual": seconds,
+        "times_as_fast": {name: seconds["teacher"] / value for name, value in seconds.items()},
+    }
+    write_json(RESULTS / "imagenet.json", record)
+    for name, cgn in cgns.items():
+        print(f"{name}: {cgn.size:,} parameters, {seconds[name]:.3f} s, {record['times_as_fast'][name]:.0f} x")
+
+
+if __name__ == "__main__":
+    main()

@@ -201,8 +201,8 @@ def test_each_head_learns_its_mechanism_and_is_invariant_to_the_others(real, tmp
     config = EnsembleConfig(
         width=8,
         image_size=16,
-        epochs=80,
-        decay_epochs=60,
+        epochs=120,
+        decay_epochs=90,
         batch_size=20,
         counterfactuals=64,
         weight=3.0,

@@ -190,9 +190,9 @@ def stored_images(analytic_teacher, tmp_path_factory):
 
 
 KILLED = {
-    "distill": ["distill", "PAIRS", "--out", "OUT", "--steps", "30", "--batch-size", "16", "--device", "cpu",
-                "--feature", "0.5", "--kl", "1", "--adversarial", "0.01", "--save-every", "10"],
-    "classify": ["classify", "IMAGES", "--out", "OUT", "--epochs", "2", "--device", "cpu", "--save-every", "10"],
+    "distill": ["distill", "PAIRS", "--out", "OUT", "--steps", "16", "--batch-size", "16", "--device", "cpu",
+                "--feature", "0.5", "--kl", "1", "--adversarial", "0.01", "--save-every", "4"],
+    "classify": ["classify", "IMAGES", "--out", "OUT", "--epochs", "1", "--device", "cpu", "--save-every", "10"],
 }  # fmt: skip
 
 

@@ -15,6 +15,7 @@ from skdcgn.config import ClassifyConfig, to_dict
 from skdcgn.data import Dataset
 from skdcgn.errors import UserError
 from skdcgn.files import read_json, read_tensors
+from skdcgn.processes import own_share
 from skdcgn.seeds import generator
 from skdcgn.train import Batch, Callback, Method, RunFolder, Schedule, train
 
@@ -104,7 +105,7 @@ def classify(
 
     def batch_at(step: int) -> Batch:
         epoch, index = divmod(step, per_epoch)
-        rows = epoch_order(len(data.labels), seed, epoch)[index * config.batch_size :][: config.batch_size]
+        rows = own_share(epoch_order(len(data.labels), seed, epoch)[index * config.batch_size :][: config.batch_size])
         return {"images": data.images[rows], "labels": data.labels[rows]}
 
     train(

@@ -80,6 +80,10 @@ def main() -> None:
     """Run the command line; a user's mistake ends in one line and exit status 2."""
     try:
         app()
+    except SystemExit as done:
+        if not done.code and "skdcgn.processes" in sys.modules:
+            sys.modules["skdcgn.processes"].leave()
+        raise
     except UserError as error:
         _fail(str(error))
     except OSError as error:

@@ -20,7 +20,8 @@ from skdcgn.errors import TrainingStoppedError
 from skdcgn.features import load_features
 from skdcgn.mechanism import Mechanism, Spec, Teacher
 from skdcgn.metrics import class_diversity
-from skdcgn.pairs import TRAIN, Pairs, StoredPairs, query_all
+from skdcgn.pairs import TRAIN, Pairs, Rank, StoredPairs, query_all
+from skdcgn.processes import own_share, process_count, process_index, wait_for_all
 from skdcgn.progress import Watch, unwatched
 from skdcgn.seeds import generator
 from skdcgn.students.discriminator import Discriminator
@@ -123,7 +124,7 @@ def distill_mechanism(
     rows_of = balanced_rows(pairs.labels)
 
     def batch_at(step: int) -> Batch:
-        rows = rows_of(config.batch_size, generator(seed, "distill", mechanism, step))
+        rows = own_share(rows_of(config.batch_size, generator(seed, "distill", mechanism, step)))
         return {"noise": pairs.noise[rows], "labels": pairs.labels[rows], "images": pairs.images(rows)}
 
     train(
@@ -207,7 +208,8 @@ def distill(
         pairs = Path(source)
     else:
         pairs, query = out / "pairs", query or QueryConfig()
-        query_all(source, pairs, query, seed=seed, watch=watch)
+        query_all(source, pairs, query, seed=seed, rank=Rank(process_index(), process_count()), watch=watch)
+        wait_for_all()
         teacher = of_classes(source, query.classes)
     trained = {}
     for mechanism in Mechanism:
@@ -230,5 +232,7 @@ def assemble(mechanisms: dict[Mechanism, StudentGenerator], config: DistillConfi
     student = StudentCGN(spec.to_dict(), {m.value: dict(student_size(config, m)) for m in Mechanism})
     for mechanism, trained in mechanisms.items():
         student.mechanisms[mechanism.value].load_state_dict(trained.state_dict())
-    student.save_pretrained(out)
+    if process_index() == 0:
+        student.save_pretrained(out)
+    wait_for_all()
     return student.eval()

@@ -27,6 +27,7 @@ from skdcgn.errors import UserError
 from skdcgn.features import IMAGENET_DEVIATION, IMAGENET_MEAN
 from skdcgn.files import read_json, read_tensors
 from skdcgn.mechanism import Mechanism
+from skdcgn.processes import own_share
 from skdcgn.seeds import generator
 from skdcgn.sources import Source
 from skdcgn.train import Batch, Callback, Method, RunFolder, Schedule, train
@@ -100,7 +101,7 @@ class TrainEnsemble(Method):
 def freeze_norms(module: nn.Module) -> None:
     """Let every batch norm use its running statistics and keep them; scale and offset still learn."""
     for part in module.modules():
-        if isinstance(part, nn.modules.batchnorm._BatchNorm):
+        if isinstance(part, nn.modules.batchnorm._NormBase):
             part.eval()
 
 
@@ -183,7 +184,8 @@ def batches(
 
     def rows_at(step: int) -> tuple[int, Tensor]:
         epoch, index = divmod(step, per_epoch)
-        return epoch, epoch_order(len(photos.files), seed, epoch)[index * config.batch_size :][: config.batch_size]
+        order = epoch_order(len(photos.files), seed, epoch)
+        return epoch, own_share(order[index * config.batch_size :][: config.batch_size])
 
     def begin(step: int) -> list[Future[Tensor]]:
         epoch, rows = rows_at(step)
@@ -196,13 +198,14 @@ def batches(
 
     def batch_at(step: int) -> Batch:
         made = source.at(step)
+        share = own_share(torch.arange(len(made)))
         return {
             "images": as_unit(read(step)),
             "labels": photos.labels[rows_at(step)[1]],
-            "counterfactuals": fitted(made.images, size, generator(seed, "mirror", step)),
-            "shape": made.shape_labels,
-            "texture": made.texture_labels,
-            "background": made.background_labels,
+            "counterfactuals": fitted(made.images, size, generator(seed, "mirror", step))[share],
+            "shape": made.shape_labels[share],
+            "texture": made.texture_labels[share],
+            "background": made.background_labels[share],
         }
 
     return batch_at

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from skdcgn.config import digest, to_dict
 from skdcgn.errors import TrainingStoppedError, UserError
 from skdcgn.files import read_json, read_tensors, write_bytes, write_json, write_tensors
+from skdcgn.processes import average_gradients, average_losses, process_index, synchronise, wait_for_all
 from skdcgn.seeds import derive_seed
 
 Batch = dict[str, Tensor]
@@ -62,12 +63,12 @@ class Method:
         """Take one step of the optimiser called ``name`` down the gradient of ``loss``."""
         self.optimizers[name].zero_grad()
         self.backward(loss)
+        average_gradients(self.optimizers[name])
         self.optimizers[name].step()
 
     def to(self, accelerator: Accelerator) -> None:
-        """Place everything where the accelerator wants it."""
-        self.modules = {name: accelerator.prepare(module) for name, module in self.modules.items()}
-        self.optimizers = {name: accelerator.prepare(optimizer) for name, optimizer in self.optimizers.items()}
+        """Place everything on the accelerator's device; batch norms of several processes share their moments."""
+        self.modules = {name: synchronise(module).to(accelerator.device) for name, module in self.modules.items()}
         self.frozen = {name: module.to(accelerator.device) for name, module in self.frozen.items()}
         self.backward = accelerator.backward
 
@@ -141,7 +142,7 @@ def fit(
                 group["lr"] = method.rates[name] * schedule(step / steps)
         batch = batch_at(step)
         losses = method.step(send_to_device(batch, accelerator.device) if accelerator else batch)
-        yield Record(step + 1, steps, losses)
+        yield Record(step + 1, steps, average_losses(losses))
 
 
 def every(steps: int, act: Callback) -> Callback:
@@ -228,6 +229,8 @@ class RunFolder:
         return read_metrics(self.path / "metrics.jsonl")
 
     def _keep_log_until(self, step: int) -> None:
+        if process_index():
+            return
         lines = [json.dumps(line) + "\n" for line in self.metrics() if line["step"] <= step]
         if lines or (self.path / "metrics.jsonl").exists():
             write_bytes(self.path / "metrics.jsonl", "".join(lines).encode())
@@ -253,12 +256,19 @@ def train(
     callbacks: tuple[Callback, ...] = (),
     device: str = "auto",
 ) -> None:
-    """Fit ``method`` in ``folder``: resume if it was begun, log, guard, checkpoint."""
+    """Fit ``method`` in ``folder``: resume if it was begun, log, guard, checkpoint.
+
+    Of several processes (:mod:`skdcgn.processes`) each calls this; ``batch_at`` gives each its own share.
+    """
     accelerator = make_accelerator(device)
     method.to(accelerator)
     start = folder.restore(method)
+    wait_for_all()
     save: Callback = lambda record: folder.save(method, record.step)  # noqa: E731
-    hooks = (stop_if_not_finite, every(log_every, folder.log), *callbacks, every(save_every, save), at_end(save))
+    hooks: tuple[Callback, ...] = (stop_if_not_finite, *callbacks)
+    if process_index() == 0:
+        hooks = (stop_if_not_finite, every(log_every, folder.log), *callbacks, every(save_every, save), at_end(save))
     for record in fit(method, batch_at, steps, start=start, seed=seed, schedule=schedule, accelerator=accelerator):
         for hook in hooks:
             hook(record)
+    wait_for_all()

@@ -1,0 +1,118 @@
+"""Two processes do what one does with the whole batch, are killed and go on; a single process notices nothing."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+
+from skdcgn.config import QueryConfig
+from skdcgn.generate import write_counterfactuals
+from skdcgn.pairs import query_all
+from skdcgn.processes import SharedBatchNorm2d, average_losses, own_share, synchronise
+from skdcgn.seeds import generator
+
+COMMANDS = {
+    "distill": ["distill", "PAIRS", "--out", "OUT", "--steps", "50", "--batch-size", "8", "--save-every", "10",
+                "--learning-rate", "1e-3", "--discriminator-rate", "1e-5", "--feature", "0.5", "--kl", "1",
+                "--adversarial", "0.01", "--shape-channels", "4", "--shape-channels", "4"],
+    "ensemble": ["ensemble", "--real", "REAL", "--images", "IMAGES", "--out", "OUT", "--epochs", "10", "--width", "4",
+                 "--image-size", "16", "--batch-size", "8", "--counterfactuals", "8", "--save-every", "10",
+                 "--no-freeze-norms"],
+}  # fmt: skip
+CURVES = {"distill": "students/shape/metrics.jsonl", "ensemble": "metrics.jsonl"}
+TOLERANCE = 2e-3  # of a loss: float32 sums in another order, over fifty steps
+
+
+@pytest.fixture(scope="module")
+def places(analytic_teacher, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("given")
+    query_all(analytic_teacher, folder / "pairs", QueryConfig(shape=100, texture=16, background=16, held_out=4))
+    images = write_counterfactuals(analytic_teacher, folder / "images", 64)[0]
+    for label in range(10):
+        (folder / "real" / str(label)).mkdir(parents=True)
+        for index in range(4):
+            pixels = torch.randint(256, (20, 20, 3), generator=generator(label, index)).to(torch.uint8)
+            Image.fromarray(pixels.numpy()).save(folder / "real" / str(label) / f"{index}.png")
+    return {"PAIRS": folder / "pairs", "IMAGES": images, "REAL": folder / "real"}
+
+
+def start(verb, places, out, rank=0, ranks=1, port=0):
+    words = [str({**places, "OUT": out}.get(word, word)) for word in COMMANDS[verb]]
+    several = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": ranks, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    told = {key: str(value) for key, value in several.items()} if ranks > 1 else {}
+    return subprocess.Popen(
+        [sys.executable, "-m", "skdcgn", *words, "--device", "cpu"],
+        env={**os.environ, "OMP_NUM_THREADS": "1", **told},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def start_two(verb, places, out):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    return [start(verb, places, out, rank, 2, port) for rank in (0, 1)]
+
+
+def finish(*processes):
+    for process in processes:
+        error = process.communicate(timeout=120)[1]
+        assert process.returncode == 0, error
+
+
+@pytest.mark.parametrize("verb", COMMANDS)
+def test_two_processes_killed_once_follow_the_curve_of_one(verb, places, tmp_path):
+    finish(start(verb, places, tmp_path / "one"))
+    killed, deadline = start_two(verb, places, tmp_path / "two"), time.monotonic() + 60
+    while not list((tmp_path / "two").rglob("checkpoint.safetensors")) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    for process in killed:
+        process.send_signal(signal.SIGKILL)
+        error = process.communicate()[1]
+        assert process.returncode == -signal.SIGKILL, error
+    finish(*start_two(verb, places, tmp_path / "two"))
+    one, two = (
+        [json.loads(line) for line in (tmp_path / n / CURVES[verb]).read_text().splitlines()] for n in ("one", "two")
+    )
+    assert [line["step"] for line in one] == [50]
+    for left, right in zip(one, two, strict=True):
+        assert left == pytest.approx(right, abs=TOLERANCE)
+
+
+def test_a_shared_batch_norm_is_the_usual_one_in_a_single_process():
+    usual, images = nn.BatchNorm2d(3), torch.randn(8, 3, 5, 5, generator=generator("norm"))
+    shared = SharedBatchNorm2d(3)
+    shared.load_state_dict(usual.state_dict())
+    for _ in range(3):
+        assert torch.allclose(usual(images), shared(images), atol=1e-6)
+    for left, right in zip(usual.state_dict().values(), shared.state_dict().values(), strict=True):
+        assert torch.allclose(left, right, atol=1e-6)
+    assert torch.allclose(usual.eval()(images), shared.eval()(images), atol=1e-6)
+
+
+def test_a_single_process_takes_all_and_changes_nothing():
+    rows, module = torch.arange(5), nn.Sequential(nn.BatchNorm2d(2))
+    assert torch.equal(own_share(rows), rows)
+    assert average_losses({"loss": 2.0}) == {"loss": 2.0}
+    assert type(synchronise(module)[0]) is nn.BatchNorm2d
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 8])
+def test_shares_are_equally_large_and_hold_every_row(count, monkeypatch):
+    shares = []
+    for index in range(count):
+        monkeypatch.setattr("skdcgn.processes.process_count", lambda: count)
+        monkeypatch.setattr("skdcgn.processes.process_index", lambda index=index: index)
+        shares.append(own_share(torch.arange(5)))
+    assert len({len(share) for share in shares}) == 1
+    assert torch.cat(shares).unique().tolist() == [0, 1, 2, 3, 4]

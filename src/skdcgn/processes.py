@@ -1,4 +1,4 @@
-"""Several processes, one training: what ``accelerate launch`` (or torchrun) started, on one machine or many.
+"""Several processes, one training: what ``torchrun`` (or ``accelerate launch``) started, on one machine or many.
 
 Every process holds the same weights and takes its share of each batch; gradients are averaged before each optimiser
 step, and batch norms take their moments over all shares, so that n processes do what one does with the whole batch, up

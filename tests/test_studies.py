@@ -58,7 +58,28 @@ def test_composition_goes_from_the_published_to_the_presets_a_step_at_a_time():
 
 
 def test_a_step_that_the_preset_does_not_take_is_left_out():
-    assert [point.name for point in STUDIES["composition"].points(BASE)] == ["published"]
+    base = override(BASE, {"classify.per_shape": 10, "classify.policy": [], "classify.agreement": 0.0})
+    assert [point.name for point in STUDIES["composition"].points(base)] == [
+        "published",
+        "He's weights",
+        "rate to zero",
+    ]
+
+
+@pytest.mark.parametrize("name", ["shape", "distortions", "taught", "correlation"])
+def test_a_distortion_is_alone_in_the_published_composition(name):
+    base = override(BASE, {"classify.per_shape": 1, "classify.policy": ["shape.elastic:1"], "classify.agreement": 0.1})
+    for point in points(base, STUDIES[name].points(base), teach_preset(BASE.preset)):
+        told = point.config.classify
+        assert (told.per_shape, told.agreement, told.he_init, told.images) == (10, 0.0, base.classify.he_init, 30_000)
+        assert "shape.elastic:1" not in told.policy
+
+
+def test_an_amount_that_changes_nothing_shares_its_classifier_with_the_plain_point():
+    made = {point.name: point.config for point in points(BASE, STUDIES["shape"].points(BASE))}
+    plain = [made[name] for name in ("noise 0", "rotation 0", "opacity 1")]
+    assert plain[0] == plain[1] == plain[2]
+    assert plain[0] == points(BASE, STUDIES["correlation"].points(BASE))[0].config
 
 
 def test_tinygans_layouts_are_its_own():

@@ -7,7 +7,8 @@ from skdcgn.errors import find
 
 DEFAULT = "double-colored-digits"
 
-DIGITS = RunConfig(classify=ClassifyConfig(cooldown=1.0, he_init=True))  # what so small a budget needs to end well
+SHORT = ClassifyConfig(cooldown=1.0, he_init=True)  # what a small budget of a classifier needs to end well
+DIGITS = RunConfig(classify=SHORT)
 TINY = StudentConfig(channels=(8, 8), grid=8, embedding=4)
 NATURAL = StudentConfig(channels=(192, 128, 64, 32, 16), grid=4, embedding=64)  # of each mechanism at 256 pixels
 SMOKE_DISTILL = DistillConfig(steps=40, batch_size=32, shape=TINY, texture=TINY, background=TINY)
@@ -16,7 +17,7 @@ MNIST = RunConfig(
     test_copies=1,
     query=QueryConfig(shape=5000, texture=5000, background=5000),
     distill=DistillConfig(steps=3000),
-    classify=ClassifyConfig(images=100_000, epochs=1),
+    classify=replace(SHORT, images=100_000, epochs=1),
 )
 FULL_CLASSIFY = ClassifyConfig(images=100_000, epochs=10, batch_size=64)
 SMOKE = RunConfig(

@@ -148,6 +148,8 @@ def budget(base: RunConfig) -> list[Planned]:
 # What a distortion does
 
 
+GLANCE = 30_000  # counterfactuals that tell what a distortion does
+# Amounts begin with the one that changes nothing.
 SHAPE_WORDS = {
     "noise": ("shape.noise", (0.0, 0.25, 0.5, 1.0)),
     "rotation": ("shape.spin", (0.0, 45.0, 90.0, 180.0)),
@@ -158,9 +160,11 @@ SHAPE_WORDS = {
 def shape(base: RunConfig) -> list[Planned]:
     """Noise, rotation and opacity of the mask in the composition alone (SKDCGN's study, there with re-training)."""
     return [
-        Planned(f"{name} {amount:g}", _word(base, f"{word}:{amount:g}"), BOTH, curve=name, at=amount)
-        for name, (word, amounts) in SHAPE_WORDS.items()
-        for amount in amounts
+        Planned(
+            f"{name} {amount:g}", _words(base, f"{word}:{amount:g}" * (amount != none)), BOTH, curve=name, at=amount
+        )
+        for name, (word, (none, *amounts)) in SHAPE_WORDS.items()
+        for amount in (none, *amounts)
     ]
 
 
@@ -181,9 +185,9 @@ DISTORTIONS: dict[str, dict[str, str]] = {
 def distortions(base: RunConfig) -> list[Planned]:
     """Every mechanism distorted in every way that it can be, one at a time, in the composition alone."""
     return [
-        Planned("plain", {}, BOTH),
+        Planned("plain", _words(base), BOTH),
         *(
-            Planned(f"{mechanism}, {row}", _word(base, word), BOTH, cell=(row, mechanism))
+            Planned(f"{mechanism}, {row}", _words(base, word), BOTH, cell=(row, mechanism))
             for row, words in DISTORTIONS.items()
             for mechanism, word in words.items()
         ),
@@ -193,7 +197,7 @@ def distortions(base: RunConfig) -> list[Planned]:
 def taught(base: RunConfig) -> list[Planned]:
     """The same, the CGN taught again under the distortion: the paper's points."""
     return [
-        Planned(name, {}, BOTH, teach={"policy": [word] if word else []})
+        Planned(name, _words(base), BOTH, teach={"policy": [word] if word else []})
         for name, word in (
             ("none", ""),
             ("noise", "shape.noise:1"),
@@ -206,14 +210,22 @@ def taught(base: RunConfig) -> list[Planned]:
 def correlation(base: RunConfig) -> list[Planned]:
     """How much of the shortcut a composition may keep: textures and backgrounds of the shape's class, at a rate."""
     return [
-        Planned(f"{name} {share:g}", _word(base, *(f"{m}.correlate:{share:g}" for m in which)), BOTH, name, share)
+        Planned(
+            f"{name} {share:g}",
+            _words(base, *(f"{m}.correlate:{share:g}" * (share > 0) for m in which)),
+            BOTH,
+            name,
+            share,
+        )
         for name, which in (("texture", ("texture",)), ("background", ("background",)), ("both", MECHANISMS[1:]))
         for share in (0.0, 0.5, 0.9, 1.0)
     ]
 
 
-def _word(base: RunConfig, *words: str) -> Changes:
-    return {"classify.policy": [*base.classify.policy, *words]}
+def _words(base: RunConfig, *words: str) -> Changes:
+    """The published composition and nothing but these words: no augmentation hides what they do; seconds a point."""
+    images = min(base.classify.images, GLANCE)
+    return {**PUBLISHED, "classify.images": images, "classify.policy": [word for word in words if word]}
 
 
 STUDIES = {

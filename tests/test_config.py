@@ -8,10 +8,10 @@ import pytest
 
 from skdcgn.config import DistillConfig, RunConfig, TeachConfig, digest, from_dict, leaves, merge, override, to_dict
 from skdcgn.errors import UserError
-from skdcgn.presets import RUNS, TEACHERS, run_preset, teach_preset
+from skdcgn.presets import NATURALS, RUNS, TEACHERS, run_preset, teach_preset
 
 
-@pytest.mark.parametrize("config", [*RUNS.values(), *TEACHERS.values(), DistillConfig()])
+@pytest.mark.parametrize("config", [*RUNS.values(), *NATURALS.values(), *TEACHERS.values(), DistillConfig()])
 def test_json_round_trip_is_exact(config):
     assert from_dict(type(config), json.loads(json.dumps(to_dict(config)))) == config
 

@@ -13,7 +13,7 @@ from skdcgn.config import EnsembleConfig
 from skdcgn.data.photos import list_photos
 from skdcgn.ensemble import train_ensemble
 from skdcgn.errors import UserError
-from skdcgn.natural import Share, gap, in9, list_cues, measured, nine_of, shape_bias, top_k
+from skdcgn.natural import Share, gap, in9, list_cues, measure, nine_of, open_tests, shape_bias, top_k
 from skdcgn.sources import from_cgn
 
 NINE = ("dog", "bird", "vehicle", "reptile", "carnivore", "insect", "instrument", "primate", "fish")
@@ -186,8 +186,9 @@ def test_the_command_line_trains_and_measures(tmp_path, cues, monkeypatch, capsy
     assert (status, said) == (0, f"ensemble: {out}\n")
     status, said, _ = run(monkeypatch, capsys, "evaluate", out, "--images", real, "--device", "cpu")
     assert status == 0
-    assert [line.split(":")[0] for line in said.splitlines()] == ["ensemble", "shape", "texture", "background"]
-    assert all("top-1 " in line and line.endswith("of 10 images") for line in said.splitlines())
+    heads = ["ensemble", "shape", "texture", "background"]
+    assert [line[: line.index("-") + 2] for line in said.splitlines()] == [f"{h}: top-{k}" for k in "15" for h in heads]
+    assert all(line.endswith(" % of 10 images") for line in said.splitlines())
     for words, expected in (
         ([out], "say what to measure it by"),
         ([out, "--cue-conflict", cues / "nowhere"], "no folder"),
@@ -208,9 +209,14 @@ def test_every_measure_of_an_ensemble_of_sixteen_classes(tmp_path, cues, analyti
     source = from_cgn(analytic_teacher, 4)._replace(classes=16)
     config = EnsembleConfig(width=2, image_size=8, epochs=1, counterfactuals=4)
     ensemble = train_ensemble(tmp_path / "real", source, config, tmp_path / "out", device="cpu")
+    names = tuple(CATEGORIES)
     given = {"images": tmp_path / "real", "in9_folder": tmp_path / "in9"}
-    lines = list(measured(ensemble, tuple(CATEGORIES), 8, **given))
-    assert next(line for line in lines if "BG-gap" in line) == "ensemble: BG-gap 0.0 points"
-    assert len(lines) == 4 + 2 * 4 + 4
-    lines = list(measured(ensemble, tuple(CATEGORIES), 8, cue_conflict=tmp_path / "cues"))
-    assert [line.split(" shape bias ")[0] for line in lines] == ["ensemble:", "shape:", "texture:", "background:"]
+    told = measure(ensemble, names, 8, open_tests(names, **given))
+    assert list(told) == ["top-1", "top-5", "mixed_rand", "mixed_same", "BG-gap"]
+    heads = {"ensemble", "shape", "texture", "background"}
+    assert all(set(found["percent"]) == heads for found in told.values())
+    assert [found["images"] for found in told.values()] == [16, 16, 62, 62, 62]
+    assert told["BG-gap"]["percent"]["ensemble"] == 0.0
+    told = measure(ensemble, names, 8, open_tests(names, cue_conflict=tmp_path / "cues"))
+    assert list(told) == ["shape bias"]
+    assert told["shape bias"]["images"] == 8

@@ -19,7 +19,7 @@ from skdcgn.pictures import frames_in, save_strip
 from skdcgn.presets import RUNS
 from skdcgn.report import write_report
 from skdcgn.report.build import PICTURES, changed_settings, picture
-from skdcgn.report.results import PixelL1, Scores, Sizes, Speeds, read_results
+from skdcgn.report.results import PixelL1, Results, Scores, Sizes, Speeds, read_results
 from skdcgn.report.words import (
     beside,
     count,
@@ -354,7 +354,7 @@ def test_warnings_stand_where_the_error_is_large(run: Path) -> None:
 
 
 def test_the_reading_is_made_from_the_numbers(run: Path) -> None:
-    said = reading(read_results(run)).striptags().replace("\u00a0", " ")
+    said = reading(read_results(run, Results)).striptags().replace("\u00a0", " ")
     assert said == (
         "With 16× fewer parameters than its teacher and 7.4× the speed, the student leads to a classifier that is right"
         " on 80.5 % of out-of-domain images; its teacher leads to 81.0 %, biased training data to 10.2 %,"
@@ -364,7 +364,7 @@ def test_the_reading_is_made_from_the_numbers(run: Path) -> None:
 
 def test_a_smaller_but_slower_student_is_not_praised(run: Path) -> None:
     change(run, counterfactuals_per_second={"teacher": 1000, "student": 430})
-    assert reading(read_results(run)).startswith(
+    assert reading(read_results(run, Results)).startswith(
         "With 16× fewer parameters than its teacher but only 0.43× the speed, the student"
     )
 
@@ -432,13 +432,13 @@ def test_numbers_as_they_are_printed() -> None:
 
 def test_the_command_tells_what_was_changed(run: Path) -> None:
     config = json.loads((run / "config.json").read_text())
-    assert changed_settings(PRESET, config) == []
+    assert changed_settings(PRESET, config, RUNS) == []
     config["distill"]["steps"], config["test_copies"] = 40, 1
     (run / "config.json").write_text(json.dumps(config))
     text = page(run).text
     assert f"skdcgn run {PRESET} --seed 7" in text
     assert "with these settings changed: test_copies = 1, distill.steps = 40." in text
-    assert changed_settings("custom", config) == []
+    assert changed_settings("custom", config, RUNS) == []
 
 
 def test_the_composition_policy_is_told_where_there_is_one(run):

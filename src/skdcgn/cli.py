@@ -1,5 +1,6 @@
 """The command line: one function per stage. torch is imported inside them, so that ``--help`` answers at once."""
 
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,6 +16,7 @@ from skdcgn.config import (
     ClassifyConfig,
     DistillConfig,
     EnsembleConfig,
+    NaturalConfig,
     Precision,
     QueryConfig,
     RunConfig,
@@ -24,8 +26,8 @@ from skdcgn.config import (
     override,
     with_flags,
 )
-from skdcgn.errors import UserError
-from skdcgn.presets import DEFAULT, RUNS, TEACHERS, run_preset, teach_preset
+from skdcgn.errors import UserError, find
+from skdcgn.presets import DEFAULT, NATURALS, RUNS, TEACHERS, run_preset, teach_preset
 from skdcgn.studies import PAPER, STUDIES, TABLES, find_study, find_table, miniature
 
 if TYPE_CHECKING:
@@ -61,6 +63,9 @@ class Training(StrEnum):
 OutOption = Annotated[Path | None, typer.Option("--out", help="Folder of the run. Default: runs/NAME-DIGEST.")]
 ConfigOption = Annotated[
     Path | None, typer.Option("--config", help="JSON file laid over the preset; flags win over it.")
+]
+PresetOption = Annotated[
+    str | None, typer.Option("--preset", help="Begin with the settings that this preset has here.")
 ]
 DataRoot = Annotated[
     Path | None,
@@ -157,10 +162,16 @@ def _laid_over(config: Any, file: Path | None, changes: dict[str, Any]) -> Any:
     return override(config, changes, "command line")
 
 
+def _begin(stage: str, default: Any, preset: str | None) -> Any:
+    """Return what a stage begins with: its part of a preset that has one, or the default."""
+    having = {name: getattr(whole, stage) for name, whole in (RUNS | NATURALS).items() if hasattr(whole, stage)}
+    return find("preset", preset, having) if preset else default
+
+
 @app.command(rich_help_panel="The whole")
-@with_flags(RUNS[DEFAULT], leave_out=("preset",))
+@with_flags(RUNS[DEFAULT], NATURALS["natural-smoke"], leave_out=("preset",))
 def run(
-    preset: Annotated[str, typer.Argument(help=f"One of {', '.join(RUNS)}.")] = DEFAULT,
+    preset: Annotated[str, typer.Argument(help=f"One of {', '.join((*RUNS, *NATURALS))}.")] = DEFAULT,
     out: OutOption = None,
     data_root: DataRoot = None,
     device: DeviceOption = Device.AUTO,
@@ -170,6 +181,13 @@ def run(
     changes: dict[str, Any],
 ) -> None:
     """Do everything: query, distill, compose, classify, evaluate; ends with the table and report.html."""
+    if os.environ.get("WORLD_SIZE", "1") != "1":
+        raise UserError("run is one process: launch query, distill and ensemble by torchrun instead, one after another")
+    if preset in NATURALS:
+        if full:
+            raise UserError(f"--full is a budget of the digits' classifiers: leave it out with {preset}")
+        _run_natural(_laid_over(NATURALS[preset], config, changes), out, device)
+        return
     chosen = _laid_over(run_preset(preset, full=full), config, changes)
     folder = _default_out(out, preset, chosen)
     from skdcgn import pipeline
@@ -178,6 +196,37 @@ def run(
         results = pipeline.run(chosen, folder, data_root=data_root, device=device, watch=watch)
     show_table(results, chosen)
     out_console.print(f"report: {escape(str(folder / 'report.html'))}", soft_wrap=True)
+
+
+def _run_natural(chosen: NaturalConfig, out: Path | None, device: Device) -> None:
+    """Do everything with natural images: query, distill, an ensemble on each CGN's counterfactuals, evaluate."""
+    folder = _default_out(out, chosen.preset, chosen)
+    from skdcgn.natural_run import run_natural
+
+    with watching() as watch:
+        run_natural(chosen, folder, device=device, watch=watch)
+    show_natural(folder)
+    out_console.print(f"report: {escape(str(folder / 'report.html'))}", soft_wrap=True)
+
+
+def show_natural(folder: Path) -> None:
+    """Print what the CGNs of a run cost; then a row per measure with a column per ensemble; shape bias by head too."""
+    from rich.table import Table
+
+    from skdcgn.report.natural import costs, lines
+    from skdcgn.report.results import NaturalResults, read_results
+
+    results = read_results(folder, NaturalResults)
+    for name, size, speed in costs(results):
+        print(f"{name}: parameters {size}, counterfactuals/s {speed}")
+    shown = Table(title=f"{results.preset}, seed {results.seed}")
+    for column in ("%", "images", *results.ensembles):
+        shown.add_column(column, justify="left" if column == "%" else "right")
+    for line in lines(results):
+        shown.add_row(line.measure, line.images, *line.values)
+    out_console.print(shown)
+    if results.stand_in:
+        print("the teacher drew the real images too: the numbers show that the path works, nothing else")
 
 
 SeedsOption = Annotated[int, typer.Option(min=1, help="How many seeds, from 0.")]
@@ -328,12 +377,13 @@ def query(
     rank: Annotated[int, typer.Option(min=0, envvar="RANK", help="Which of the processes this is, from 0.")] = 0,
     ranks: Annotated[int, typer.Option(min=1, envvar="WORLD_SIZE", help="How many share the work.")] = 1,
     device: DeviceOption = Device.AUTO,
+    preset: PresetOption = None,
     config: ConfigOption = None,
     *,
     changes: dict[str, Any],
 ) -> None:
     """Ask a teacher for (noise, label, image) pairs of each mechanism, within a query budget."""
-    chosen = _laid_over(QueryConfig(), config, changes)
+    chosen = _laid_over(_begin("query", QueryConfig(), preset), config, changes)
     from skdcgn.pairs import Rank, query_all
     from skdcgn.teachers.registry import load_teacher
 
@@ -351,12 +401,13 @@ def distill(
     teacher: Annotated[str | None, typer.Option(help="To be asked again, where query kept no images.")] = None,
     seed: SeedOption = 0,
     device: DeviceOption = Device.AUTO,
+    preset: PresetOption = None,
     config: ConfigOption = None,
     *,
     changes: dict[str, Any],
 ) -> None:
     """Distill each mechanism's pairs into a tiny conditional generator: pixel, feature, KL, hinge losses."""
-    chosen = _laid_over(DistillConfig(), config, changes)
+    chosen = _laid_over(_begin("distill", DistillConfig(), preset), config, changes)
     from skdcgn.distiller import distill as distill_pairs
     from skdcgn.teachers.registry import load_teacher
 
@@ -460,12 +511,13 @@ def classify(
     out: Annotated[Path, typer.Option(help="Folder of the run.")],
     seed: SeedOption = 0,
     device: DeviceOption = Device.AUTO,
+    preset: PresetOption = None,
     config: ConfigOption = None,
     *,
     changes: dict[str, Any],
 ) -> None:
     """Train the published classifier on counterfactuals; their shape label is the class."""
-    chosen = _laid_over(ClassifyConfig(), config, changes)
+    chosen = _laid_over(_begin("classify", ClassifyConfig(), preset), config, changes)
     from skdcgn.classifiers import classify as train_classifier
     from skdcgn.files import sha256
     from skdcgn.generate import read_counterfactuals
@@ -493,12 +545,13 @@ def ensemble(
     seed: SeedOption = 0,
     workers: Annotated[int | None, typer.Option(min=1, help="Threads that decode; default: one per core.")] = None,
     device: DeviceOption = Device.AUTO,
+    preset: PresetOption = None,
     config: ConfigOption = None,
     *,
     changes: dict[str, Any],
 ) -> None:
     """Train the invariant ensemble, heads for shape, texture and background, on real images and counterfactuals."""
-    chosen = _laid_over(EnsembleConfig(), config, changes)
+    chosen = _laid_over(_begin("ensemble", EnsembleConfig(), preset), config, changes)
     if (cgn is None) == (images is None):
         raise UserError("pass counterfactuals either by --cgn or by --images")
     from skdcgn.ensemble import WORKERS, train_ensemble
@@ -570,6 +623,8 @@ def evaluate(
         raise UserError(
             f"{what} is no ensemble: --cue-conflict, --in9 and --in9-map need one; skdcgn ensemble trains it"
         )
+    elif (folder / "results.json").exists() and "ensembles" in read_json(folder / "results.json"):
+        show_natural(folder)
     elif (folder / "results.json").exists():
         told = {key: value for key, value in read_json(folder / "config.json").items() if key != "digest"}
         show_table(read_json(folder / "results.json"), from_dict(RunConfig, told, str(folder / "config.json")))
@@ -628,20 +683,15 @@ def _evaluate_ensemble(
         raise UserError(f"{folder} is an ensemble: say what to measure it by: --images, --cue-conflict or --in9")
     from skdcgn.ensemble import load_ensemble
     from skdcgn.files import read_json
-    from skdcgn.natural import measured
+    from skdcgn.natural import GAP, measure, open_tests
 
     loaded, names = load_ensemble(folder)
     size = int(read_json(folder / "config.json")["image_size"])
-    for line in measured(
-        loaded.to(_place(device)),
-        names,
-        size,
-        images=images,
-        cue_conflict=cue_conflict,
-        in9_folder=in9,
-        in9_map=in9_map,
-    ):
-        print(line, flush=True)
+    tests = open_tests(names, images=images, cue_conflict=cue_conflict, in9_folder=in9, in9_map=in9_map)
+    told = measure(loaded.to(_place(device)), names, size, tests)
+    for what, found in told.items():
+        for head, value in found["percent"].items():
+            print(f"{head}: {what} {value:.1f} {'points' if what == GAP else '%'} of {found['images']:,} images")
 
 
 @app.command(rich_help_panel="Help")

@@ -184,6 +184,22 @@ class RunConfig:
     classify: ClassifyConfig = ClassifyConfig()
 
 
+@dataclass(frozen=True, config=STRICT)
+class NaturalConfig:
+    """The ImageNet path: query, distill, an invariant ensemble on each set of counterfactuals, evaluate."""
+
+    preset: str = option("custom", "the name the results carry")
+    teacher: str = option("natural-smoke", "a name from the zoo, a file or a student's folder")
+    seed: int = option(0, "seed of everything random")
+    real: str | None = option(None, "real images to train on, a sub-folder per class; default: drawn by the teacher")
+    val: str | None = option(None, "further real images, for top-1 and top-5")
+    cue_conflict: str | None = option(None, "cue-conflict images, as airplane/airplane1-bear2.png, for shape bias")
+    in9: str | None = option(None, "ImageNet-9, as mixed_rand/val/00_dog/x.JPEG, for BG-gap")
+    query: QueryConfig = QueryConfig()
+    distill: DistillConfig = DistillConfig()
+    ensemble: EnsembleConfig = EnsembleConfig()
+
+
 def to_dict(config: Any) -> dict[str, Any]:
     """Return the configuration as plain JSON values."""
     plain: dict[str, Any] = json.loads(json.dumps(asdict(config) if is_dataclass(config) else config))  # type: ignore[arg-type]
@@ -235,8 +251,10 @@ def leaves(config: Any, prefix: str = "") -> Iterator[Leaf]:
 
 def override(config: C, changes: dict[str, Any], origin: str = "configuration") -> C:
     """Return ``config`` with dotted paths replaced, checked as if it had been read from a file."""
-    values = to_dict(config)
+    values, known = to_dict(config), {leaf.path for leaf in leaves(config)}
     for path, value in changes.items():
+        if path not in known:
+            raise UserError(f"{origin}: unknown key {path!r}{_nearest(path, type(config))}")
         *parents, last = path.split(".")
         place = values
         for parent in parents:
@@ -255,21 +273,17 @@ def merge(config: C, values: dict[str, Any], origin: str) -> C:
             else:
                 yield prefix + key, value
 
-    known = {leaf.path for leaf in leaves(config)}
-    changes = dict(flatten({key: value for key, value in values.items() if key != "digest"}))
-    for path in changes:
-        if path not in known:
-            raise UserError(f"{origin}: unknown key {path!r}{_nearest(path, type(config))}")
-    return override(config, changes, origin)
+    return override(config, dict(flatten({key: value for key, value in values.items() if key != "digest"})), origin)
 
 
-def with_flags(shown: Any, *, leave_out: tuple[str, ...] = ()) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Give a typer command one option per field of a configuration; its help tells the values in ``shown``.
+def with_flags(*shown: Any, leave_out: tuple[str, ...] = ()) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Give a typer command one option per field of the configurations; its help tells the (first one's) values.
 
     The decorated function must have a parameter ``changes: dict[str, Any]``; only flags that the user typed
     are in it, under their dotted paths.
     """
-    options = {leaf.path.replace(".", "_"): leaf for leaf in leaves(shown) if leaf.path not in leave_out}
+    all_leaves = {leaf.path: leaf for config in reversed(shown) for leaf in leaves(config)}
+    options = {path.replace(".", "_"): leaf for path, leaf in all_leaves.items() if path not in leave_out}
 
     def decorate(function: Callable[..., None]) -> Callable[..., None]:
         own = [p for name, p in inspect.signature(function).parameters.items() if name != "changes"]

@@ -53,10 +53,10 @@ def fidelity(
     return l1, diversity
 
 
-def counterfactuals_per_second(cgns: dict[str, Teacher]) -> dict[str, float]:
+def counterfactuals_per_second(cgns: dict[str, Teacher], images: int = SPEED_IMAGES) -> dict[str, float]:
     """Time each CGN in turn, ``SPEED_ROUNDS`` times after a warm-up; return the medians (one texture per shape)."""
-    calls = {name: partial(compose, cgn, SPEED_IMAGES) for name, cgn in cgns.items()}
-    return {name: SPEED_IMAGES / seconds for name, seconds in median_seconds(calls, SPEED_ROUNDS).items()}
+    calls = {name: partial(compose, cgn, images) for name, cgn in cgns.items()}
+    return {name: images / seconds for name, seconds in median_seconds(calls, SPEED_ROUNDS).items()}
 
 
 def median_seconds(calls: Mapping[Name, Callable[[], Any]], rounds: int, *, warm_up: int = 1) -> dict[Name, float]:

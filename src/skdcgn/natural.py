@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypedDict
 
 import torch
 from torch import Tensor
@@ -30,6 +30,7 @@ BATCH = 64
 CUES = re.compile(r"([a-z]+)\d+-([a-z]+)\d+")
 NINE, SAME, RANDOM = 9, "mixed_same", "mixed_rand"
 NINE_FILE = "in_to_in9.json"
+GAP = "BG-gap"
 
 
 class Share(NamedTuple):
@@ -195,56 +196,78 @@ def gap(shares: dict[str, dict[str, Share]]) -> dict[str, float]:
     return {name: share.percent - shares[RANDOM][name].percent for name, share in shares[SAME].items()}
 
 
-def measured(
-    ensemble: Ensemble,
+class Measured(TypedDict):
+    """One number of the ensemble and of each head, by name, in percent (a gap: in points), and of how many images."""
+
+    images: int
+    percent: dict[str, float]
+
+
+class Tests(NamedTuple):
+    """What :func:`measure` measures by; None for what was not given."""
+
+    photos: Photos | None
+    cues: Cues | None
+    in9: Path | None
+    nine: Tensor | None
+
+
+def open_tests(
     names: Sequence[str],
-    size: int,
     *,
     images: Path | None = None,
     cue_conflict: Path | None = None,
     in9_folder: Path | None = None,
     in9_map: Path | None = None,
-) -> Iterator[str]:
-    """Measure whatever folders are given; yield the numbers line by line, each with its count of images.
+) -> Tests:
+    """List the images of whatever folders are given.
+
+    Args:
+        names: of the ensemble's classes, in order.
+        in9_map: which of the nine each class is. Default: ``in_to_in9.json`` in or beside ``in9_folder``; a classifier
+            of nine classes needs none.
+
+    Raises:
+        UserError: a folder or the map is not what its data set has.
+    """
+    cues = list_cues(cue_conflict) if cue_conflict else None
+    if cues:
+        averages(names)
+    return Tests(
+        list_photos(images, names) if images else None,
+        cues,
+        in9_folder,
+        _nine(in9_folder, in9_map, len(names)) if in9_folder else None,
+    )
+
+
+def measure(ensemble: Ensemble, names: Sequence[str], size: int, tests: Tests) -> dict[str, Measured]:
+    """Measure ``top-1``, ``top-5``, ``shape bias``, ImageNet-9's variants, ``BG-gap``: what there are images of.
+
+    A shape bias is left out where neither shape nor texture was ever decided for.
 
     Args:
         names: of the ensemble's classes, in order.
         size: of the images that it sees, pixels of a side.
-        in9_map: which of the nine each class is. Default: ``in_to_in9.json`` in or beside ``in9_folder``; a classifier
-            of nine classes needs none.
     """
-    logits = logits_of(ensemble)
-    photos = list_photos(images, names) if images else None  # first whatever may be wrong, then what takes time
-    cues = list_cues(cue_conflict) if cue_conflict else None
-    nine = _nine(in9_folder, in9_map, len(names)) if in9_folder else None
-    if cues:
-        averages(names)
-    if photos:
-        yield from _top_k_lines(top_k(logits, photos, size))
-    if cues:
-        yield from _bias_lines(shape_bias(logits, cues, names, size))
-    if in9_folder and nine is not None:
-        yield from _in9_lines(in9(logits, in9_folder, nine, size))
-
-
-def _top_k_lines(found: dict[str, dict[int, Share]]) -> Iterator[str]:
-    for name, shares in found.items():
-        told = ", ".join(f"top-{k} {share.percent:.1f} %" for k, share in shares.items())
-        yield f"{name}: {told} of {next(iter(shares.values())).images:,} images"
-
-
-def _bias_lines(found: dict[str, ShapeBias]) -> Iterator[str]:
-    for name, bias in found.items():
-        counts = f"{bias.shape:,} by shape, {bias.texture:,} by texture, of {bias.images:,} images"
-        yield f"{name}: shape bias {bias.percent:.1f} % ({counts})"
-
-
-def _in9_lines(found: dict[str, dict[str, Share]]) -> Iterator[str]:
-    for variant, shares in found.items():
-        for name, share in shares.items():
-            yield f"{name}: {variant} {share.percent:.1f} % of {share.images:,} images"
-    for name, points in gap(found).items():
-        yield f"{name}: BG-gap {points:.1f} points"
+    logits, told = logits_of(ensemble), dict[str, Measured]()
+    if tests.photos:
+        found = top_k(logits, tests.photos, size)
+        for k in next(iter(found.values())):
+            percent = {name: shares[k].percent for name, shares in found.items()}
+            told[f"top-{k}"] = {"images": len(tests.photos.files), "percent": percent}
+    if tests.cues:
+        biases = shape_bias(logits, tests.cues, names, size)
+        percent = {name: bias.percent for name, bias in biases.items() if bias.shape + bias.texture}
+        told["shape bias"] = {"images": len(tests.cues.files), "percent": percent}
+    if tests.in9 and tests.nine is not None:
+        variants = in9(logits, tests.in9, tests.nine, size)
+        for variant, by_name in variants.items():
+            percent = {name: share.percent for name, share in by_name.items()}
+            told[variant] = {"images": next(iter(by_name.values())).images, "percent": percent}
+        if points := gap(variants):
+            told[GAP] = {"images": told[RANDOM]["images"], "percent": points}
+    return told
 
 
 def _nine(folder: Path, path: Path | None, classes: int) -> Tensor:

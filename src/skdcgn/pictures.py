@@ -8,12 +8,13 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from skdcgn.composer import blend
+from skdcgn.composer import blend, compose
 from skdcgn.files import write_bytes
 from skdcgn.mechanism import Layers, Mechanism, Teacher
 from skdcgn.seeds import generator
 
 GAP = 2
+COLUMNS, SMALL = 10, 64  # of a report's pictures; pixels of a side, above which they are fewer and not enlarged
 STRIP_SCALE = 2
 
 
@@ -75,10 +76,25 @@ def layers_grid(cgn: Teacher, rows: int, seed: int) -> Tensor:
     return beside([grid(as_rgb(x), cgn.spec.classes) for x in (*layers, blend(layers))])
 
 
-def class_columns(cgn: Teacher, rows: int, seed: int) -> tuple[Tensor, Tensor]:
-    """Noise and labels for a grid with one column per class."""
-    count = rows * cgn.spec.classes
-    return cgn.spec.sample_noise(count, generator(seed, "grid")), torch.arange(cgn.spec.classes).repeat(rows)
+def class_columns(cgn: Teacher, rows: int, seed: int, classes: int | None = None) -> tuple[Tensor, Tensor]:
+    """Noise and labels for a grid with one column per class, or for each of the first ``classes``."""
+    columns = classes or cgn.spec.classes
+    return cgn.spec.sample_noise(rows * columns, generator(seed, "grid")), torch.arange(columns).repeat(rows)
+
+
+def draw_cgns(teacher: Teacher, student: Teacher, out: Path, seed: int) -> None:
+    """Write ``shape.png``, ``texture.png`` and ``background.png``, a column per class of the first ten, the teacher's
+    drawings above the student's of the same noise; and ``counterfactuals_teacher.png`` and its sibling.
+    """
+    side, columns = teacher.spec.image_size, min(COLUMNS, teacher.spec.classes)
+    rows, sheet, scale = (3, 8, 2) if side <= SMALL else (1, 2, 1)
+    noise, labels = class_columns(teacher, rows, seed, columns)
+    for mechanism in Mechanism:
+        drawn = torch.cat([as_rgb(cgn.query(mechanism, noise, labels)).cpu() for cgn in (teacher, student)])
+        save_picture(out / f"{mechanism}.png", grid(drawn, columns), scale)
+    for name, cgn in (("teacher", teacher), ("student", student)):
+        made = compose(cgn, sheet * COLUMNS, seed=seed)
+        save_picture(out / f"counterfactuals_{name}.png", grid(as_rgb(made.images), COLUMNS), scale)
 
 
 def interpolate(cgn: Teacher, what: str, first: int, second: int, *, frames: int = 12, seed: int = 0) -> Tensor:

@@ -21,10 +21,10 @@ from skdcgn.errors import UserError
 from skdcgn.evaluate import counterfactuals_per_second, fidelity, versions
 from skdcgn.files import read_json, write_json
 from skdcgn.judge import shape_judge
-from skdcgn.mechanism import Mechanism, Teacher
+from skdcgn.mechanism import Teacher
 from skdcgn.metrics import class_diversity
 from skdcgn.pairs import query_all
-from skdcgn.pictures import above, as_rgb, class_columns, grid, interpolate, save_picture, save_strip
+from skdcgn.pictures import above, as_rgb, draw_cgns, grid, interpolate, save_picture, save_strip
 from skdcgn.policy import parse_policy
 from skdcgn.progress import Watch, unwatched
 from skdcgn.report import write_report
@@ -196,19 +196,12 @@ def draw_pictures(
     config: RunConfig, teacher: Teacher, student: StudentCGN, test: Dataset, out: Path, data_root: Path | None
 ) -> None:
     """Write what the report shows: teacher above student, counterfactuals, interpolations, the data."""
-    noise, labels = class_columns(teacher, rows=3, seed=config.seed)
-    classes = teacher.spec.classes
-    for mechanism in Mechanism:
-        drawn = torch.cat([as_rgb(cgn.query(mechanism, noise, labels)) for cgn in (teacher, student)])
-        save_picture(out / f"{mechanism}.png", grid(drawn, classes), scale=2)
-    for name, cgn in (("teacher", teacher), ("student", student)):
-        save_picture(
-            out / f"counterfactuals_{name}.png", contact_sheet(compose(cgn, 80, seed=config.seed).images), scale=2
-        )
+    draw_cgns(teacher, student, out, config.seed)
     for what in INTERPOLATED:
         save_strip(out / f"interpolation_{what}.png", interpolate(student, what, 3, 5, seed=config.seed))
     glyphs = load_glyphs(config.glyphs, "train", data_root)
     biased = paint(glyphs, config.appearance, correlated=True, seed=config.seed, textures=textures(config))
+    classes = teacher.spec.classes
     shown = [grid(as_rgb(some_of_each_class(data, 3, classes)), classes) for data in (biased, test)]
     save_picture(out / "data.png", above(shown), scale=2)
 
@@ -217,8 +210,3 @@ def some_of_each_class(data: Dataset, rows: int, classes: int) -> torch.Tensor:
     """Return the first ``rows`` images of each class, class by class within a row: (rows * classes, 3, H, W)."""
     columns = [data.images[data.labels == c][:rows] for c in range(classes)]
     return torch.stack(columns, dim=1).flatten(0, 1)
-
-
-def contact_sheet(images: torch.Tensor, columns: int = 10) -> torch.Tensor:
-    """Lay images (N, 3, H, W) in [-1, 1] out in rows: (H', W', 3) uint8."""
-    return grid(as_rgb(images), columns)

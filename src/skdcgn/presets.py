@@ -2,7 +2,17 @@
 
 from dataclasses import replace
 
-from skdcgn.config import ClassifyConfig, DistillConfig, QueryConfig, RunConfig, StudentConfig, TeachConfig
+from skdcgn.config import (
+    ClassifyConfig,
+    DistillConfig,
+    EnsembleConfig,
+    NaturalConfig,
+    QueryConfig,
+    RunConfig,
+    Store,
+    StudentConfig,
+    TeachConfig,
+)
 from skdcgn.errors import find
 
 DEFAULT = "double-colored-digits"
@@ -35,7 +45,38 @@ RUNS = {run.preset: run for run in (
     replace(MNIST,       preset="wildlife-mnist",       appearance="wildlife",       teacher="wildlife-mnist"),
     replace(SMOKE,       preset="smoke",                appearance="double-colored", teacher=DEFAULT),
 )}
+# fmt: on
 
+TINY_NATURAL = StudentConfig(channels=(16, 16, 8), grid=8, embedding=8)  # of each mechanism at 64 pixels
+MILLION = QueryConfig(shape=1_000_000, texture=1_000_000, background=1_000_000, held_out=1000, store=Store.PNG)
+NATURALS = {
+    "natural-smoke": NaturalConfig(
+        preset="natural-smoke",
+        teacher="natural-smoke",
+        query=QueryConfig(shape=160, texture=160, background=160, held_out=32, shard_size=80),
+        distill=DistillConfig(
+            steps=60, batch_size=16, shape=TINY_NATURAL, texture=TINY_NATURAL, background=TINY_NATURAL
+        ),
+        ensemble=EnsembleConfig(width=8, image_size=64, epochs=2, batch_size=16, counterfactuals=16),
+    ),
+    "imagenet": NaturalConfig(  # TinyGAN's losses, SKDCGN's number of images; never measured here
+        preset="imagenet",
+        teacher="published-imagenet",
+        query=MILLION,
+        distill=DistillConfig(
+            steps=150_000,
+            learning_rate=1e-3,
+            feature=1.0,
+            adversarial=0.01,
+            shape=NATURAL,
+            texture=NATURAL,
+            background=NATURAL,
+        ),
+        ensemble=EnsembleConfig(backbone="torchvision:resnet50"),
+    ),
+}
+
+# fmt: off
 FLAT = TeachConfig(kl=1e-3, local=0.0)  # plain colours leave less to explain, and no texture
 TEXTURED = TeachConfig(patch=0.15, smooth=0.2)
 TEACHERS = {
@@ -49,7 +90,7 @@ TEACHERS = {
 
 
 def run_preset(name: str, *, full: bool = False) -> RunConfig:
-    """Return the run preset ``name``, with the published classifier budget if ``full``."""
+    """Return the preset ``name`` of digits, with the published classifier budget if ``full``."""
     config = find("preset", name, RUNS)
     return replace(config, classify=FULL_CLASSIFY) if full else config
 

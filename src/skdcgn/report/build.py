@@ -7,6 +7,7 @@ bytes. The sentences are made from the numbers, and say so when the student is t
 import base64
 import shlex
 import struct
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,7 +21,7 @@ from skdcgn.mechanism import Mechanism
 from skdcgn.pictures import frames_in
 from skdcgn.presets import RUNS
 from skdcgn.report import figures
-from skdcgn.report.results import Diversity, PixelL1, Results, Scores, read_results
+from skdcgn.report.results import Distilled, Diversity, PixelL1, Results, Scores, read_results
 from skdcgn.report.words import (
     NO_BREAK,
     NOTHING,
@@ -88,25 +89,44 @@ class Picture(NamedTuple):
 
 def write_report(run: Path) -> Path:
     """Write ``run/report.html`` from what the run folder holds; return its path."""
-    results, config = read_results(run), read_json(run / "config.json")
-    embedded, names = pictures(run / "pictures"), loss_names(run)
+    results, names = read_results(run, Results), loss_names(run)
+    return write_page(
+        run,
+        "run.html",
+        results,
+        RunConfig(),
+        RUNS,
+        reading=reading(results),
+        verdict=verdict(results.ood_accuracy),
+        rows=rows(results),
+        figures=draw_figures(run, results, names),
+        legend=names if len(names) > 1 else [],
+    )
+
+
+def write_page(
+    run: Path, template: str, results: Distilled, kind: Any, presets: Mapping[str, Any], **values: Any
+) -> Path:
+    """Write ``run/report.html``: the template with its own ``values``, and with what every run has.
+
+    Args:
+        kind: a configuration such as the run's, whose fields say what the settings mean.
+        presets: those the run may have begun with.
+    """
+    embedded, config = pictures(run / "pictures"), read_json(run / "config.json")
     page = (
         templates()
-        .get_template("run.html")
+        .get_template(template)
         .render(
             results=results,
-            reading=reading(results),
-            verdict=verdict(results.ood_accuracy),
-            rows=rows(results),
             fidelities=fidelities(results),
             pictures=embedded,
             strips=strips(embedded),
-            figures=draw_figures(run, results, names),
-            legend=names if len(names) > 1 else [],
-            settings=settings(config),
-            changed=changed_settings(results.preset, config),
+            settings=settings(config, kind),
+            changed=changed_settings(results.preset, config, presets),
             command=f"skdcgn run {shlex.quote(results.preset)} --seed {results.seed}",
             count=count,
+            **values,
         )
     )
     write_bytes(run / "report.html", page.encode())
@@ -148,7 +168,7 @@ def rows(results: Results) -> list[Row]:
     ]
 
 
-def fidelities(results: Results) -> list[Fidelity]:
+def fidelities(results: Distilled) -> list[Fidelity]:
     """Return the fidelity table, one line per measured mechanism."""
     return [
         fidelity(mechanism, results.pixel_l1[mechanism], results)
@@ -157,7 +177,7 @@ def fidelities(results: Results) -> list[Fidelity]:
     ]
 
 
-def fidelity(mechanism: Mechanism, l1: PixelL1, results: Results) -> Fidelity:
+def fidelity(mechanism: Mechanism, l1: PixelL1, results: Distilled) -> Fidelity:
     """Return one line of the fidelity table; there is no ratio to a label mean that makes no error."""
     ratio = l1.student / l1.label_mean if l1.label_mean else None
     diversity = results.diversity.get(mechanism, Diversity(None, None))
@@ -173,17 +193,17 @@ def fidelity(mechanism: Mechanism, l1: PixelL1, results: Results) -> Fidelity:
     )
 
 
-def settings(config: dict[str, Any]) -> list[tuple[str, str, str]]:
+def settings(config: dict[str, Any], kind: Any) -> list[tuple[str, str, str]]:
     """Return (name, value, meaning) for every setting of the run."""
-    meanings = {leaf.path: leaf.help for leaf in leaves(RunConfig())}
+    meanings = {leaf.path: leaf.help for leaf in leaves(kind)}
     return [(path, shown(value), meanings.get(path, "")) for path, value in flat(config).items() if path != "digest"]
 
 
-def changed_settings(preset: str, config: dict[str, Any]) -> list[str]:
+def changed_settings(preset: str, config: dict[str, Any], presets: Mapping[str, Any]) -> list[str]:
     """Name what differs from the preset, other than the seed; nothing where the preset is not one of ours."""
-    if preset not in RUNS:
+    if preset not in presets:
         return []
-    usual, here = flat(to_dict(RUNS[preset])), flat(config)
+    usual, here = flat(to_dict(presets[preset])), flat(config)
     return [
         f"{path} = {shown(here[path])}"
         for path in usual
@@ -227,11 +247,18 @@ def draw_figures(run: Path, results: Results, names: list[str]) -> dict[str, lis
     """Draw every figure whose numbers the run folder holds."""
     drawn: dict[str, list[Markup | None]] = {
         "accuracy": [accuracy_bars(results.ood_accuracy)],
-        "seconds": [seconds_bars(results.seconds)] if results.seconds else [],
-        "distillation": [distillation_curves(run, mechanism, names) for mechanism in Mechanism],
+        **common_figures(run, results, names),
         "classifiers": [classifier_curves(run, name, getattr(results.ood_accuracy, name)) for name in NAMES],
     }
     return {name: [figure for figure in several if figure] for name, several in drawn.items()}
+
+
+def common_figures(run: Path, results: Distilled, names: list[str]) -> dict[str, list[Markup | None]]:
+    """Draw what any run has logged: the time of each stage, the losses of each mechanism's student."""
+    return {
+        "seconds": [seconds_bars(results.seconds)] if results.seconds else [],
+        "distillation": [distillation_curves(run, mechanism, names) for mechanism in Mechanism],
+    }
 
 
 def accuracy_bars(scores: Scores) -> Markup:

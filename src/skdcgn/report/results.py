@@ -1,6 +1,7 @@
 """``results.json`` as the report reads it: typed, finite, complete, or one line that says what is wrong."""
 
 from pathlib import Path
+from typing import TypeVar
 
 from pydantic import FiniteFloat, PositiveFloat, PositiveInt, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
@@ -71,14 +72,13 @@ class Budget:
     agreement: float = 0.0
 
 
-@dataclass(frozen=True)
-class Results:
-    """``results.json`` as the pipeline writes it."""
+@dataclass(frozen=True, kw_only=True)
+class Distilled:
+    """What ``results.json`` tells of any run: the student beside its teacher."""
 
     preset: str
     seed: int
     digest: str
-    ood_accuracy: Scores
     parameters: Sizes
     counterfactuals_per_second: Speeds
     queries: dict[str, int]
@@ -86,19 +86,45 @@ class Results:
     pixel_l1: dict[str, PixelL1]
     diversity: dict[str, Diversity]
     teacher: Origin
-    classifier_budget: Budget
-    test_images: int
     seconds: dict[str, FiniteFloat]
     versions: dict[str, str]
 
 
-def read_results(run: Path) -> Results:
+@dataclass(frozen=True, kw_only=True)
+class Results(Distilled):
+    """``results.json`` as :mod:`skdcgn.pipeline` writes it."""
+
+    ood_accuracy: Scores
+    classifier_budget: Budget
+    test_images: int
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One number of the ensemble and of each head, by name, in percent (a gap: in points), and of how many images."""
+
+    images: int
+    percent: dict[str, FiniteFloat]
+
+
+@dataclass(frozen=True, kw_only=True)
+class NaturalResults(Distilled):
+    """``results.json`` as :mod:`skdcgn.natural_run` writes it; ``stand_in``: the teacher drew all images."""
+
+    ensembles: dict[str, dict[str, Measured]]
+    stand_in: bool
+
+
+R = TypeVar("R", bound=Distilled)
+
+
+def read_results(run: Path, kind: type[R]) -> R:
     """Read ``results.json``; raise UserError that names the mend if it is missing, damaged or incomplete."""
     path = run / "results.json"
     if not path.is_file():
         raise UserError(f"{path} does not exist: finish the run by repeating its command (skdcgn run ... --out {run})")
     try:
-        return TypeAdapter(Results).validate_python(read_json(path))
+        return TypeAdapter(kind).validate_python(read_json(path))
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(map(str, first["loc"])) or "the file"

@@ -4,7 +4,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from skdcgn.report.results import PixelL1, Results, Scores, Sizes, Speeds
+from skdcgn.report.results import Distilled, NaturalResults, PixelL1, Results, Scores, Sizes, Speeds
 
 COARSE, AVERAGE = 0.5, 1.0
 UNKNOWN, NOTHING = "unknown", "\N{EN DASH}"
@@ -13,18 +13,33 @@ TIMES, NO_BREAK = "\N{MULTIPLICATION SIGN}", "\N{NO-BREAK SPACE}"
 
 def reading(results: Results) -> Markup:
     """Say in one sentence what the run found, its one number emphasised."""
-    size, smaller = size_phrase(results.parameters)
-    speed, faster = speed_phrase(results.counterfactuals_per_second)
     scores = results.ood_accuracy
     return Markup(
-        "With {} {} {}, the student leads to a classifier that is right on <strong>{}</strong> of out-of-domain images;"
+        "With {}, the student leads to a classifier that is right on <strong>{}</strong> of out-of-domain images;"
         " its teacher leads to {}, biased training data to {}, and the oracle to {}."
     ).format(
-        size,
-        "and" if smaller == faster else "but",
-        speed,
+        cost_phrase(results),
         *(percent(score) for score in (scores.student, scores.teacher, scores.biased, scores.oracle)),
     )
+
+
+def natural_reading(results: NaturalResults) -> Markup:
+    """Say in one sentence what the run found; of accuracy only where it was measured."""
+    told, cost = results.ensembles, cost_phrase(results)
+    top = {name: measured["top-1"].percent["ensemble"] for name, measured in told.items() if "top-1" in measured}
+    if not top:
+        return Markup("The student has {}.").format(cost)
+    return Markup(
+        "With {}, the student leads to an ensemble that is right on <strong>{}</strong> of the images it is tested on;"
+        " its teacher leads to {}, real images alone to {}."
+    ).format(cost, *(percent(top[name]) for name in ("student", "teacher", "plain")))
+
+
+def cost_phrase(results: Distilled) -> str:
+    """Compare the student's size and speed with its teacher's."""
+    size, smaller = size_phrase(results.parameters)
+    speed, faster = speed_phrase(results.counterfactuals_per_second)
+    return f"{size} {'and' if smaller == faster else 'but'} {speed}"
 
 
 def size_phrase(sizes: Sizes) -> tuple[str, bool]:

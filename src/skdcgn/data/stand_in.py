@@ -1,0 +1,85 @@
+"""A stand-in for ImageNet's data sets, in their layouts, drawn by a CGN of sixteen classes: to try the code offline.
+
+``train`` and ``val`` are pictures whose three labels agree, as a shortcut would have it; ``cue-conflict`` are those
+whose shape and texture differ; ``in9`` has foregrounds of nine classes on backgrounds of their own class
+(``original``, ``mixed_same``) or of any (``mixed_rand``). They show what the CGN draws, so no number says anything.
+"""
+
+import json
+from collections import Counter
+from pathlib import Path
+from typing import NamedTuple
+
+from skdcgn.categories import CATEGORIES
+from skdcgn.composer import Counterfactuals, compose
+from skdcgn.errors import UserError
+from skdcgn.files import write_bytes, write_json
+from skdcgn.mechanism import Teacher
+from skdcgn.pictures import as_rgb, encode
+from skdcgn.seeds import derive_seed
+
+NAMES = tuple(CATEGORIES)
+NINE = ("dog", "bird", "vehicle", "reptile", "carnivore", "insect", "instrument", "primate", "fish")
+ONE_TEXTURE, ONE_BACKGROUND = "texture.correlate:1", "background.correlate:1"
+VARIANTS = {
+    "original": (ONE_TEXTURE, ONE_BACKGROUND),
+    "mixed_same": (ONE_TEXTURE, ONE_BACKGROUND),
+    "mixed_rand": (ONE_TEXTURE,),
+}
+TRAIN, TEST = 240, 80
+
+
+class Folders(NamedTuple):
+    """Where images are: to train on, for top-1 and top-5, cue conflicts, ImageNet-9; None where there are none."""
+
+    real: Path
+    val: Path | None = None
+    cue_conflict: Path | None = None
+    in9: Path | None = None
+
+
+def stand_in(cgn: Teacher, out: Path, *, seed: int = 0) -> Folders:
+    """Draw the four data sets into ``out``, unless that was done before; return where they are.
+
+    Raises:
+        UserError: the CGN has other than sixteen classes.
+    """
+    if cgn.spec.classes != len(NAMES):
+        raise UserError(
+            f"the teacher has {cgn.spec.classes} classes: pass --real DIR; only one of {len(NAMES)} has a stand-in"
+        )
+    done = out / "done.json"
+    if not done.exists():
+        agreeing = (ONE_TEXTURE, ONE_BACKGROUND)
+        for part, count in (("train", TRAIN), ("val", TEST)):
+            _write(compose(cgn, count, policy=agreeing, seed=derive_seed(seed, part)), out / part)
+        _write_cues(compose(cgn, TEST, seed=derive_seed(seed, "cues")), out / "cue-conflict")
+        for variant, policy in VARIANTS.items():
+            made = compose(cgn, TEST, policy=policy, seed=derive_seed(seed, variant))
+            _write_nine(made, out / "in9" / variant / "val")
+        known = {str(label): label if label < len(NINE) else -1 for label in range(len(NAMES))}
+        write_bytes(out / "in9" / "in_to_in9.json", json.dumps(known).encode())
+        write_json(done, {"teacher": cgn.digest, "seed": seed})
+    return Folders(out / "train", out / "val", out / "cue-conflict", out / "in9")
+
+
+def _write(made: Counterfactuals, folder: Path) -> None:
+    for index, (picture, label) in enumerate(zip(as_rgb(made.images), made.shape_labels.tolist(), strict=True)):
+        write_bytes(folder / NAMES[label] / f"{index}.png", encode(picture.permute(1, 2, 0)))
+
+
+def _write_cues(made: Counterfactuals, folder: Path) -> None:
+    counted: Counter[str] = Counter()
+    labels = zip(made.shape_labels.tolist(), made.texture_labels.tolist(), strict=True)
+    for picture, (shape, texture) in zip(as_rgb(made.images), labels, strict=True):
+        cues = []
+        for name in (NAMES[shape], NAMES[texture]):
+            counted[name] += 1
+            cues.append(f"{name}{counted[name]}")
+        write_bytes(folder / NAMES[shape] / f"{'-'.join(cues)}.png", encode(picture.permute(1, 2, 0)))
+
+
+def _write_nine(made: Counterfactuals, folder: Path) -> None:
+    for index, (picture, label) in enumerate(zip(as_rgb(made.images), made.shape_labels.tolist(), strict=True)):
+        if label < len(NINE):
+            write_bytes(folder / f"{label:02d}_{NINE[label]}" / f"{index}.png", encode(picture.permute(1, 2, 0)))

@@ -1,0 +1,122 @@
+"""``skdcgn run imagenet``: query, distill, an invariant ensemble on each CGN's counterfactuals, evaluate.
+
+RUN/config.json, pairs/, students/, student/, ensembles/, pictures/, results.json, report.html; any kill leaves it
+usable. The yardsticks: an ensemble on real images alone (``plain``), one on the teacher's counterfactuals, one on the
+student's. Where no real images are given, the teacher draws a stand-in (:mod:`skdcgn.data.stand_in`).
+"""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from skdcgn.backbones import load_backbone
+from skdcgn.config import NaturalConfig
+from skdcgn.data.photos import list_photos
+from skdcgn.data.stand_in import Folders, stand_in
+from skdcgn.distiller import distill
+from skdcgn.ensemble import load_ensemble, steps_per_epoch, train_ensemble
+from skdcgn.errors import UserError
+from skdcgn.evaluate import counterfactuals_per_second, fidelity, versions
+from skdcgn.files import read_json, write_json
+from skdcgn.mechanism import Teacher
+from skdcgn.natural import Measured, Tests, measure, open_tests
+from skdcgn.pairs import query_all
+from skdcgn.pictures import draw_cgns
+from skdcgn.pipeline import Clock
+from skdcgn.progress import Watch, unwatched
+from skdcgn.report.natural import write_natural_report
+from skdcgn.sources import from_cgn
+from skdcgn.teachers.registry import load_teacher
+from skdcgn.teachers.subset import of_classes
+from skdcgn.train import RunFolder, make_accelerator
+
+PLAIN = "plain"
+SPEED_IMAGES = 16  # a teacher of ImageNet's size draws one in five seconds of a CPU
+
+
+def run_natural(config: NaturalConfig, out: Path, *, device: str = "auto", watch: Watch = unwatched) -> dict[str, Any]:
+    """Run the whole path in ``out``; return the results, which stand in ``out/results.json`` too.
+
+    Raises:
+        UserError: the teacher or a folder cannot be had, or does not fit; nothing is asked before that is known.
+    """
+    place = str(make_accelerator(device).device)
+    teacher = of_classes(load_teacher(config.teacher, device=place), config.query.classes)
+    folder, done = RunFolder(out, config), out / "results.json"
+    if done.exists():
+        write_natural_report(out)
+        return dict(read_json(done))
+    clock = Clock(out / "seconds.json")
+    load_backbone(config.ensemble.backbone, width=config.ensemble.width, weights=config.ensemble.weights)
+    images = folders(config, teacher, out)
+    photos = list_photos(images.real)
+    tests = open_tests(photos.names, images=images.val, cue_conflict=images.cue_conflict, in9_folder=images.in9)
+    if len(photos.names) != teacher.spec.classes:
+        raise UserError(
+            f"{images.real} has {len(photos.names)} sub-folders, the teacher {teacher.spec.classes} classes: pass real "
+            "images of the same classes, or the classes that there are by --query-classes"
+        )
+    with clock("query"):
+        queries = query_all(teacher, out / "pairs", replace(config.query, classes="all"), seed=config.seed, watch=watch)
+    with clock("distill"):
+        pairs = out / "pairs"
+        student = distill(pairs, out, config.distill, teacher=teacher, seed=config.seed, device=device, watch=watch)
+    student.to(place)
+    cgns: dict[str, Teacher] = {"teacher": teacher, "student": student}
+    told = {}
+    for name in (PLAIN, *cgns):
+        with clock(f"ensemble, {name}"):
+            cgn = cgns.get(name, student)  # of the plain one, whose counterfactuals weigh nothing
+            told[name] = ensemble(config, name, cgn, images.real, tests, out / "ensembles" / name, device, watch)
+    with clock("evaluate"):
+        l1, diversity = fidelity(student, pairs, teacher)
+        speed = counterfactuals_per_second(cgns, SPEED_IMAGES)
+        draw_cgns(teacher, student, out / "pictures", config.seed)
+    results = {
+        "preset": config.preset,
+        "seed": config.seed,
+        "digest": folder.digest,
+        "ensembles": told,
+        "parameters": {name: cgn.size for name, cgn in cgns.items()},
+        "counterfactuals_per_second": speed,
+        "queries": queries,
+        "held_out_queries": config.query.held_out,
+        "stand_in": config.real is None,
+        "pixel_l1": l1,
+        "diversity": diversity,
+        "teacher": {"name": config.teacher, "digest": teacher.digest},
+        "seconds": clock.seconds,
+        "versions": versions(),
+    }
+    write_json(done, results)
+    write_natural_report(out)
+    return results
+
+
+def folders(config: NaturalConfig, teacher: Teacher, out: Path) -> Folders:
+    """Return the image folders of the configuration; all of them a stand-in where it names no real images."""
+    given = {"val": config.val, "cue_conflict": config.cue_conflict, "in9": config.in9}
+    if config.real is None:
+        if any(given.values()):
+            raise UserError("--val, --cue-conflict and --in9 measure what is trained on real images: pass --real DIR")
+        return stand_in(teacher, out / "stand-in", seed=config.seed)
+    return Folders(Path(config.real), **{name: Path(path) if path else None for name, path in given.items()})
+
+
+def ensemble(
+    config: NaturalConfig, name: str, cgn: Teacher, real: Path, tests: Tests, out: Path, device: str, watch: Watch
+) -> dict[str, Measured]:
+    """Train one ensemble and measure it, unless that was done before."""
+    result = out / "result.json"
+    if result.exists():
+        return dict(read_json(result))
+    chosen = replace(config.ensemble, weight=0.0) if name == PLAIN else config.ensemble
+    source = from_cgn(cgn, chosen.counterfactuals, seed=config.seed)
+    tell = watch(f"ensemble {name}", chosen.epochs * steps_per_epoch(list_photos(real), chosen))
+    train_ensemble(
+        real, source, chosen, out, seed=config.seed, device=device, callbacks=(lambda record: tell(record.step),)
+    )
+    trained, names = load_ensemble(out)
+    told = measure(trained.to(make_accelerator(device).device), names, chosen.image_size, tests)
+    write_json(result, told)
+    return told

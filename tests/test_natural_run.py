@@ -1,0 +1,137 @@
+"""``skdcgn run natural-smoke``: the whole ImageNet path with a small teacher, killed and resumed."""
+
+import json
+import sys
+
+import pytest
+
+from skdcgn import cli, natural_run
+from skdcgn.categories import CATEGORIES
+from skdcgn.config import NaturalConfig, override
+from skdcgn.data.stand_in import TEST, TRAIN, stand_in
+from skdcgn.errors import UserError
+from skdcgn.mechanism import Spec
+from skdcgn.presets import NATURALS, RUNS
+
+SHORT = ("--device", "cpu", "--ensemble-epochs", "1", "--distill-steps", "20", "--ensemble-counterfactuals", "8")
+HEADS = {"ensemble", "shape", "texture", "background"}
+
+
+def run(monkeypatch, capsys, *words):
+    monkeypatch.setattr(sys, "argv", ["skdcgn", *map(str, words)])
+    with pytest.raises(SystemExit) as exit_:
+        cli.main()
+    return exit_.value.code, *capsys.readouterr()
+
+
+def written(folder):
+    return {str(path.relative_to(folder)): path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
+
+
+def test_one_command_takes_the_whole_path_and_goes_on_after_a_kill(tmp_path, monkeypatch, capsys):
+    measure, calls = natural_run.measure, []
+
+    def killed(*args, **kwargs):
+        calls.append(args)
+        if len(calls) == 2:  # after the second ensemble was trained, before its numbers are written
+            raise KeyboardInterrupt
+        return measure(*args, **kwargs)
+
+    command = ["run", "natural-smoke", "--out", tmp_path, *SHORT]
+    monkeypatch.setattr(natural_run, "measure", killed)
+    assert run(monkeypatch, capsys, *command)[0] == 130
+    before = {n: t for n, t in written(tmp_path).items() if n.split("/")[0] in ("pairs", "students", "stand-in")}
+    plain = (tmp_path / "ensembles" / "plain" / "result.json").read_bytes()
+
+    monkeypatch.setattr(natural_run, "measure", measure)
+    status, said, _ = run(monkeypatch, capsys, *command)
+    assert status == 0
+    assert before.items() <= written(tmp_path).items()
+    assert (tmp_path / "ensembles" / "plain" / "result.json").read_bytes() == plain
+
+    results = json.loads((tmp_path / "results.json").read_text())
+    assert results["stand_in"]
+    assert results["parameters"]["student"] < results["parameters"]["teacher"] == 610_408
+    assert results["queries"] == {"shape": 160, "texture": 160, "background": 160}
+    assert list(results["ensembles"]) == ["plain", "teacher", "student"]
+    for told in results["ensembles"].values():
+        assert list(told) == ["top-1", "top-5", "shape bias", "mixed_rand", "mixed_same", "original", "BG-gap"]
+        assert told["top-1"]["images"] == TEST
+        assert all(set(found["percent"]) <= HEADS for found in told.values())
+        assert told["top-1"]["percent"]["ensemble"] <= told["top-5"]["percent"]["ensemble"]
+    assert results["ensembles"]["teacher"] != results["ensembles"]["student"]
+    page = (tmp_path / "report.html").read_text()
+    assert "shape bias of the head of texture" in page
+    assert "the numbers show that the path works, nothing else" in page
+    assert "shape bias of the head of texture" in said
+
+    whole = written(tmp_path)
+    assert run(monkeypatch, capsys, *command)[:2] == (0, said)
+    changed = {name for name, at in written(tmp_path).items() if whole.get(name) != at}
+    assert changed == {"report.html"}  # which is written again from what is there
+    assert run(monkeypatch, capsys, "evaluate", tmp_path)[1] + f"report: {tmp_path / 'report.html'}\n" == said
+
+
+def test_the_stand_in_has_the_layouts_of_the_public_data_sets(tmp_path, monkeypatch, analytic_teacher):
+    monkeypatch.setattr(analytic_teacher.__class__, "spec", Spec(classes=16))
+    folders = stand_in(analytic_teacher, tmp_path)
+    assert sum(1 for _ in folders.real.glob("*/*.png")) == TRAIN
+    assert {path.name for path in folders.val.iterdir()} <= set(CATEGORIES)
+    for file in folders.cue_conflict.glob("*/*.png"):
+        assert file.name.startswith(file.parent.name)
+    assert {path.name for path in folders.in9.iterdir()} == {"original", "mixed_same", "mixed_rand", "in_to_in9.json"}
+    assert {path.name for path in (folders.in9 / "mixed_rand" / "val").iterdir()} >= {"00_dog", "08_fish"}
+
+
+def test_only_a_teacher_of_sixteen_classes_stands_in(tmp_path, analytic_teacher):
+    with pytest.raises(UserError, match="the teacher has 10 classes: pass --real DIR"):
+        stand_in(analytic_teacher, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["--val", "x"], "pass --real DIR"),
+        (["--full"], "--full is a budget of the digits' classifiers"),
+        (["--classify-epochs", "2"], "unknown key 'classify.epochs'"),
+        (["--teacher", "double-colored-digits"], "the teacher has 10 classes: pass --real DIR"),
+        (["--real", "/nowhere"], "/nowhere"),
+        (["--ensemble-backbone", "resnet"], "unknown backbone 'resnet'"),
+    ],
+)
+def test_wrong_input_is_one_line_and_costs_no_query(words, expected, tmp_path, monkeypatch, capsys):
+    status, _, err = run(monkeypatch, capsys, "run", "natural-smoke", "--out", tmp_path / "out", *words)
+    assert (status, err.count("\n")) == (2, 1)
+    assert expected in err
+    assert not (tmp_path / "out" / "pairs").exists()
+
+
+def test_a_flag_of_natural_images_is_none_of_digits(tmp_path, monkeypatch, capsys):
+    status, _, err = run(monkeypatch, capsys, "run", "smoke", "--out", tmp_path, "--real", "x")
+    assert (status, err.count("\n")) == (2, 1)
+    assert "unknown key 'real'" in err
+
+
+@pytest.mark.parametrize("name", NATURALS)
+def test_every_preset_of_natural_images_can_be_laid_over(name):
+    assert name not in RUNS
+    assert override(NATURALS[name], {"seed": 3, "query.shape": 7}).query.shape == 7
+    assert isinstance(NATURALS[name], NaturalConfig)
+
+
+def test_a_launcher_is_told_what_to_launch(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    status, _, err = run(monkeypatch, capsys, "run", "natural-smoke", "--out", tmp_path / "out")
+    assert (status, err) == (
+        2,
+        "error: run is one process: launch query, distill and ensemble by torchrun instead, one after another\n",
+    )
+
+
+def test_a_stage_begins_with_its_part_of_a_preset(tmp_path, monkeypatch, capsys):
+    query = ["query", "natural-smoke", "--preset", "natural-smoke", "--out", tmp_path, "--background", "8"]
+    status, said, _ = run(monkeypatch, capsys, *query)
+    assert (status, said) == (0, "shape: 160 queries, texture: 160 queries, background: 8 queries\n")
+    status, _, err = run(monkeypatch, capsys, "ensemble", "--preset", "natural", "--real", "x", "--out", tmp_path)
+    assert (status, err) == (2, "error: unknown preset 'natural': did you mean 'natural-smoke'?\n")

@@ -6,7 +6,7 @@ from skdcgn.config import override
 from skdcgn.errors import UserError
 from skdcgn.policy import parse_policy
 from skdcgn.presets import RUNS, run_preset, teach_preset
-from skdcgn.studies import ALL, LAYOUTS, PAPER, STUDIES, TABLES, find_study, find_table, miniature
+from skdcgn.studies import ALL, LAYOUTS, PAPER, PUBLISHED, RECIPE, STUDIES, TABLES, find_study, find_table, miniature
 from skdcgn.study import points
 
 BASE = run_preset("double-colored-mnist")
@@ -58,12 +58,8 @@ def test_composition_goes_from_the_published_to_the_presets_a_step_at_a_time():
 
 
 def test_a_step_that_the_preset_does_not_take_is_left_out():
-    base = override(BASE, {"classify.per_shape": 10, "classify.policy": [], "classify.agreement": 0.0})
-    assert [point.name for point in STUDIES["composition"].points(base)] == [
-        "published",
-        "He's weights",
-        "rate to zero",
-    ]
+    base = override(BASE, {**PUBLISHED, **RECIPE, "classify.he_init": True})
+    assert [point.name for point in STUDIES["composition"].points(base)] == ["published", "He's weights"]
 
 
 @pytest.mark.parametrize("name", ["shape", "distortions", "taught", "correlation"])

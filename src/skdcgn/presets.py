@@ -27,7 +27,7 @@ MNIST = RunConfig(
     test_copies=1,
     query=QueryConfig(shape=5000, texture=5000, background=5000),
     distill=DistillConfig(steps=3000),
-    classify=replace(SHORT, images=100_000, epochs=1),
+    classify=ClassifyConfig(images=100_000, epochs=1),
 )
 FULL_CLASSIFY = ClassifyConfig(images=100_000, epochs=10, batch_size=64)
 SMOKE = RunConfig(

@@ -1,19 +1,22 @@
 """Distillation: through query alone, each loss pulls where it should, and collapse is noticed."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
 from skdcgn import losses
 from skdcgn.config import DistillConfig, QueryConfig, StudentConfig
-from skdcgn.distiller import Distill, collapse_guard, distill
-from skdcgn.errors import TrainingStoppedError
+from skdcgn.distiller import Distill, collapse_guard, distill, read_embeddings
+from skdcgn.errors import TrainingStoppedError, UserError
 from skdcgn.evaluate import fidelity
 from skdcgn.features import load_features
+from skdcgn.files import write_tensors
 from skdcgn.mechanism import Mechanism, Spec
 from skdcgn.pairs import Pairs
 from skdcgn.seeds import generator
 from skdcgn.teachers.registry import load_student
-from skdcgn.train import Record
+from skdcgn.train import Record, make_accelerator
 
 SMALL = StudentConfig(channels=(12, 8), grid=8, embedding=4)
 CONFIG = DistillConfig(steps=250, batch_size=32, learning_rate=1e-2, shape=SMALL, texture=SMALL, background=SMALL)
@@ -159,3 +162,59 @@ def test_a_student_that_ignores_noise_is_stopped_late_but_not_early():
 def test_a_diverse_student_passes_the_guard():
     batch = some_batch(count=40)
     collapse_guard(make(), Pairs(**batch), Spec())(Record(90, 100, {}))
+
+
+def test_what_is_kept_is_the_average_of_the_weights():
+    method = make(ema=0.75)
+    before = {name: value.clone() for name, value in method.modules["ema"].state_dict().items()}
+    method.step(some_batch())
+    after = method.modules["student"].state_dict()
+    assert method.kept is method.modules["ema"]
+    for name, value in method.kept.state_dict().items():
+        if value.is_floating_point():
+            torch.testing.assert_close(value, 0.75 * before[name] + 0.25 * after[name])
+        else:
+            assert value == after[name]
+    assert not any(p.requires_grad for p in method.kept.parameters())
+    assert make().kept is not None
+
+
+@pytest.mark.parametrize("way", [{"bf16": True}, {"channels_last": True}, {"compile": True}])
+def test_ways_to_be_fast_change_the_losses_by_their_rounding_alone(way, monkeypatch):
+    """A step of each, beside the plain one; what is compiled is run as it was traced, for C++ takes half a minute."""
+    compiled, told = torch.nn.Module.compile, []
+    monkeypatch.setattr(torch.nn.Module, "compile", lambda module: compiled(module, backend="eager"))
+    for chosen in ({}, way):
+        method = make(**chosen, **({} if "compile" in way else WEIGHTS))  # tracing a judge warns of its spectral norm
+        method.to(make_accelerator("cpu"))
+        torch.manual_seed(1)
+        told.append(method.step(some_batch()))
+    for name, plain in told[0].items():
+        assert told[1][name] == pytest.approx(plain, rel=0.05 if "bf16" in way else 1e-3, abs=1e-4), name
+        assert method.modules["student"].state_dict().keys() == make().modules["student"].state_dict().keys()
+    if "bf16" in way:
+        assert told[0] != told[1]
+
+
+def test_drawn_pictures_keep_single_precision_under_bf16():
+    method = make(bf16=True)
+    with method.autocast():
+        assert method.modules["student"](some_batch()["noise"], some_batch()["labels"]).dtype == torch.float32
+
+
+@pytest.mark.parametrize("name", ["embeddings.weight", "mine"])
+def test_class_embeddings_begin_as_those_of_a_file(name, analytic_teacher, tmp_path):
+    table = torch.randn(10, 4, generator=generator("table"))
+    write_tensors(tmp_path / "e.safetensors", {name: table.T if name == "embeddings.weight" else table})
+    assert torch.equal(read_embeddings(tmp_path / "e.safetensors", 10, 4), table)
+    budget = QueryConfig(shape=20, texture=20, background=20, held_out=10)
+    few = replace(CONFIG, steps=1, batch_size=8, learning_rate=1e-9, embeddings=str(tmp_path / "e.safetensors"))
+    student = distill(analytic_teacher, tmp_path / "out", few, budget, device="cpu")
+    for mechanism in Mechanism:
+        torch.testing.assert_close(student.mechanisms[mechanism.value].embed.weight, table)
+
+
+def test_embeddings_that_do_not_fit_are_told(tmp_path):
+    write_tensors(tmp_path / "e.safetensors", {"mine": torch.zeros(10, 3)})
+    with pytest.raises(UserError, match=r"no embeddings of 10 classes in 4 dimensions \(found \(10, 3\)\)"):
+        read_embeddings(tmp_path / "e.safetensors", 10, 4)

@@ -158,3 +158,23 @@ def test_the_digest_knows_every_weight():
 def test_a_student_refuses_a_wrong_question():
     with pytest.raises(UserError, match=r"\(B, 32\)"):
         student_cgn().query("shape", torch.randn(2, 42), torch.zeros(2, dtype=torch.int64))
+
+
+@pytest.mark.parametrize(("size", "millions"), [(128, 3.07), (256, 6.24)])
+def test_tinygans_layout_has_the_published_count(size, millions):
+    """Chang & Lu's generator at 128 pixels, SKDCGN's at 256; the classes' colours and last norms are ours."""
+    channels = (512, 512, 256, 128, 64, 32)
+    with torch.device("meta"):
+        student = StudentGenerator(
+            Mechanism.TEXTURE, Spec(size, 128, 1000), channels, size // 32, 128, separable=True, class_input=False
+        )
+    ours = ("colour.weight", "norm.affine.weight")
+    counted = sum(p.numel() for name, p in student.named_parameters() if name not in ours)
+    assert round(counted / 1e6, 2) == millions
+
+
+def test_a_class_can_be_kept_from_the_input_layer():
+    student = make(class_input=False)
+    first = student.input(student.project(torch.zeros(1, 32)))
+    assert first.shape[1] == student.input.out_features
+    assert student.input.in_features == 32

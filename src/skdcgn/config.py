@@ -76,6 +76,7 @@ class StudentConfig:
     embedding: PositiveInt = option(4, "dimension of the class embedding")
     rank: NonNegativeInt = option(0, "dimension to which the noise is projected first; 0: not at all")
     separable: bool = option(False, "depthwise-separable convolutions, as TinyGAN has them")
+    class_input: bool = option(True, "give the class embedding to the input layer too; TinyGAN does not")
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -93,6 +94,11 @@ class DistillConfig:
     adversarial: NonNegativeFloat = option(0.0, "weight of the hinge loss")
     perceptual: NonNegativeFloat = option(0.0, "weight of the L1 on features that no one trains here")
     features: str = option("random", "those features: random, a VGG16 state-dict file or a classifier's run folder")
+    embeddings: str | None = option(None, "class embeddings to begin with: BigGAN's file, or a safetensors' one tensor")
+    ema: Probability = option(0.0, "decay of an average of the student's weights, which is then what is kept; 0: none")
+    bf16: bool = option(False, "compute in bfloat16 where PyTorch's autocast does")
+    channels_last: bool = option(False, "keep images channels-last in memory")
+    compile: bool = option(False, "compile the networks (torch.compile)")
     save_every: PositiveInt = option(500, "steps between checkpoints")
     shape: StudentConfig = StudentConfig()
     texture: StudentConfig = StudentConfig(channels=(6, 6), rank=6)

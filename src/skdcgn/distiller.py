@@ -8,6 +8,7 @@ exists only while w_f, w_k or w_a is not zero; the features g_i stay as they are
 seen through stored pairs alone.
 """
 
+import copy
 from pathlib import Path
 from typing import Any, cast
 
@@ -16,7 +17,7 @@ from torch import Tensor
 
 from skdcgn import losses
 from skdcgn.config import DistillConfig, QueryConfig, StudentConfig, to_dict
-from skdcgn.errors import TrainingStoppedError
+from skdcgn.errors import TrainingStoppedError, UserError
 from skdcgn.features import load_features
 from skdcgn.mechanism import Mechanism, Spec, Teacher
 from skdcgn.metrics import class_diversity
@@ -26,8 +27,20 @@ from skdcgn.progress import Watch, unwatched
 from skdcgn.seeds import generator
 from skdcgn.students.discriminator import Discriminator
 from skdcgn.students.generator import StudentCGN, StudentGenerator
+from skdcgn.teachers.registry import read_state_dict
 from skdcgn.teachers.subset import of_classes
-from skdcgn.train import Batch, Callback, Method, Record, RunFolder, balanced_rows, decay_after, every, train
+from skdcgn.train import (
+    Batch,
+    Callback,
+    Method,
+    Record,
+    RunFolder,
+    average_into,
+    balanced_rows,
+    decay_after,
+    every,
+    train,
+)
 
 BETAS = (0.5, 0.99)
 DISCRIMINATOR_BETAS = (0.0, 0.9)
@@ -52,11 +65,20 @@ class Distill(Method):
             optimizers["discriminator"] = torch.optim.Adam(
                 judge.parameters(), lr=config.discriminator_rate, betas=DISCRIMINATOR_BETAS
             )
+        if config.ema:
+            modules["ema"] = copy.deepcopy(student).requires_grad_(False)
         super().__init__(modules, optimizers, {"features": load_features(config.features)} if config.perceptual else {})
         self.config = config
+        self.bf16, self.channels_last, self.compiled = config.bf16, config.channels_last, config.compile
+
+    @property
+    def kept(self) -> StudentGenerator:
+        """The student, or the average of its weights."""
+        return cast(StudentGenerator, self.modules["ema" if self.config.ema else "student"].eval())
 
     def step(self, batch: Batch) -> dict[str, float]:
-        student = self.modules["student"].train()(batch["noise"], batch["labels"])
+        with self.autocast():
+            student = self.modules["student"].train()(batch["noise"], batch["labels"])
         terms = {"pixel": self.config.pixel * losses.pixel_l1(student, batch["images"])}
         if self.config.perceptual:
             terms["perceptual"] = self.config.perceptual * self._perceived(student, batch["images"])
@@ -65,27 +87,34 @@ class Distill(Method):
             logged["discriminator"] = self._train_discriminator(batch["images"], student.detach(), batch["labels"])
             terms |= self._judge(student, batch["images"], batch["labels"])
         self.descend("student", torch.stack(list(terms.values())).sum())
+        if self.config.ema:
+            average_into(self.modules["ema"], self.modules["student"], self.config.ema)
         return logged | {name: value.item() for name, value in terms.items()}
 
     def _perceived(self, student: Tensor, teacher: Tensor) -> Tensor:
-        seen, wanted = (self.frozen["features"](images.expand(-1, 3, -1, -1)) for images in (student, teacher))
+        with self.autocast():
+            seen, wanted = (self.frozen["features"](images.expand(-1, 3, -1, -1)) for images in (student, teacher))
         return losses.feature_l1(seen, wanted)
 
     def _judge(self, student: Tensor, teacher: Tensor, labels: Tensor) -> dict[str, Tensor]:
         config, judge = self.config, self.modules["discriminator"].requires_grad_(False)
-        with torch.no_grad():
-            wanted = judge(teacher, labels).features
-        seen = judge(student, labels)
+        with self.autocast():
+            with torch.no_grad():
+                wanted = [f.float() for f in judge(teacher, labels).features]
+            seen = judge(student, labels)
+        found = [f.float() for f in seen.features]
         judge.requires_grad_(True)
         return {
-            "feature": config.feature * losses.feature_l1(seen.features, wanted),
-            "kl": config.kl * losses.feature_kl(seen.features, wanted, config.temperature),
+            "feature": config.feature * losses.feature_l1(found, wanted),
+            "kl": config.kl * losses.feature_kl(found, wanted, config.temperature),
             "adversarial": config.adversarial * losses.hinge_generator(seen.logits),
         }
 
     def _train_discriminator(self, real: Tensor, fake: Tensor, labels: Tensor) -> float:
         judge = self.modules["discriminator"]
-        loss = losses.hinge_discriminator(judge(real, labels).logits, judge(fake, labels).logits)
+        with self.autocast():
+            told = judge(real, labels).logits, judge(fake, labels).logits
+        loss = losses.hinge_discriminator(*told)
         self.descend("discriminator", loss)
         return loss.item()
 
@@ -120,7 +149,11 @@ def distill_mechanism(
     torch.manual_seed(seed)
     method = Distill(config, mechanism, spec)
     some = few_of_each(pairs.labels, STARTED_FROM)
-    cast(StudentGenerator, method.modules["student"]).start_at(pairs.images(some), pairs.labels[some])
+    for name in ("student", "ema") if config.ema else ("student",):
+        begun = cast(StudentGenerator, method.modules[name])
+        begun.start_at(pairs.images(some), pairs.labels[some])
+        if config.embeddings:
+            begun.embed_as(read_embeddings(Path(config.embeddings), *begun.embed.weight.shape))
     rows_of = balanced_rows(pairs.labels)
 
     def batch_at(step: int) -> Batch:
@@ -138,7 +171,23 @@ def distill_mechanism(
         callbacks=(every(100, collapse_guard(method, few_pairs(pairs), spec)), *callbacks),
         device=device,
     )
-    return cast(StudentGenerator, method.modules["student"].eval())
+    return method.kept
+
+
+def read_embeddings(file: Path, classes: int, size: int) -> Tensor:
+    """Read class embeddings (classes, size): ``embeddings.weight`` of a BigGAN's file, transposed, or the one tensor.
+
+    Raises:
+        UserError: the file is missing or damaged, holds no such tensor, or one of another shape.
+    """
+    state = read_state_dict(file)
+    held = state["embeddings.weight"].T if "embeddings.weight" in state else next(iter(state.values()))
+    if held.shape != (classes, size) or ("embeddings.weight" not in state and len(state) > 1):
+        raise UserError(
+            f"{file} holds no embeddings of {classes} classes in {size} dimensions (found {tuple(held.shape)}): pass "
+            "BigGAN's file or a single tensor, and make the students' embedding as wide"
+        )
+    return held.float()
 
 
 def _origin(manifest: dict[str, object]) -> dict[str, object]:
@@ -158,7 +207,7 @@ def few_pairs(pairs: StoredPairs) -> Pairs:
     return Pairs(pairs.noise[rows], pairs.labels[rows], pairs.images(rows))
 
 
-def collapse_guard(method: Method, few: Pairs, spec: Spec) -> Callback:
+def collapse_guard(method: Distill, few: Pairs, spec: Spec) -> Callback:
     """Stop in the second half of a run if a class has lost the diversity that its teacher has in ``few`` pairs."""
     noise, labels, images = few
     wanted = class_diversity(images, labels, spec.classes)
@@ -166,7 +215,7 @@ def collapse_guard(method: Method, few: Pairs, spec: Spec) -> Callback:
     def guard(record: Record) -> None:
         if record.step < GUARD_AFTER * record.total:
             return
-        student = method.modules["student"].eval()
+        student = method.kept
         device = next(student.parameters()).device
         with torch.no_grad():
             found = class_diversity(student(noise.to(device), labels.to(device)).cpu(), labels, spec.classes)

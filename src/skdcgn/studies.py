@@ -70,9 +70,10 @@ LOSSES: dict[str, Changes] = {
     },
 }
 BUDGETS = (100, 300, 1000, 3000, 5000, 10_000, 20_000)
-TINYGAN = (16, 8, 4, 2, 1, 1)  # of conv_dim 1: five blocks, half as wide after each but the last
+TINYGAN = (16, 16, 8, 4, 2, 1)  # of conv_dim 1: five blocks, half as wide after each but the first
 
-# Channels of shape, texture and background; side of the initial grid; TinyGAN's separable convolutions.
+# Channels of shape, texture and background; side of the initial grid; TinyGAN's separable convolutions,
+# and its input layer, which gets no class.
 # fmt: off
 LAYOUTS: dict[str, tuple[Channels, Channels, Channels, int, bool]] = {
     "plain, smallest": ((6, 6),      (4, 4),    (4, 4),    4, False),
@@ -101,7 +102,12 @@ def sizes(base: RunConfig) -> list[Planned]:
             name: {
                 f"distill.{mechanism}.{key}": value
                 for mechanism, width in zip(MECHANISMS, (shape, texture, background), strict=True)
-                for key, value in (("channels", list(width)), ("grid", grid), ("separable", separable))
+                for key, value in (
+                    ("channels", list(width)),
+                    ("grid", grid),
+                    ("separable", separable),
+                    ("class_input", not separable),
+                )
             }
             for name, (shape, texture, background, grid, separable) in LAYOUTS.items()
         }

@@ -53,7 +53,18 @@ from skdcgn.seeds import generator
 from skdcgn.students.discriminator import Discriminator
 from skdcgn.teachers.cgn import CGN, CGNTeacher
 from skdcgn.teachers.registry import load_cgn
-from skdcgn.train import Batch, Callback, Method, Record, RunFolder, balanced_rows, decay_after, every, train
+from skdcgn.train import (
+    Batch,
+    Callback,
+    Method,
+    Record,
+    RunFolder,
+    average_into,
+    balanced_rows,
+    decay_after,
+    every,
+    train,
+)
 
 BETAS = (0.5, 0.99)
 EMA = 0.995
@@ -149,7 +160,7 @@ class Teach(Method):
             judged["patches"] = self._train_judge("patches", shift(images), shift(surfaces.detach()), labels)
             terms["patch"] = config.patch * self._fool("patches", shift(surfaces), labels)
         self.descend("generator", torch.stack(list(terms.values())).sum())
-        self._average()
+        average_into(self.modules["ema"], self.modules["cgn"], EMA)
         return {**judged, **{name: value.item() for name, value in terms.items()}}
 
     def _told(self, extractor: str, fake: Tensor, real: Tensor) -> tuple[list[Tensor], list[Tensor]]:
@@ -175,17 +186,6 @@ class Teach(Method):
         loss = losses.least_squares_generator(judge(fake, labels).logits)
         judge.requires_grad_(True)
         return loss
-
-    @torch.no_grad()
-    def _average(self) -> None:
-        """Move the averaged CGN towards the trained one, buffers included."""
-        for average, value in zip(
-            self.modules["ema"].state_dict().values(), self.modules["cgn"].state_dict().values(), strict=True
-        ):
-            if average.is_floating_point():
-                average.lerp_(value, 1 - EMA)
-            else:
-                average.copy_(value)
 
 
 def distortion(words: Sequence[str], spec: Spec) -> Policy:

@@ -42,8 +42,12 @@ Schedule = Callable[[float], float]
 class Method:
     """An algorithm to fit: modules and optimisers by name, and ``step``. Subclasses set both and define step.
 
-    Modules are saved with the run; ``frozen`` ones never change, are only moved to its device and not saved.
+    Modules are saved with the run; ``frozen`` ones never change, are only moved to its device and not saved. What a
+    subclass computes in :meth:`autocast` is in bfloat16 if ``bf16`` is set; ``channels_last`` and ``compiled`` hold for
+    all modules.
     """
+
+    bf16 = channels_last = compiled = False
 
     def __init__(
         self,
@@ -54,6 +58,7 @@ class Method:
         self.modules, self.optimizers, self.frozen = modules, optimizers, frozen or {}
         self.rates = {name: optimizer.param_groups[0]["lr"] for name, optimizer in optimizers.items()}
         self.backward: Callable[[Tensor], None] = torch.Tensor.backward
+        self.device = torch.device("cpu")
 
     def step(self, batch: Batch) -> dict[str, float]:
         """Update the modules from one batch; return the losses."""
@@ -63,14 +68,27 @@ class Method:
         """Take one step of the optimiser called ``name`` down the gradient of ``loss``."""
         self.optimizers[name].zero_grad()
         self.backward(loss)
+        self.update(name)
+
+    def update(self, name: str) -> None:
+        """Take one step of the optimiser called ``name`` down the gradients that there are."""
         average_gradients(self.optimizers[name])
         self.optimizers[name].step()
 
+    def autocast(self) -> torch.autocast:
+        """Return the context of forward passes."""
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16)
+
     def to(self, accelerator: Accelerator) -> None:
         """Place everything on the accelerator's device; batch norms of several processes share their moments."""
-        self.modules = {name: synchronise(module).to(accelerator.device) for name, module in self.modules.items()}
-        self.frozen = {name: module.to(accelerator.device) for name, module in self.frozen.items()}
-        self.backward = accelerator.backward
+        self.device, self.backward = accelerator.device, accelerator.backward
+        self.modules = {name: synchronise(module).to(self.device) for name, module in self.modules.items()}
+        self.frozen = {name: module.to(self.device) for name, module in self.frozen.items()}
+        for module in (*self.modules.values(), *self.frozen.values()):
+            if self.channels_last:
+                module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+            if self.compiled:
+                module.compile()
 
     def state(self) -> dict[str, Tensor]:
         """Every number needed to go on: weights, buffers and optimiser states, under flat names."""
@@ -94,6 +112,16 @@ class Method:
 
 def _below(prefix: str, state: dict[str, Tensor]) -> dict[str, Tensor]:
     return {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
+
+
+@torch.no_grad()
+def average_into(average: nn.Module, module: nn.Module, decay: float) -> None:
+    """Move ``average`` to ``decay`` of itself and the rest of ``module``, buffers included; counters are copied."""
+    for mean, value in zip(average.state_dict().values(), module.state_dict().values(), strict=True):
+        if mean.is_floating_point():
+            mean.lerp_(value, 1 - decay)
+        else:
+            mean.copy_(value)
 
 
 def balanced_rows(labels: Tensor) -> Callable[[int, torch.Generator], Tensor]:

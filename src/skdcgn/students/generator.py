@@ -94,6 +94,7 @@ class StudentGenerator(nn.Module):
         embedding: dimension of the class embedding.
         separable: depthwise-separable convolutions.
         rank: dimension to which the noise is projected before the input layer; 0: not at all.
+        class_input: whether the input layer gets the class embedding too.
     """
 
     def __init__(
@@ -105,6 +106,7 @@ class StudentGenerator(nn.Module):
         embedding: int,
         separable: bool,
         rank: int = 0,
+        class_input: bool = True,
     ) -> None:
         super().__init__()
         self.mechanism, self.spec, self.grid = as_mechanism(mechanism), spec, grid
@@ -116,7 +118,8 @@ class StudentGenerator(nn.Module):
             )
         self.embed = nn.Embedding(spec.classes, embedding)
         self.project = nn.Linear(spec.noise_dim, rank, bias=False) if rank else nn.Identity()
-        self.input = nn.Linear((rank or spec.noise_dim) + embedding, channels[0] * grid * grid)
+        self.class_input = class_input
+        self.input = nn.Linear((rank or spec.noise_dim) + embedding * class_input, channels[0] * grid * grid)
         pairs = pairwise(channels)
         self.blocks = nn.ModuleList(UpBlock(i, o, embedding, separable) for i, o in pairs)
         self.norm = ConditionalBatchNorm2d(channels[-1], embedding)
@@ -135,14 +138,20 @@ class StudentGenerator(nn.Module):
             share = ((images[labels == label].mean((0, 2, 3)) - low) / (1 - low)).clamp(MARGIN, 1 - MARGIN)
             self.colour.weight[label] = share.logit() / (1 if low == 0 else 2)  # tanh(x) = 2 sigmoid(2 x) - 1
 
+    @torch.no_grad()
+    def embed_as(self, embeddings: Tensor) -> None:
+        """Let the class embedding begin as ``embeddings`` (K, D)."""
+        self.embed.weight.copy_(embeddings)
+
     def forward(self, noise: Tensor, labels: Tensor) -> Tensor:
         """Draw (B, C, H, W) for noise (B, Z) and labels (B,): masks in [0, 1], pictures in [-1, 1]."""
         embedded = self.embed(labels)
-        x = self.input(torch.cat([self.project(noise), embedded], dim=1)).unflatten(1, (-1, self.grid, self.grid))
+        told = [self.project(noise), embedded] if self.class_input else [self.project(noise)]
+        x = self.input(torch.cat(told, dim=1)).unflatten(1, (-1, self.grid, self.grid))
         for block in self.blocks:
             x = block(x, embedded)
         x = F.pixel_shuffle(self.output(F.leaky_relu(self.norm(x, embedded), LEAK)), self.shuffle)
-        x = x + self.colour(labels)[..., None, None]
+        x = x.float() + self.colour(labels)[..., None, None]  # in half precision colours would come in steps
         return x.sigmoid() if self.mechanism is Mechanism.SHAPE else x.tanh()
 
 

@@ -20,6 +20,7 @@ from skdcgn.config import (
     Precision,
     QueryConfig,
     RunConfig,
+    TeachNaturalConfig,
     digest,
     from_dict,
     merge,
@@ -27,7 +28,7 @@ from skdcgn.config import (
     with_flags,
 )
 from skdcgn.errors import UserError, find
-from skdcgn.presets import DEFAULT, NATURALS, RUNS, TEACHERS, run_preset, teach_preset
+from skdcgn.presets import DEFAULT, NATURAL_TEACHERS, NATURALS, RUNS, TEACHERS, run_preset, teach_preset
 from skdcgn.studies import PAPER, STUDIES, TABLES, find_study, find_table, miniature
 
 if TYPE_CHECKING:
@@ -338,9 +339,9 @@ def show_table(results: dict[str, Any], config: RunConfig) -> None:
 
 
 @app.command(rich_help_panel="Stages")
-@with_flags(TEACHERS[DEFAULT])
+@with_flags(TEACHERS[DEFAULT], NATURAL_TEACHERS["natural-smoke"])
 def teach(
-    preset: Annotated[str, typer.Argument(help=f"One of {', '.join(TEACHERS)}.")] = DEFAULT,
+    preset: Annotated[str, typer.Argument(help=f"One of {', '.join((*TEACHERS, *NATURAL_TEACHERS))}.")] = DEFAULT,
     out: OutOption = None,
     data_root: DataRoot = None,
     device: DeviceOption = Device.AUTO,
@@ -349,7 +350,14 @@ def teach(
     *,
     changes: dict[str, Any],
 ) -> None:
-    """Train a teacher CGN on biased data: adversarial, binary, perceptual losses and reconstruction."""
+    """Train a teacher CGN on biased data: adversarial, binary, perceptual losses and reconstruction.
+
+    Presets of natural images need no data: BigGAN draws what the CGN learns to take apart.
+    """
+    if preset in NATURAL_TEACHERS:
+        natural = _laid_over(NATURAL_TEACHERS[preset], config, changes)
+        _teach_natural(natural, _default_out(out, f"teach-{preset}", natural), device, sample_every)
+        return
     chosen = _laid_over(teach_preset(preset), config, changes)
     folder = _default_out(out, f"teach-{Path(chosen.images).name if chosen.images else preset}", chosen)
     from skdcgn.teach import teach as train_teacher
@@ -360,6 +368,22 @@ def teach(
             chosen,
             folder,
             data_root=data_root,
+            device=device,
+            sample_every=sample_every,
+            callbacks=(lambda record: tell(record.step),),
+            announce=lambda line: print(line, file=sys.stderr, flush=True),
+        )
+    out_console.print(f"teacher: {escape(str(folder / 'teacher.safetensors'))}", soft_wrap=True)
+
+
+def _teach_natural(chosen: TeachNaturalConfig, folder: Path, device: Device, sample_every: int) -> None:
+    from skdcgn.teach_natural import teach_natural
+
+    with watching() as watch:
+        tell = watch("teach", chosen.steps)
+        teach_natural(
+            chosen,
+            folder,
             device=device,
             sample_every=sample_every,
             callbacks=(lambda record: tell(record.step),),

@@ -174,6 +174,42 @@ class TeachConfig:
     seed: int = option(0, "seed of everything random")
 
 
+class Network(StrEnum):
+    """What a mechanism of a CGN of natural images is: ``biggan``, or ``tinygan``, SKDCGN's baseline."""
+
+    BIGGAN = "biggan"
+    TINYGAN = "tinygan"
+
+
+@dataclass(frozen=True, config=STRICT)
+class TeachNaturalConfig:
+    """How a CGN of natural images is trained without any (see skdcgn.teach_natural for the losses)."""
+
+    start: str = option("natural-smoke", "the CGN to begin with: a name from the zoo or a file")
+    biggan: str | None = option(None, "BigGAN-deep's file, to begin with it and --u2net instead")
+    u2net: str | None = option(None, "U2-Net's file")
+    network: Network = option(Network.BIGGAN, "what each mechanism is: biggan, or tinygan (SKDCGN's baseline)")
+    width: PositiveInt = option(32, "channels of a TinyGAN before its last convolution")
+    truncation: Probability = option(0.5, "factor on the noise, which also chooses the statistics of BigGAN's norms")
+    steps: PositiveInt = option(300, "steps")
+    batch_size: PositiveInt = option(8, "images drawn at once")
+    accumulate: PositiveInt = option(500, "batches whose gradients make a step")
+    shape_rate: PositiveFloat = option(8e-6, "Adam's rate for the shape mechanism")
+    texture_rate: PositiveFloat = option(3e-5, "Adam's rate for the texture mechanism")
+    background_rate: PositiveFloat = option(1e-5, "Adam's rate for the background mechanism")
+    reconstruction: NonNegativeFloat = option(100.0, "weight of the L1 to BigGAN's own picture")
+    perceptual: NonNegativeFloat = option(4.0, "weight of the Gram loss to it, of each layer")
+    binary: NonNegativeFloat = option(300.0, "weight of the mask's binary entropy, in bits")
+    mask: NonNegativeFloat = option(500.0, "weight of the distance of a mask's mean from [0.1, 0.9]")
+    texture: NonNegativeFloat = option(5.0, "weight of the Gram loss between texture and mosaic, of the middle layers")
+    background: NonNegativeFloat = option(2000.0, "weight of the saliency of the background")
+    features: str = option("random", "features of the Gram losses: random, a VGG16 state-dict file")
+    bf16: bool = option(False, "compute in bfloat16 where PyTorch's autocast does")
+    checkpointing: bool = option(False, "keep no activations inside blocks but compute them again: less memory")
+    save_every: PositiveInt = option(10, "steps between checkpoints")
+    seed: int = option(0, "seed of everything random")
+
+
 @dataclass(frozen=True, config=STRICT)
 class RunConfig:
     """The whole pipeline: query, distill, compose, classify, evaluate."""

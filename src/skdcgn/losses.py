@@ -81,6 +81,21 @@ def style_l1(fake: Sequence[Tensor], real: Sequence[Tensor]) -> Tensor:
     return torch.stack([(gram(f) - gram(r)).abs().mean() for f, r in zip(fake, real, strict=True)]).sum()
 
 
+def patch_mosaic(images: Tensor, mask: Tensor, patch: int, grid: int, best: int) -> Tensor:
+    """Put ``grid`` x ``grid`` patches, drawn from the ``best`` where the mask is largest, side by side (CGN, App. C).
+
+    What is left of an image (B, 3, H, W) is its object's surface without its shape: (B, 3, grid patch, grid patch).
+    Patches of ``patch`` pixels lie a quarter of themselves apart; each is drawn independently.
+    """
+    step = max(1, patch // 4)
+    covered = F.unfold(mask, patch, stride=step).mean(1)  # (B, L)
+    kept = covered.topk(min(best, covered.shape[1])).indices
+    drawn = torch.randint(kept.shape[1], (len(images), grid * grid), device=images.device)
+    chosen = kept.gather(1, drawn)[:, None]  # (B, 1, grid^2)
+    patches = F.unfold(images, patch, stride=step)  # (B, 3 patch^2, L)
+    return F.fold(patches.gather(2, chosen.expand(-1, patches.shape[1], -1)), grid * patch, patch, stride=patch)
+
+
 def local_l2(fake: Sequence[Tensor], real: Sequence[Tensor], window: int = 4) -> Tensor:
     """sum_i mean ((A g_i(x~) - A g_i(x)) / E g_i(x))^2, A the mean over windows of ``window`` x ``window``.
 

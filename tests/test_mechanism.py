@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from skdcgn.errors import UserError
-from skdcgn.mechanism import DISTRIBUTIONS, Mechanism, Spec, Teacher, as_mechanism, check_answer, check_query
+from skdcgn.mechanism import INVERSES, Mechanism, Spec, Teacher, as_mechanism, check_answer, check_query
 
 SPEC = Spec(image_size=8, noise_dim=4, classes=3)
 
@@ -64,7 +64,7 @@ CDF = {
 }
 
 
-@pytest.mark.parametrize("name", DISTRIBUTIONS)
+@pytest.mark.parametrize("name", INVERSES)
 def test_noise_is_the_generators_and_has_the_named_distribution(name):
     """Kolmogorov-Smirnov against the closed form; the bound is the 99.9 % point for this many numbers."""
     spec = Spec(distribution=name)
@@ -84,3 +84,16 @@ def test_teachers_and_students_answer_one_protocol(analytic_teacher, random_cgn)
     assert isinstance(analytic_teacher, Teacher)
     assert isinstance(random_cgn, Teacher)
     assert not isinstance(object(), Teacher)
+
+
+@pytest.mark.parametrize("name", INVERSES)
+def test_sobol_points_fill_the_distribution_more_evenly_than_random_ones(name):
+    """The mean of 256 points is ten times nearer to 0 than that of random ones; parts make the whole."""
+    spec = Spec(noise_dim=8, distribution=name)
+    noise = spec.sobol_noise(0, 256, seed=3)
+    random = torch.stack([spec.sample_noise(256, torch.Generator().manual_seed(i)).mean(0) for i in range(20)])
+    assert noise.shape == (256, 8)
+    assert float(noise.mean(0).abs().mean()) < 0.1 * float(random.abs().mean())
+    assert torch.equal(torch.cat([spec.sobol_noise(0, 100, 3), spec.sobol_noise(100, 156, 3)]), noise)
+    assert not torch.equal(spec.sobol_noise(0, 256, 4), noise)
+    assert bool(torch.isfinite(spec.sobol_noise(0, 5000, 1)).all())

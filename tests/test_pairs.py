@@ -6,10 +6,11 @@ import pytest
 import torch
 
 from skdcgn import pairs as pairs_module
-from skdcgn.config import QueryConfig, Store
+from skdcgn.config import Noise, QueryConfig, Store
 from skdcgn.errors import UserError
 from skdcgn.mechanism import Mechanism
 from skdcgn.pairs import Rank, StoredPairs, query_all, query_pairs, read_manifest, read_pairs
+from skdcgn.seeds import derive_seed
 
 
 def ask(teacher, folder, count=25, **changes):
@@ -196,3 +197,18 @@ def test_pairs_of_some_classes_are_asked_under_their_own_numbers(analytic_teache
     own = torch.tensor([3, 7, 8])[stored.labels]
     wanted = analytic_teacher.query("texture", stored.noise, own)
     assert torch.equal(stored.images(torch.arange(20)), wanted)
+
+
+def test_each_class_has_a_sobol_sequence_of_its_own(analytic_teacher, tmp_path):
+    """Whatever the shards: the plan is one of all pairs."""
+    spec, stored = analytic_teacher.spec, {}
+    for size in (30, 64):
+        query_pairs(analytic_teacher, Mechanism.SHAPE, 130, tmp_path / f"{size}", shard_size=size, source=Noise.SOBOL)
+        stored[size] = read_pairs(tmp_path / f"{size}")
+        for label in range(10):
+            own = stored[size].noise[stored[size].labels == label]
+            whole = spec.sobol_noise(0, 13, derive_seed(0, "sobol", "shape", label))
+            assert {tuple(row) for row in own.tolist()} == {tuple(row) for row in whole.tolist()}
+    assert read_manifest(tmp_path / "30")["noise"] == "sobol"
+    with pytest.raises(UserError, match="differs in noise"):
+        query_pairs(analytic_teacher, Mechanism.SHAPE, 130, tmp_path / "30", shard_size=30)

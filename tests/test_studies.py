@@ -2,7 +2,7 @@
 
 import pytest
 
-from skdcgn.config import override
+from skdcgn.config import Noise, override
 from skdcgn.errors import UserError
 from skdcgn.policy import parse_policy
 from skdcgn.presets import RUNS, run_preset, teach_preset
@@ -85,7 +85,9 @@ def test_tinygans_layouts_are_its_own():
 
 def test_queries_are_asked_of_each_mechanism_alike():
     asked = [point.config.query for point in points(BASE, STUDIES["queries"].points(BASE))]
-    assert [q.shape for q in asked] == [100, 300, 1000, 3000, 5000, 10_000, 20_000]
+    random, sobol = ([q.shape for q in asked if q.noise == noise] for noise in Noise)
+    assert random == [100, 300, 1000, 3000, 5000, 10_000, 20_000]
+    assert sobol == [100, 300, 1000, 3000]
     assert all(q.shape == q.texture == q.background for q in asked)
 
 

@@ -49,6 +49,13 @@ class Store(StrEnum):
     NONE = "none"
 
 
+class Noise(StrEnum):
+    """How the noise of queries is drawn: ``random``, or ``sobol``, which fills its distribution more evenly."""
+
+    RANDOM = "random"
+    SOBOL = "sobol"
+
+
 def option(default: Any, help: str) -> Any:
     """Declare a field with its default and the words that ``--help`` shows."""
     return field(default=default, metadata={"help": help})
@@ -64,6 +71,7 @@ class QueryConfig:
     held_out: PositiveInt = option(500, "further pairs per mechanism, for measuring only")
     shard_size: PositiveInt = option(1000, "pairs per shard")
     classes: str = option("all", "classes asked for: all, animals (ImageNet's), as 0-99,105, or a file of these words")
+    noise: Noise = option(Noise.RANDOM, "how noise is drawn: random, or sobol: evenly, for each class")
     store: Store = option(Store.FLOAT32, "how images are kept: float32, uint8, png, or none: asked again when read")
 
 

@@ -43,16 +43,19 @@ class Layers(NamedTuple):
     background: Tensor
 
 
-def _truncated_normal(count: int, size: int, rng: torch.Generator) -> Tensor:
-    """N(0, 1) given that it lies in [-2, 2], through the inverse of its distribution function."""
+def _truncated_normal(uniform: Tensor) -> Tensor:
+    """N(0, 1) given that it lies in [-2, 2]."""
     low = torch.special.ndtr(torch.tensor(-2.0))
-    return torch.special.ndtri(torch.lerp(low, 1 - low, torch.rand(count, size, generator=rng))).clamp(-2, 2)
+    return torch.special.ndtri(torch.lerp(low, 1 - low, uniform)).clamp(-2, 2)
 
 
-DISTRIBUTIONS: dict[str, Callable[[int, int, torch.Generator], Tensor]] = {
-    "normal": lambda count, size, rng: torch.randn(count, size, generator=rng),
+EDGE = 2.0**-24  # the inverse of a distribution function is infinite at 0 and 1
+
+# From numbers uniform in [0, 1) to noise of each distribution, through the inverse of its distribution function.
+INVERSES: dict[str, Callable[[Tensor], Tensor]] = {
+    "normal": lambda uniform: torch.special.ndtri(uniform.clamp(EDGE, 1 - EDGE)),
     "truncated-normal": _truncated_normal,
-    "uniform": lambda count, size, rng: 2 * torch.rand(count, size, generator=rng) - 1,
+    "uniform": lambda uniform: 2 * uniform - 1,
 }
 
 
@@ -74,15 +77,25 @@ class Spec:
     distribution: str = "normal"
 
     def __post_init__(self) -> None:
-        if self.distribution not in DISTRIBUTIONS:
-            raise UserError(f"unknown noise distribution {self.distribution!r}: use one of {', '.join(DISTRIBUTIONS)}")
+        if self.distribution not in INVERSES:
+            raise UserError(f"unknown noise distribution {self.distribution!r}: use one of {', '.join(INVERSES)}")
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
 
     def sample_noise(self, count: int, generator: torch.Generator) -> Tensor:
         """Draw noise (count, Z) on the CPU, the same for the same generator state."""
-        return DISTRIBUTIONS[self.distribution](count, self.noise_dim, generator)
+        if self.distribution == "normal":
+            return torch.randn(count, self.noise_dim, generator=generator)
+        return INVERSES[self.distribution](torch.rand(count, self.noise_dim, generator=generator))
+
+    def sobol_noise(self, start: int, count: int, seed: int) -> Tensor:
+        """Return points ``start`` to ``start + count`` of a scrambled Sobol sequence as noise (count, Z).
+
+        The first n points fill the distribution more evenly than n random ones (Owen 1998).
+        """
+        engine = torch.quasirandom.SobolEngine(self.noise_dim, scramble=True, seed=seed).fast_forward(start)
+        return INVERSES[self.distribution](engine.draw(count))
 
 
 @runtime_checkable

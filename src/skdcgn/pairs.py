@@ -18,12 +18,12 @@ import torch
 from torch import Tensor
 
 from skdcgn.composer import draw
-from skdcgn.config import QueryConfig, Store
+from skdcgn.config import Noise, QueryConfig, Store
 from skdcgn.errors import UserError
 from skdcgn.files import open_tensors, read_json, read_tensors, sha256, write_json, write_tensors
 from skdcgn.mechanism import Mechanism, Spec, Teacher, check_answer
 from skdcgn.progress import Watch, unwatched
-from skdcgn.seeds import generator
+from skdcgn.seeds import derive_seed, generator
 from skdcgn.stores import decode, encode, read_rows
 from skdcgn.teachers.subset import as_asked, of_classes
 
@@ -61,6 +61,7 @@ def query_pairs(
     shard_size: int = 1000,
     purpose: str = TRAIN,
     store: Store = Store.FLOAT32,
+    source: Noise = Noise.RANDOM,
     rank: Rank = Rank(),  # noqa: B008  # immutable
     tell: Callable[[int], None] = lambda drawn: None,
 ) -> dict[str, Any]:
@@ -81,6 +82,7 @@ def query_pairs(
         "seed": seed,
         "shard_size": shard_size,
         "store": store.value,
+        "noise": source.value,
         "teacher": teacher.digest,
         "spec": teacher.spec.to_dict(),
     }
@@ -104,7 +106,7 @@ def query_pairs(
 def _shard(teacher: Teacher, mechanism: Mechanism, size: int, index: int, plan: dict[str, Any]) -> dict[str, Tensor]:
     """Return what one shard keeps; asks the teacher unless it keeps no images."""
     store = Store(plan["store"])
-    noise, labels = plan_shard(teacher.spec, mechanism, size, plan["seed"], plan["purpose"], index)
+    noise, labels = plan_shard(teacher.spec, size, index, plan)
     kept = {"noise": noise, "labels": labels}
     if store is Store.NONE:
         return kept
@@ -145,6 +147,7 @@ def query_all(
                 shard_size=config.shard_size,
                 purpose=purpose,
                 store=config.store,
+                source=config.noise if purpose == TRAIN else Noise.RANDOM,
                 rank=rank,
                 tell=watch(f"query {mechanism} ({purpose})", count),
             )
@@ -152,24 +155,34 @@ def query_all(
     return spent
 
 
-def plan_shard(
-    spec: Spec, mechanism: Mechanism, size: int, seed: int, purpose: str, index: int
-) -> tuple[Tensor, Tensor]:
+def plan_shard(spec: Spec, size: int, index: int, plan: dict[str, Any]) -> tuple[Tensor, Tensor]:
     """Return the noise (size, Z) and the balanced, shuffled labels (size,) of one shard.
 
-    Over shards that are smaller than the number of classes, labels go on where the shard before stopped.
+    Over shards that are smaller than the number of classes, labels go on where the shard before stopped. Each class has
+    a Sobol sequence of its own.
     """
-    rng = generator(seed, "pairs", purpose, mechanism, index)
-    noise = spec.sample_noise(size, rng)
-    return noise, (index * size + torch.randperm(size, generator=rng)) % spec.classes
+    rng = generator(plan["seed"], "pairs", plan["purpose"], plan["mechanism"], index)
+    if plan["noise"] == Noise.RANDOM:
+        noise = spec.sample_noise(size, rng)
+        return noise, (index * size + torch.randperm(size, generator=rng)) % spec.classes
+    places = index * plan["shard_size"] + torch.randperm(size, generator=rng)  # in the plan of all shards
+    labels, noise = places % spec.classes, torch.empty(size, spec.noise_dim)
+    for label in labels.unique().tolist():
+        own = labels == label
+        turns = places[own] // spec.classes
+        first, last = int(turns.min()), int(turns.max())
+        drawn = spec.sobol_noise(first, last - first + 1, derive_seed(plan["seed"], "sobol", plan["mechanism"], label))
+        noise[own] = drawn[turns - first]
+    return noise, labels
 
 
-PLAN = ("mechanism", "purpose", "count", "seed", "shard_size", "store", "teacher", "spec")
+PLAN = ("mechanism", "purpose", "count", "seed", "shard_size", "store", "noise", "teacher", "spec")
 
 
 def _manifests(folder: Path) -> list[dict[str, Any]]:
-    """Read the manifests of all ranks; those that older versions wrote kept images exactly."""
-    return [{"store": Store.FLOAT32.value, **read_json(path)} for path in sorted(folder.glob("manifest*.json"))]
+    """Read the manifests of all ranks; those that older versions wrote kept images exactly, of random noise."""
+    older = {"store": Store.FLOAT32.value, "noise": Noise.RANDOM.value}
+    return [{**older, **read_json(path)} for path in sorted(folder.glob("manifest*.json"))]
 
 
 def _begin(folder: Path, plan: dict[str, Any], rank: Rank) -> tuple[dict[str, Any], dict[str, Any]]:

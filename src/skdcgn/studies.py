@@ -70,6 +70,7 @@ LOSSES: dict[str, Changes] = {
     },
 }
 BUDGETS = (100, 300, 1000, 3000, 5000, 10_000, 20_000)
+MANY = 3000  # queries, beyond which it can hardly matter how evenly they lie
 TINYGAN = (16, 16, 8, 4, 2, 1)  # of conv_dim 1: five blocks, half as wide after each but the first
 
 # Channels of shape, texture and background; side of the initial grid; TinyGAN's separable convolutions,
@@ -92,7 +93,14 @@ def losses(base: RunConfig) -> list[Planned]:
 
 def queries(base: RunConfig) -> list[Planned]:
     return [
-        Planned(f"{count:,}", {f"query.{m}": count for m in MECHANISMS}, curve="queries", at=count) for count in BUDGETS
+        Planned(
+            f"{count:,}, {noise}",
+            {"query.noise": noise, **{f"query.{m}": count for m in MECHANISMS}},
+            curve=noise,
+            at=count,
+        )
+        for noise, counts in (("random", BUDGETS), ("sobol", [count for count in BUDGETS if count <= MANY]))
+        for count in counts
     ]
 
 

@@ -7,8 +7,9 @@ BIN := .venv/bin
 run: .venv/installed
 	$(BIN)/skdcgn run
 
+# A thread for each worker: together they are as many as there are cores.
 test: check
-	$(BIN)/pytest -q
+	OMP_NUM_THREADS=1 $(BIN)/pytest -q -n auto
 
 check: .venv/developed
 	$(BIN)/ruff format --check src tests benchmarks

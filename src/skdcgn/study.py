@@ -89,9 +89,9 @@ def measure(
             config = replace(point.config, seed=seed)
             for source in point.sources:
                 scores.append(_score(point, source, config, out, data_root, device, watch))
-                yield scores[-1]
                 lines = [json.dumps(one._asdict()) + "\n" for one in scores]
                 write_bytes(results, "".join(lines).encode())
+                yield scores[-1]
 
 
 def _score(

@@ -1,0 +1,103 @@
+"""Keep what a study found, and draw the README's figure of it: its curves, or what size and speed cost in accuracy.
+
+    skdcgn study shape double-colored-mnist --out runs/dc
+    python benchmarks/figures.py runs/dc/shape
+
+The study's record lands in ``benchmarks/results/STUDY-PRESET.json``, the figure in ``docs/STUDY-PRESET.png``.
+"""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+import matplotlib.pyplot as plt
+
+from skdcgn.config import RunConfig, from_dict
+from skdcgn.files import read_json, write_json
+from skdcgn.report.study import reached_points
+from skdcgn.studies import find_study
+
+ROOT = Path(__file__).parents[1]
+MARKS = {"plain": ("o", "#1f6f8b"), "TinyGAN": ("s", "#b3541e")}
+LINES = {"teacher": "#b3541e", "student": "#1f6f8b"}
+
+
+def front(points: list[tuple[float, float]], *, small: bool) -> list[tuple[float, float]]:
+    """Return the points that no other beats in both numbers: more of the second, and less (or more) of the first."""
+    best: list[tuple[float, float]] = []
+    for point in sorted(points, reverse=not small):
+        if not best or point[1] > best[-1][1]:
+            best.append(point)
+    return best
+
+
+def panel(axes: Any, rows: list[dict[str, Any]], where: dict[str, float], words: str, *, small: bool) -> None:
+    for row in rows:
+        reached, (mark, colour) = row["ood_accuracy"], MARKS[row["point"].split(",")[0]]
+        place = where[row["point"]]
+        axes.errorbar(place, reached["mean"], yerr=reached["deviation"], fmt=mark, color=colour, capsize=3)
+        axes.annotate(row["point"], (place, reached["mean"]), textcoords="offset points", xytext=(6, 6), fontsize=8)
+    best = front([(where[row["point"]], row["ood_accuracy"]["mean"]) for row in rows], small=small)
+    axes.plot(*zip(*best, strict=True), color="#999999", linewidth=1, zorder=0)
+    axes.set_xscale("log")
+    axes.set_xlabel(words)
+
+
+def pareto(record: dict[str, Any]) -> Any:
+    """Draw accuracy over size and over speed, and what no other student beats in both."""
+    rows, rates = record["summary"], record["counterfactuals_per_second"]
+    slow = rates["teacher"]["eager"]
+    figure, (left, right) = plt.subplots(1, 2, figsize=(10, 4), sharey=True, layout="constrained")
+    sizes = {row["point"]: row["parameters"] for row in rows}
+    panel(left, rows, sizes, "parameters of the three mechanisms", small=True)
+    fast = {name: told["onnx-fp32"] / slow for name, told in rates.items() if name != "teacher"}
+    panel(right, rows, fast, "counterfactuals per second (ONNX Runtime), times the teacher's eager rate", small=False)
+    return figure
+
+
+def curves(record: dict[str, Any], name: str) -> Any:
+    """Draw a panel per curve, a line with its deviations per source."""
+    study = find_study(name)
+    reached = reached_points(record, study.points(from_dict(RunConfig, record["base"])))
+    names = list(dict.fromkeys(one.plan.curve for one in reached))
+    figure, panels = plt.subplots(1, len(names), figsize=(3.6 * len(names), 3.2), sharey=True, layout="constrained")
+    for axes, curve in zip(panels, names, strict=True):
+        for source, colour in LINES.items():
+            line = [one for one in reached if (one.plan.curve, one.source) == (curve, source)]
+            places, means, away = ([getter(one) for one in line] for getter in (_place, _mean, _deviation))
+            axes.errorbar(places, means, yerr=away, color=colour, capsize=3, marker="o", markersize=4, label=source)
+        axes.set_title(curve, fontsize=10)
+        axes.set_xlabel(study.axis)
+    panels[0].legend(frameon=False)
+    return figure
+
+
+def _place(one: Any) -> float:
+    return float(one.plan.at)
+
+
+def _mean(one: Any) -> float:
+    return float(one.mean)
+
+
+def _deviation(one: Any) -> float:
+    return float(one.deviation)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("study", type=Path, help="its folder, which holds study.json")
+    folder = parser.parse_args().study
+    record, name = read_json(folder / "study.json"), folder.name
+    kept = f"{name}-{record['base']['preset']}"
+    write_json(ROOT / "benchmarks" / "results" / f"{kept}.json", record)
+    figure = pareto(record) if "counterfactuals_per_second" in record else curves(record, name)
+    figure.axes[0].set_ylabel("out-of-domain accuracy, %")
+    for axes in figure.axes:
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.grid(alpha=0.3)
+    figure.savefig(ROOT / "docs" / f"{kept}.png", dpi=110)
+
+
+if __name__ == "__main__":
+    main()

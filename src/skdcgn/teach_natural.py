@@ -32,7 +32,7 @@ from skdcgn.features import load_features
 from skdcgn.files import write_tensors
 from skdcgn.mechanism import Layers, Mechanism
 from skdcgn.pictures import layers_grid, save_picture
-from skdcgn.processes import own_share, process_index
+from skdcgn.processes import own_share, process_index, wait_for_all
 from skdcgn.seeds import generator
 from skdcgn.teachers import biggan, u2net
 from skdcgn.teachers.biggan import BigGAN
@@ -183,6 +183,8 @@ def teach_natural(
         return {"noise": noise[rows], "labels": labels[rows]}
 
     def sample(record: Record) -> None:
+        if process_index():
+            return
         teacher = CGNTeacher(copy.deepcopy(cgn).cpu(), digest="in training")
         noise = spec.sample_noise(16, generator(config.seed, "sample"))
         masks = teacher.query(Mechanism.SHAPE, noise, torch.arange(16) % spec.classes)
@@ -200,11 +202,12 @@ def teach_natural(
         seed=config.seed,
         log_every=1,
         save_every=config.save_every,
-        callbacks=(*((every(sample_every, sample),) if process_index() == 0 else ()), *callbacks),
+        callbacks=(every(sample_every, sample), *callbacks),
         device=device,
     )
     if process_index() == 0:
         write_tensors(out / "teacher.safetensors", cgn.state_dict())
+    wait_for_all()
     return load_cgn(out / "teacher.safetensors", truncation=config.truncation)
 
 

@@ -40,28 +40,32 @@ LAST = ("limits", "licence", "sha256")
 
 
 def measured(name: str) -> dict[str, Any]:
-    """Accuracies of the tables that were made with the weights now in the zoo, each with its band.
+    """Accuracies of the first table that was made with the weights now in the zoo, each with its band; mask quality.
 
     ``measured_with`` are the parts of the run's configuration that they hold for: a student's row needs all three.
     """
-    for path in (RESULTS / f"{name}.json", RESULTS / f"teachers-{name}.json"):
-        if path.exists() and {run["teacher"]["digest"] for run in read_json(path)["runs"]} == {sha256(weights(name))}:
-            table = read_json(path)
-            prefix, count = "ood_accuracy.", len(table["runs"])
-            scores = {
-                key.removeprefix(prefix): with_band(**value, count=count)
-                for key, value in table["summary"].items()
-                if key.startswith(prefix)
-            }
-            more = {"mask_quality": table["teachers"]["teacher"]} if "teachers" in table else {}
-            return {
-                "out_of_domain_accuracy_percent": scores,
-                "seeds": count,
-                "measured_by": table["command"],
-                "measured_with": table["with"],
-                **more,
-            }
-    return {}
+    paths = [path for path in (RESULTS / f"{name}.json", RESULTS / f"teachers-{name}.json") if path.exists()]
+    tables = [table for table in map(read_json, paths) if of_these_weights(table, name)]
+    if not tables:
+        return {}
+    table, prefix, count = tables[0], "ood_accuracy.", len(tables[0]["runs"])
+    scores = {
+        key.removeprefix(prefix): with_band(**value, count=count)
+        for key, value in table["summary"].items()
+        if key.startswith(prefix)
+    }
+    quality = [table["teachers"]["teacher"] for table in tables if "teachers" in table]
+    return {
+        "out_of_domain_accuracy_percent": scores,
+        "seeds": count,
+        "measured_by": table["command"],
+        "measured_with": table["with"],
+        **({"mask_quality": quality[0]} if quality else {}),
+    }
+
+
+def of_these_weights(table: dict[str, Any], name: str) -> bool:
+    return {run["teacher"]["digest"] for run in table["runs"]} == {sha256(weights(name))}
 
 
 def with_band(mean: float, deviation: float, count: int) -> dict[str, float]:

@@ -311,6 +311,7 @@ def show_study(title: str, record: dict[str, Any], configs: dict[str, RunConfig]
     for row in record["summary"]:
         config, reached = configs[row["point"]], row["ood_accuracy"]
         band, paper = bands(config).get(row["source"]), PAPER.get(config.preset, {}).get(row["source"])
+        paper = None if row["source"] == "teacher" and config.classify.policy else paper  # it composed without one
         shown.add_row(
             row["point"],
             row["source"],

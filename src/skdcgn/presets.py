@@ -100,7 +100,7 @@ TINYGAN = TeachNaturalConfig(  # rates are TinyGAN's; no others are known
     save_every=500,
 )
 NATURAL_TEACHERS = {
-    "natural-smoke": TeachNaturalConfig(steps=4, batch_size=2, accumulate=2, width=2),
+    "natural-smoke": TeachNaturalConfig(steps=4, batch_size=2, accumulate=2, width=2, save_every=2),
     "imagenet": TeachNaturalConfig(start="initial-imagenet"),  # CGN's weights and rates; how many steps is ours
     "imagenet-tinygan": TINYGAN,
 }

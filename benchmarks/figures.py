@@ -60,28 +60,18 @@ def curves(record: dict[str, Any], name: str) -> Any:
     study = find_study(name)
     reached = reached_points(record, study.points(from_dict(RunConfig, record["base"])))
     names = list(dict.fromkeys(one.plan.curve for one in reached))
-    figure, panels = plt.subplots(1, len(names), figsize=(3.6 * len(names), 3.2), sharey=True, layout="constrained")
+    size = (3.6 * len(names), 3.2)
+    figure, (panels,) = plt.subplots(1, len(names), figsize=size, sharey=True, squeeze=False, layout="constrained")
     for axes, curve in zip(panels, names, strict=True):
         for source, colour in LINES.items():
             line = [one for one in reached if (one.plan.curve, one.source) == (curve, source)]
-            places, means, away = ([getter(one) for one in line] for getter in (_place, _mean, _deviation))
+            places, means = [one.plan.at for one in line], [one.mean for one in line]
+            away = [one.deviation for one in line]
             axes.errorbar(places, means, yerr=away, color=colour, capsize=3, marker="o", markersize=4, label=source)
         axes.set_title(curve, fontsize=10)
         axes.set_xlabel(study.axis)
     panels[0].legend(frameon=False)
     return figure
-
-
-def _place(one: Any) -> float:
-    return float(one.plan.at)
-
-
-def _mean(one: Any) -> float:
-    return float(one.mean)
-
-
-def _deviation(one: Any) -> float:
-    return float(one.deviation)
 
 
 def main() -> None:

@@ -20,7 +20,7 @@ import torch
 from torch import nn
 from torch.nn.utils.parametrizations import spectral_norm
 
-from skdcgn.config import DistillConfig, StudentConfig
+from skdcgn.config import TINYGAN, DistillConfig, StudentConfig
 from skdcgn.distiller import Distill
 from skdcgn.evaluate import median_seconds, versions
 from skdcgn.files import write_json
@@ -29,7 +29,7 @@ from skdcgn.presets import NATURAL
 from skdcgn.seeds import generator
 from skdcgn.teachers.biggan import BigGAN
 from skdcgn.teachers.cgn_imagenet import ImageNetCGN, assembled
-from skdcgn.teachers.tinygan import CHANNELS, DOUBLED
+from skdcgn.teachers.tinygan import DOUBLED
 from skdcgn.teachers.u2net import FULL, U2Net
 from skdcgn.train import make_accelerator
 
@@ -68,7 +68,7 @@ def training_calls(cgn: ImageNetCGN, batch: int, width: int, device: torch.devic
     """Return, by form, how to take one step of a texture's distillation on ``batch`` pairs."""
     spec = cgn.spec
     tiny = StudentConfig(
-        channels=tuple(width * count for count in CHANNELS),
+        channels=tuple(width * count for count in TINYGAN),
         grid=spec.image_size // DOUBLED,
         embedding=128,
         separable=True,

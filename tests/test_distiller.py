@@ -218,3 +218,10 @@ def test_embeddings_that_do_not_fit_are_told(tmp_path):
     write_tensors(tmp_path / "e.safetensors", {"mine": torch.zeros(10, 3)})
     with pytest.raises(UserError, match=r"no embeddings of 10 classes in 4 dimensions \(found \(10, 3\)\)"):
         read_embeddings(tmp_path / "e.safetensors", 10, 4)
+
+
+def test_channels_last_leaves_frozen_features_as_they_are():
+    """Theirs may have five dimensions, which have no such layout."""
+    method = make(channels_last=True, perceptual=1.0)
+    method.to(make_accelerator("cpu"))
+    assert method.step(some_batch())["perceptual"] > 0

@@ -2,9 +2,10 @@
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -20,7 +21,6 @@ from skdcgn.config import (
     Precision,
     QueryConfig,
     RunConfig,
-    TeachNaturalConfig,
     digest,
     from_dict,
     merge,
@@ -358,35 +358,23 @@ def teach(
     Presets of natural images need no data: BigGAN draws what the CGN learns to take apart.
     """
     if preset in NATURAL_TEACHERS:
+        from skdcgn.teach_natural import teach_natural
+
         natural = _laid_over(NATURAL_TEACHERS[preset], config, changes)
-        _teach_natural(
-            natural, _default_out(out, f"teach-{preset}", natural), device, sample_every or natural.save_every
-        )
+        folder = _default_out(out, f"teach-{preset}", natural)
+        _teach(teach_natural, natural, folder, device, sample_every or natural.save_every)
         return
     chosen = _laid_over(teach_preset(preset), config, changes)
     folder = _default_out(out, f"teach-{Path(chosen.images).name if chosen.images else preset}", chosen)
     from skdcgn.teach import teach as train_teacher
 
+    _teach(partial(train_teacher, data_root=data_root), chosen, folder, device, sample_every or 500)
+
+
+def _teach(train: Callable[..., Any], chosen: Any, folder: Path, device: Device, sample_every: int) -> None:
     with watching() as watch:
         tell = watch("teach", chosen.steps)
-        train_teacher(
-            chosen,
-            folder,
-            data_root=data_root,
-            device=device,
-            sample_every=sample_every or 500,
-            callbacks=(lambda record: tell(record.step),),
-            announce=lambda line: print(line, file=sys.stderr, flush=True),
-        )
-    out_console.print(f"teacher: {escape(str(folder / 'teacher.safetensors'))}", soft_wrap=True)
-
-
-def _teach_natural(chosen: TeachNaturalConfig, folder: Path, device: Device, sample_every: int) -> None:
-    from skdcgn.teach_natural import teach_natural
-
-    with watching() as watch:
-        tell = watch("teach", chosen.steps)
-        teach_natural(
+        train(
             chosen,
             folder,
             device=device,

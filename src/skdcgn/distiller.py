@@ -149,11 +149,12 @@ def distill_mechanism(
     torch.manual_seed(seed)
     method = Distill(config, mechanism, spec)
     some = few_of_each(pairs.labels, STARTED_FROM)
-    for name in ("student", "ema") if config.ema else ("student",):
-        begun = cast(StudentGenerator, method.modules[name])
-        begun.start_at(pairs.images(some), pairs.labels[some])
-        if config.embeddings:
-            begun.embed_as(read_embeddings(Path(config.embeddings), *begun.embed.weight.shape))
+    begun = cast(StudentGenerator, method.modules["student"])
+    begun.start_at(pairs.images(some), pairs.labels[some])
+    if config.embeddings:
+        begun.embed_as(read_embeddings(Path(config.embeddings), *begun.embed.weight.shape))
+    if config.ema:
+        average_into(method.modules["ema"], begun, 0.0)
     rows_of = balanced_rows(pairs.labels)
 
     def batch_at(step: int) -> Batch:

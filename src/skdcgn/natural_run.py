@@ -11,10 +11,10 @@ from typing import Any
 
 from skdcgn.backbones import load_backbone
 from skdcgn.config import NaturalConfig
-from skdcgn.data.photos import list_photos
+from skdcgn.data.photos import Photos, list_photos
 from skdcgn.data.stand_in import Folders, stand_in
 from skdcgn.distiller import distill
-from skdcgn.ensemble import load_ensemble, steps_per_epoch, train_ensemble
+from skdcgn.ensemble import steps_per_epoch, train_ensemble
 from skdcgn.errors import UserError
 from skdcgn.evaluate import counterfactuals_per_second, fidelity, versions
 from skdcgn.files import read_json, write_json
@@ -27,7 +27,7 @@ from skdcgn.progress import Watch, unwatched
 from skdcgn.report.natural import write_natural_report
 from skdcgn.sources import from_cgn
 from skdcgn.teachers.registry import load_teacher
-from skdcgn.teachers.subset import of_classes
+from skdcgn.teachers.subset import ALL, of_classes
 from skdcgn.train import RunFolder, make_accelerator
 
 PLAIN = "plain"
@@ -57,7 +57,7 @@ def run_natural(config: NaturalConfig, out: Path, *, device: str = "auto", watch
             "images of the same classes, or the classes that there are by --query-classes"
         )
     with clock("query"):
-        queries = query_all(teacher, out / "pairs", replace(config.query, classes="all"), seed=config.seed, watch=watch)
+        queries = query_all(teacher, out / "pairs", replace(config.query, classes=ALL), seed=config.seed, watch=watch)
     with clock("distill"):
         pairs = out / "pairs"
         student = distill(pairs, out, config.distill, teacher=teacher, seed=config.seed, device=device, watch=watch)
@@ -67,7 +67,9 @@ def run_natural(config: NaturalConfig, out: Path, *, device: str = "auto", watch
     for name in (PLAIN, *cgns):
         with clock(f"ensemble, {name}"):
             cgn = cgns.get(name, student)  # of the plain one, whose counterfactuals weigh nothing
-            told[name] = ensemble(config, name, cgn, images.real, tests, out / "ensembles" / name, device, watch)
+            told[name] = ensemble(
+                config, name, cgn, images.real, photos, tests, out / "ensembles" / name, device, watch
+            )
     with clock("evaluate"):
         l1, diversity = fidelity(student, pairs, teacher)
         speed = counterfactuals_per_second(cgns, SPEED_IMAGES)
@@ -104,19 +106,26 @@ def folders(config: NaturalConfig, teacher: Teacher, out: Path) -> Folders:
 
 
 def ensemble(
-    config: NaturalConfig, name: str, cgn: Teacher, real: Path, tests: Tests, out: Path, device: str, watch: Watch
+    config: NaturalConfig,
+    name: str,
+    cgn: Teacher,
+    real: Path,
+    photos: Photos,
+    tests: Tests,
+    out: Path,
+    device: str,
+    watch: Watch,
 ) -> dict[str, Measured]:
-    """Train one ensemble and measure it, unless that was done before."""
+    """Train one ensemble on ``real``, the folder of ``photos``, and measure it, unless that was done before."""
     result = out / "result.json"
     if result.exists():
         return dict(read_json(result))
     chosen = replace(config.ensemble, weight=0.0) if name == PLAIN else config.ensemble
     source = from_cgn(cgn, chosen.counterfactuals, seed=config.seed)
-    tell = watch(f"ensemble {name}", chosen.epochs * steps_per_epoch(list_photos(real), chosen))
-    train_ensemble(
+    tell = watch(f"ensemble {name}", chosen.epochs * steps_per_epoch(photos, chosen))
+    trained = train_ensemble(
         real, source, chosen, out, seed=config.seed, device=device, callbacks=(lambda record: tell(record.step),)
     )
-    trained, names = load_ensemble(out)
-    told = measure(trained.to(make_accelerator(device).device), names, chosen.image_size, tests)
+    told = measure(trained, photos.names, chosen.image_size, tests)
     write_json(result, told)
     return told

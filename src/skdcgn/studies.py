@@ -7,7 +7,7 @@ one ``curve`` differ in a number, ``at``; the report draws them as a line.
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from skdcgn.config import RunConfig, override
+from skdcgn.config import TINYGAN, RunConfig, override
 from skdcgn.errors import find
 
 MECHANISMS = ("shape", "texture", "background")
@@ -71,7 +71,6 @@ LOSSES: dict[str, Changes] = {
 }
 BUDGETS = (100, 300, 1000, 3000, 5000, 10_000, 20_000)
 MANY = 3000  # queries, beyond which it can hardly matter how evenly they lie
-TINYGAN = (16, 16, 8, 4, 2, 1)  # of conv_dim 1: five blocks, half as wide after each but the first
 
 # Channels of shape, texture and background; side of the initial grid; TinyGAN's separable convolutions,
 # and its input layer, which gets no class.
@@ -175,7 +174,11 @@ def shape(base: RunConfig) -> list[Planned]:
     """Noise, rotation and opacity of the mask in the composition alone (SKDCGN's study, there with re-training)."""
     return [
         Planned(
-            f"{name} {amount:g}", _words(base, f"{word}:{amount:g}" * (amount != none)), BOTH, curve=name, at=amount
+            f"{name} {amount:g}",
+            _words(base, f"{word}:{amount:g}" if amount != none else ""),
+            BOTH,
+            curve=name,
+            at=amount,
         )
         for name, (word, (none, *amounts)) in SHAPE_WORDS.items()
         for amount in (none, *amounts)
@@ -226,7 +229,7 @@ def correlation(base: RunConfig) -> list[Planned]:
     return [
         Planned(
             f"{name} {share:g}",
-            _words(base, *(f"{m}.correlate:{share:g}" * (share > 0) for m in which)),
+            _words(base, *(f"{m}.correlate:{share:g}" for m in which if share)),
             BOTH,
             name,
             share,

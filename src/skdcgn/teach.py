@@ -51,7 +51,7 @@ from skdcgn.pictures import layers_grid, save_picture
 from skdcgn.policy import Policy, on_labels, parse_policy
 from skdcgn.seeds import generator
 from skdcgn.students.discriminator import Discriminator
-from skdcgn.teachers.cgn import CGN, CGNTeacher
+from skdcgn.teachers.cgn import CGN, CGNTeacher, snapshot
 from skdcgn.teachers.registry import load_cgn
 from skdcgn.train import (
     Batch,
@@ -110,8 +110,6 @@ class Teach(Method):
         judges = {"discriminator": Discriminator(3, spec.classes)}
         if config.patch:
             judges["patches"] = Discriminator(3, spec.classes, PATCH_WIDTHS)
-        for module in (cgn, encoder, *judges.values()):
-            module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # a fifth faster on a CPU
         ema = copy.deepcopy(cgn).requires_grad_(False)
         learned = [*cgn.parameters(), *encoder.parameters()]
         super().__init__(
@@ -128,6 +126,7 @@ class Teach(Method):
                 **({"energy": TextureEnergy()} if config.local else {}),
             },
         )
+        self.channels_last = True  # a fifth faster on a CPU
         self.config, self.image_size, self.policy = config, spec.image_size, distortion(config.policy, spec)
 
     def step(self, batch: Batch) -> dict[str, float]:
@@ -321,4 +320,4 @@ def teach(
 
 def averaged(method: Method) -> CGNTeacher:
     """Return a frozen copy of the averaged CGN."""
-    return CGNTeacher(copy.deepcopy(cast(CGN, method.modules["ema"])).cpu(), digest="in training")
+    return snapshot(cast(CGN, method.modules["ema"]))

@@ -36,7 +36,7 @@ from skdcgn.processes import own_share, process_index, wait_for_all
 from skdcgn.seeds import generator
 from skdcgn.teachers import biggan, u2net
 from skdcgn.teachers.biggan import BigGAN
-from skdcgn.teachers.cgn import CGNTeacher
+from skdcgn.teachers.cgn import CGNTeacher, snapshot
 from skdcgn.teachers.cgn_imagenet import NETWORKS, ImageNetCGN, baseline
 from skdcgn.teachers.registry import initial_cgn, load_cgn, load_teacher
 from skdcgn.train import Batch, Callback, Method, Record, RunFolder, every, train
@@ -185,7 +185,7 @@ def teach_natural(
     def sample(record: Record) -> None:
         if process_index():
             return
-        teacher = CGNTeacher(copy.deepcopy(cgn).cpu(), digest="in training")
+        teacher = snapshot(cgn)
         noise = spec.sample_noise(16, generator(config.seed, "sample"))
         masks = teacher.query(Mechanism.SHAPE, noise, torch.arange(16) % spec.classes)
         mean, entropy = float(masks.mean()), float(losses.binary_entropy(masks))

@@ -43,8 +43,8 @@ class Method:
     """An algorithm to fit: modules and optimisers by name, and ``step``. Subclasses set both and define step.
 
     Modules are saved with the run; ``frozen`` ones never change, are only moved to its device and not saved. What a
-    subclass computes in :meth:`autocast` is in bfloat16 if ``bf16`` is set; ``channels_last`` and ``compiled`` hold for
-    all modules.
+    subclass computes in :meth:`autocast` is in bfloat16 if ``bf16`` is set; ``channels_last`` holds for the modules
+    that are saved, ``compiled`` for all.
     """
 
     bf16 = channels_last = compiled = False
@@ -84,11 +84,10 @@ class Method:
         self.device, self.backward = accelerator.device, accelerator.backward
         self.modules = {name: synchronise(module).to(self.device) for name, module in self.modules.items()}
         self.frozen = {name: module.to(self.device) for name, module in self.frozen.items()}
-        for module in (*self.modules.values(), *self.frozen.values()):
-            if self.channels_last:
-                module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-            if self.compiled:
-                module.compile()
+        for module in self.modules.values() if self.channels_last else ():
+            module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        for module in (*self.modules.values(), *self.frozen.values()) if self.compiled else ():
+            module.compile()
 
     def state(self) -> dict[str, Tensor]:
         """Every number needed to go on: weights, buffers and optimiser states, under flat names."""

@@ -5,6 +5,7 @@ doubling more makes 64 x 64. The random crop of tiled textures that the publishe
 the composer's: here each mechanism is a function of (u, y).
 """
 
+import copy
 from itertools import pairwise
 from typing import Any, cast
 
@@ -134,3 +135,8 @@ class CGNTeacher:
     def size(self) -> int:
         """How many numbers the three mechanisms hold."""
         return sum(p.numel() for p in self.cgn.parameters())
+
+
+def snapshot(cgn: NeuralCGN) -> CGNTeacher:
+    """Return a frozen copy, on the CPU, of a CGN in training."""
+    return CGNTeacher(copy.deepcopy(cgn).cpu(), digest="in training")

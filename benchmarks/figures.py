@@ -3,7 +3,8 @@
     skdcgn study shape double-colored-mnist --out runs/dc
     python benchmarks/figures.py runs/dc/shape
 
-The study's record lands in ``benchmarks/results/STUDY-PRESET.json``, the figure in ``docs/STUDY-PRESET.png``.
+The study's record lands in ``benchmarks/results/STUDY-PRESET.json``, the figure in ``docs/STUDY-PRESET.png``; what the
+next one who runs the study may expect of each point in the package, ``src/skdcgn/zoo/expected/STUDY-PRESET.json``.
 """
 
 import argparse
@@ -12,12 +13,14 @@ from typing import Any
 
 import matplotlib.pyplot as plt
 
+from bands import with_band
 from skdcgn.config import RunConfig, from_dict
 from skdcgn.files import read_json, write_json
 from skdcgn.report.study import reached_points
 from skdcgn.studies import find_study
 
 ROOT = Path(__file__).parents[1]
+EXPECTED = ROOT / "src" / "skdcgn" / "zoo" / "expected"
 MARKS = {"plain": ("o", "#1f6f8b"), "TinyGAN": ("s", "#b3541e")}
 LINES = {"teacher": "#b3541e", "student": "#1f6f8b"}
 
@@ -74,6 +77,23 @@ def curves(record: dict[str, Any], name: str) -> Any:
     return figure
 
 
+def expected(record: dict[str, Any], name: str) -> dict[str, Any]:
+    """Return the changes of each point that needs no CGN of its own, and the band of each source there."""
+    planned = find_study(name).points(from_dict(RunConfig, record["base"]))
+    rows: dict[str, dict[str, dict[str, float]]] = {}
+    for row in record["summary"]:
+        rows.setdefault(row["point"], {})[row["source"]] = with_band(**row["ood_accuracy"], count=len(row["seeds"]))
+    return {
+        "command": record["command"],
+        "base": record["base"],
+        "points": [
+            {"name": plan.name, "changes": plan.changes, "out_of_domain_accuracy_percent": rows[plan.name]}
+            for plan in planned
+            if plan.teach is None and plan.name in rows
+        ],
+    }
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("study", type=Path, help="its folder, which holds study.json")
@@ -81,6 +101,7 @@ def main() -> None:
     record, name = read_json(folder / "study.json"), folder.name
     kept = f"{name}-{record['base']['preset']}"
     write_json(ROOT / "benchmarks" / "results" / f"{kept}.json", record)
+    write_json(EXPECTED / f"{kept}.json", expected(record, name))
     figure = pareto(record) if "counterfactuals_per_second" in record else curves(record, name)
     figure.axes[0].set_ylabel("out-of-domain accuracy, %")
     for axes in figure.axes:

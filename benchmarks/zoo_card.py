@@ -5,18 +5,16 @@
     python benchmarks/zoo_card.py double-colored-mnist                                            # accuracy and band
 
 The accuracy on the card is read from ``benchmarks/results/teachers-NAME.json`` or ``NAME.json`` (of seeds.py), never
-typed. The band is the 95 % prediction interval for one more seed: mean +- t(n - 1) deviation sqrt(1 + 1/n).
+typed.
 """
 
 import argparse
 import json
-import math
 import statistics
 from pathlib import Path
 from typing import Any
 
-from scipy.stats import t as student_t
-
+from bands import with_band
 from skdcgn.composer import draw
 from skdcgn.config import merge, to_dict
 from skdcgn.files import read_json, read_tensors, sha256, write_json, write_tensors
@@ -66,12 +64,6 @@ def measured(name: str) -> dict[str, Any]:
 
 def of_these_weights(table: dict[str, Any], name: str) -> bool:
     return {run["teacher"]["digest"] for run in table["runs"]} == {sha256(weights(name))}
-
-
-def with_band(mean: float, deviation: float, count: int) -> dict[str, float]:
-    reach = float(student_t.ppf(0.975, count - 1)) * deviation * math.sqrt(1 + 1 / count)
-    told = {"mean": mean, "deviation": deviation, "low": mean - reach, "high": min(mean + reach, 100.0)}
-    return {key: round(value, 2) for key, value in told.items()}
 
 
 def weights(name: str) -> Path:

@@ -5,8 +5,9 @@ from dataclasses import replace
 import pytest
 
 from skdcgn.config import override
-from skdcgn.evaluate import Band, bands, table
+from skdcgn.evaluate import Band, bands, studied, table
 from skdcgn.presets import RUNS, run_preset
+from skdcgn.studies import find_study
 
 RESULTS = {
     "parameters": {"teacher": 659_992, "student": 42_000},
@@ -42,3 +43,20 @@ def test_a_band_holds_for_other_seeds_and_teachers_but_not_for_other_budgets_or_
     assert bands(override(preset, {"appearance": "colored"})) == {}
     assert bands(run_preset("smoke")) == {}
     assert bands(replace(preset, preset="custom")) == {}
+
+
+def test_a_point_that_a_study_measured_has_its_band():
+    preset = run_preset("double-colored-mnist")
+    (noisy,) = [plan for plan in find_study("shape").points(preset) if plan.name == "noise 1"]
+    config = override(preset, noisy.changes)
+    found = bands(replace(config, seed=7))
+    assert found.keys() == {"teacher", "student"}
+    assert found["student"].low < 11 < found["student"].high
+    assert bands(override(config, {"classify.policy": ["shape.noise:0.9"]})) == {}
+
+
+def test_every_point_of_a_bundled_study_has_bands_around_its_means():
+    for record in studied():
+        for point in record["points"]:
+            for told in point["out_of_domain_accuracy_percent"].values():
+                assert 0 <= told["low"] <= told["mean"] <= told["high"] <= 100

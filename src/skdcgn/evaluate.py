@@ -3,18 +3,20 @@
 Every number is measured on what no training saw: held-out pairs, decorrelated test images.
 """
 
+import json
 import statistics
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
+from importlib import resources
 from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
 
 from skdcgn.composer import compose, draw
-from skdcgn.config import RunConfig, from_dict, to_dict
+from skdcgn.config import RunConfig, from_dict, override, to_dict
 from skdcgn.mechanism import Mechanism, Teacher
 from skdcgn.metrics import class_diversity, label_means, paired_l1
 from skdcgn.pairs import read_pairs
@@ -107,20 +109,36 @@ DATA = ("glyphs", "appearance", "textures", "test_copies")
 
 
 def bands(config: RunConfig) -> dict[str, Band]:
-    """Return what the card of a preset's recipe lets one expect, by training set; seed and teacher may be others.
+    """Return what one may expect of a configuration that was measured, by training set; seed and teacher may be others.
 
-    Empty where the run's data are not the preset's, or its budgets not those that the card was measured with.
+    It stands on the card of the preset's recipe, or among the points of a study. Empty where neither was measured with
+    these data and budgets.
     """
     preset, card = RUNS.get(config.preset), cards().get(config.preset, {})
-    given, usual = to_dict(config), to_dict(preset)
-    if preset is None or any(given[key] != usual[key] for key in DATA):
+    if preset is None:
         return {}
-    for part, values in card.get("measured_with", {}).items():
-        kind = type(getattr(config, part))
-        if given[part] != to_dict(from_dict(kind, values)):  # fields younger than the card had their defaults
-            return {}
-    expected = card["out_of_domain_accuracy_percent"] if "measured_with" in card else {}
+    given, usual = to_dict(config), to_dict(preset)
+    if all(given[key] == usual[key] for key in DATA) and "measured_with" in card:
+        # fields younger than the card had their defaults
+        told = {part: from_dict(type(getattr(config, part)), values) for part, values in card["measured_with"].items()}
+        if all(getattr(config, part) == values for part, values in told.items()):
+            return _bands(card["out_of_domain_accuracy_percent"])
+    for record in studied():
+        base = replace(from_dict(RunConfig, record["base"]), seed=config.seed, teacher=config.teacher)
+        for point in record["points"] if base.preset == config.preset else ():
+            if override(base, point["changes"]) == config:
+                return _bands(point["out_of_domain_accuracy_percent"])
+    return {}
+
+
+def _bands(expected: dict[str, Any]) -> dict[str, Band]:
     return {name: Band(numbers["low"], numbers["high"]) for name, numbers in expected.items()}
+
+
+def studied() -> list[dict[str, Any]]:
+    """Return what the bundled studies found (benchmarks/figures.py writes it): base, and changes of each point."""
+    kept = resources.files("skdcgn.zoo") / "expected"
+    return [json.loads(file.read_text(encoding="utf-8")) for file in sorted(kept.iterdir(), key=lambda f: f.name)]
 
 
 def table(results: dict[str, Any], expected: dict[str, Band]) -> list[tuple[str, ...]]:

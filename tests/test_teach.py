@@ -19,7 +19,7 @@ from skdcgn.teachers.cgn import CGN
 from skdcgn.teachers.registry import load_teacher
 from skdcgn.train import fit
 
-CONFIG = TeachConfig(steps=4, batch_size=8, patch=0.15, smooth=0.2)
+CONFIG = TeachConfig(steps=4, batch_size=8, patch=0.15, smooth=0.2, smooth_texture=0.1)
 
 
 def batch(count=8):
@@ -48,24 +48,29 @@ def test_each_loss_is_logged_and_its_weight_counts():
         return logged, torch.cat([p.grad.flatten() for p in method.modules["cgn"].parameters()])
 
     _, base = gradient()
-    for name in ("reconstruction", "adversarial", "binary", "smooth", "perceptual", "local", "patch"):
+    for name in ("reconstruction", "adversarial", "binary", "smooth", "smooth_texture", "perceptual", "local", "patch"):
         logged, changed = gradient(**{name: 0.5 * getattr(CONFIG, name)})
         assert name in logged
         assert not torch.allclose(base, changed), name
 
 
-def test_the_patches_judge_teaches_textures_and_not_masks():
-    others = dict.fromkeys(("reconstruction", "kl", "adversarial", "binary", "smooth", "perceptual", "local"), 0.0)
+@pytest.mark.parametrize(
+    ("term", "taught"),
+    [("patch", {"f_text1", "f_text2"}), ("smooth", {"f_shape"}), ("smooth_texture", {"f_text1"})],
+)
+def test_a_term_teaches_its_own_mechanisms_alone(term, taught):
+    others = ("reconstruction", "kl", "adversarial", "binary", "smooth", "perceptual", "local")
     torch.manual_seed(0)
-    method = Teach(TeachConfig(patch=1.0, **others), Spec())
+    method = Teach(TeachConfig(**dict.fromkeys(others, 0.0) | {term: 1.0}), Spec())
     method.step(batch())  # a mask of usual size costs no range
     cgn = method.modules["cgn"]
     moved = {
-        name: any(p.grad is not None and bool(p.grad.abs().sum() > 0) for p in getattr(cgn, name).parameters())
+        name
         for name in ("f_shape", "f_text1", "f_text2")
+        if any(p.grad is not None and bool(p.grad.abs().sum() > 0) for p in getattr(cgn, name).parameters())
     }
-    assert moved == {"f_shape": False, "f_text1": True, "f_text2": True}
-    assert "patches" not in Teach(TeachConfig(patch=0.0), Spec()).modules
+    assert moved == taught
+    assert ("patches" in method.modules) == (term == "patch")
 
 
 def test_a_killed_teacher_resumes_to_the_same_bytes(tmp_path):
@@ -105,7 +110,7 @@ def test_a_policy_distorts_what_is_compared_and_judged_not_what_is_drawn(monkeyp
 def test_gradients_reach_the_mechanism_that_is_distorted(word):
     """Of the losses on composed images alone; a constant layer leaves its mechanism without them."""
     torch.manual_seed(0)
-    method = Teach(replace(CONFIG, binary=0.0, smooth=0.0, policy=(word,)), Spec())
+    method = Teach(replace(CONFIG, binary=0.0, smooth=0.0, smooth_texture=0.0, policy=(word,)), Spec())
     method.step(batch())
     place, name = word.partition(":")[0].split(".")
     part = {"shape": "f_shape", "texture": "f_text1", "background": "f_text2"}[place]

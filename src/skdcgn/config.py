@@ -176,6 +176,7 @@ class TeachConfig:
     patch: NonNegativeFloat = option(0.0, "weight of the adversarial loss of textures, at full resolution")
     binary: NonNegativeFloat = option(0.3, "weight of the mask's binary entropy, in bits")
     smooth: NonNegativeFloat = option(0.0, "weight of the mask's total variation, which takes specks away")
+    smooth_texture: NonNegativeFloat = option(0.0, "weight of the texture's total variation, which takes grain away")
     perceptual: NonNegativeFloat = option(5.0, "weight of the Gram loss")
     local: NonNegativeFloat = option(0.2, "weight of the squared error of local texture energies")
     features: str = option(

@@ -5,7 +5,7 @@ tiled and cropped at random: one from noise u ~ N(0, I), one from u ~ q(u | x, y
 
 .. math:: L = w_r E (x - \tilde x_q)^2 + w_k KL(q(u|x,y) || N(0,I)) + w_a E (D(\tilde x_p, y) - 1)^2
               + w_b H_2(m) + w_p |Gram(\tilde x_q) - Gram(x)| + w_l E (A|f * \tilde x_q| - A|f * x|)^2
-              + w_t E (D_t(\tilde x_p, y) - 1)^2 + w_s TV(m) + range(m)
+              + w_t E (D_t(\tilde x_p, y) - 1)^2 + w_s TV(m) + w_v TV(t) + range(m)
 
 Adversarial, binary and perceptual are the CGN's three losses (Sauer & Geiger 2021, Sec. 3); ours compares Gram
 matrices of an image and its own reconstruction: against any other image of the class, an L1 pulls every sample to
@@ -19,7 +19,8 @@ are compared with the expectation of :math:`\tilde x_q` over all crops, and loca
 filters f with those of x: texture energy, by which the eye tells textures apart (Bergen & Adelson 1988). Plain colours
 need neither. The discriminator sees images at half resolution, see :func:`seen`, which leaves a texture's grain and
 spots to nobody: so a second one, D_t, of a smaller field, sees full resolution and teaches textures alone (of masks it
-would make noise). Against patterned textures masks grow specks, which cost total variation. The encoder is thrown away.
+would make noise). Against patterned textures masks grow specks, and textures spots of the background and a grain, with
+twice the variation of real ones: both pay for it. The encoder is thrown away.
 
 Under a policy the CGN learns to draw layers that look real once they are distorted, as in SKDCGN's study of the shape
 (Ambekar et al. 2022): whatever is composed here, samples, reconstructions and their expectation over crops, is composed
@@ -150,6 +151,8 @@ class Teach(Method):
         }
         if config.smooth:
             terms["smooth"] = config.smooth * losses.total_variation(drawn.mask)
+        if config.smooth_texture:
+            terms["smooth_texture"] = config.smooth_texture * losses.total_variation(drawn.texture)
         if config.perceptual:
             terms["perceptual"] = config.perceptual * losses.style_l1(*self._told("features", rebuilt, images))
         if config.local:

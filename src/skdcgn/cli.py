@@ -2,15 +2,13 @@
 
 import os
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 
 from skdcgn.config import (
@@ -29,10 +27,17 @@ from skdcgn.config import (
 )
 from skdcgn.errors import UserError, find
 from skdcgn.presets import DEFAULT, NATURAL_TEACHERS, NATURALS, RUNS, TEACHERS, run_preset, teach_preset
-from skdcgn.studies import PAPER, STUDIES, TABLES, find_study, find_table, miniature
-
-if TYPE_CHECKING:
-    from skdcgn.progress import Watch
+from skdcgn.studies import STUDIES, TABLES, find_study, find_table, miniature
+from skdcgn.terminal import (
+    err_console,
+    out_console,
+    point_to,
+    show_bench,
+    show_natural,
+    show_study,
+    show_table,
+    watching,
+)
 
 app = typer.Typer(
     help="Distill a black-box Counterfactual Generative Network (CGN) into a tiny student, and train classifiers "
@@ -42,7 +47,6 @@ app = typer.Typer(
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
 )
-out_console, err_console = Console(), Console(stderr=True)
 
 
 class Format(StrEnum):
@@ -109,45 +113,6 @@ def _os_error(error: OSError) -> str:
     return f"{place}: {error.strerror or error}: free some space, check its permissions, or choose another --out"
 
 
-@contextmanager
-def watching() -> Iterator["Watch"]:
-    """Show a progress bar with ETA per task; on a pipe, a line when a task ends."""
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
-
-    if not err_console.is_terminal:
-        yield _tell_by_line
-        return
-    columns = (
-        TextColumn("{task.description:28}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=err_console) as progress:
-
-        def watch(name: str, total: int) -> Any:
-            task = progress.add_task(name, total=total)
-            return lambda done: progress.update(task, completed=done)
-
-        yield watch
-
-
-def _tell_by_line(name: str, total: int) -> Any:
-    def tell(done: int) -> None:
-        if done == total:
-            print(f"{name}: {total} done", file=sys.stderr, flush=True)
-
-    return tell
-
-
 def _default_out(out: Path | None, name: str, config: Any) -> Path:
     return out or Path("runs") / f"{name}-{digest(config)}"
 
@@ -196,7 +161,7 @@ def run(
     with watching() as watch:
         results = pipeline.run(chosen, folder, data_root=data_root, device=device, watch=watch)
     show_table(results, chosen)
-    out_console.print(f"report: {escape(str(folder / 'report.html'))}", soft_wrap=True)
+    point_to("report", folder / "report.html")
 
 
 def _run_natural(chosen: NaturalConfig, out: Path | None, device: Device) -> None:
@@ -207,27 +172,7 @@ def _run_natural(chosen: NaturalConfig, out: Path | None, device: Device) -> Non
     with watching() as watch:
         run_natural(chosen, folder, device=device, watch=watch)
     show_natural(folder)
-    out_console.print(f"report: {escape(str(folder / 'report.html'))}", soft_wrap=True)
-
-
-def show_natural(folder: Path) -> None:
-    """Print what the CGNs of a run cost; then a row per measure with a column per ensemble; shape bias by head too."""
-    from rich.table import Table
-
-    from skdcgn.report.natural import costs, lines
-    from skdcgn.report.results import NaturalResults, read_results
-
-    results = read_results(folder, NaturalResults)
-    for name, size, speed in costs(results):
-        print(f"{name}: parameters {size}, counterfactuals/s {speed}")
-    shown = Table(title=f"{results.preset}, seed {results.seed}")
-    for column in ("%", "images", *results.ensembles):
-        shown.add_column(column, justify="left" if column == "%" else "right")
-    for line in lines(results):
-        shown.add_row(line.measure, line.images, *line.values)
-    out_console.print(shown)
-    if results.stand_in:
-        print("the teacher drew the real images too: the numbers show that the path works, nothing else")
+    point_to("report", folder / "report.html")
 
 
 SeedsOption = Annotated[int, typer.Option(min=1, help="How many seeds, from 0.")]
@@ -296,47 +241,7 @@ def _study(
     write_json(folder / "study.json", record)
     show_study(f"{name}, {preset}", record, {point.name: point.config for point in what})
     page = write_study_report(folder, name, chosen, planned)
-    out_console.print(f"report: {escape(str(page))}", soft_wrap=True)
-
-
-def show_study(title: str, record: dict[str, Any], configs: dict[str, RunConfig]) -> None:
-    """Print a row per point and source, its mean beside the band of the recipe's card and the paper's number."""
-    from rich.table import Table
-
-    from skdcgn.evaluate import bands
-
-    shown = Table(title=title)
-    for column in ("point", "trained on", "out-of-domain accuracy, %", "expected, %", "paper, %"):
-        shown.add_column(column, justify="left" if column in ("point", "trained on") else "right")
-    for row in record["summary"]:
-        config, reached = configs[row["point"]], row["ood_accuracy"]
-        band, paper = bands(config).get(row["source"]), PAPER.get(config.preset, {}).get(row["source"])
-        paper = None if row["source"] == "teacher" and config.classify.policy else paper  # it composed without one
-        shown.add_row(
-            row["point"],
-            row["source"],
-            f"{reached['mean']:.1f} ± {reached['deviation']:.1f}",
-            band.verdict(reached["mean"]) if band else "-",
-            f"{paper:.1f}" if paper else "-",
-        )
-    out_console.print(shown)
-
-
-def show_table(results: dict[str, Any], config: RunConfig) -> None:
-    """Print the main table, each accuracy beside what the recipe's card lets one expect."""
-    from rich.table import Table
-
-    from skdcgn.evaluate import bands, table
-
-    shown = Table(title=f"{results['preset']}, seed {results['seed']}")
-    for column in ("trained on", "parameters", "images/s", "out-of-domain accuracy", "expected, %"):
-        shown.add_column(column, justify="left" if column == "trained on" else "right")
-    expected = bands(config)
-    for row in table(results, expected):
-        shown.add_row(*row)
-    out_console.print(shown)
-    if not expected:
-        print("expected: no card was measured with this preset, data and budget")
+    point_to("report", page)
 
 
 @app.command(rich_help_panel="Stages")
@@ -382,7 +287,7 @@ def _teach(train: Callable[..., Any], chosen: Any, folder: Path, device: Device,
             callbacks=(lambda record: tell(record.step),),
             announce=lambda line: print(line, file=sys.stderr, flush=True),
         )
-    out_console.print(f"teacher: {escape(str(folder / 'teacher.safetensors'))}", soft_wrap=True)
+    point_to("teacher", folder / "teacher.safetensors")
 
 
 @app.command(rich_help_panel="Stages")
@@ -495,8 +400,6 @@ def bench(
     out: Annotated[Path | None, typer.Option(help="JSON file for the numbers.")] = None,
 ) -> None:
     """Time student and teacher in turn in one process: eager, channels-last, compiled, ONNX Runtime."""
-    from rich.table import Table
-
     from skdcgn.bench import ORDER, measure
     from skdcgn.files import write_json
     from skdcgn.teachers.registry import load_student, load_teacher
@@ -510,13 +413,7 @@ def bench(
         wanted=forms,
         device=_place(device),
     )
-    shown = Table(title=f"counterfactuals per second, {told['device']}, {told['threads']} threads")
-    for column in ("form", "batch", "per second", "x teacher"):
-        shown.add_column(column, justify="left" if column == "form" else "right")
-    for row in told["rows"]:
-        rate, ratio = row["counterfactuals_per_second"], row["ratio"]
-        shown.add_row(row["form"], str(row["batch"]), f"{rate:,.0f}", f"{ratio:.1f}")
-    out_console.print(shown)
+    show_bench(told)
     if out:
         write_json(out, told)
 

@@ -1,0 +1,141 @@
+"""What the command line shows: progress bars, and the tables that its commands end with.
+
+torch is imported inside the functions, so that ``--help`` answers at once.
+"""
+
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.markup import escape
+
+from skdcgn.config import RunConfig
+from skdcgn.studies import PAPER
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from skdcgn.progress import Watch
+
+out_console, err_console = Console(), Console(stderr=True)
+
+
+@contextmanager
+def watching() -> Iterator["Watch"]:
+    """Show a progress bar with ETA per task; on a pipe, a line when a task ends."""
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    if not err_console.is_terminal:
+        yield _tell_by_line
+        return
+    columns = (
+        TextColumn("{task.description:28}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=err_console) as progress:
+
+        def watch(name: str, total: int) -> Any:
+            task = progress.add_task(name, total=total)
+            return lambda done: progress.update(task, completed=done)
+
+        yield watch
+
+
+def _tell_by_line(name: str, total: int) -> Any:
+    def tell(done: int) -> None:
+        if done == total:
+            print(f"{name}: {total} done", file=sys.stderr, flush=True)
+
+    return tell
+
+
+def point_to(what: str, path: Path) -> None:
+    """Print where ``what`` was written, on one line however long."""
+    out_console.print(f"{what}: {escape(str(path))}", soft_wrap=True)
+
+
+def new_table(title: str, words: Sequence[str], numbers: Sequence[str]) -> "Table":
+    """Return a table whose columns of words are followed by columns of numbers, to the right."""
+    from rich.table import Table
+
+    table = Table(title=title)
+    for column in words:
+        table.add_column(column)
+    for column in numbers:
+        table.add_column(column, justify="right")
+    return table
+
+
+def show_table(results: dict[str, Any], config: RunConfig) -> None:
+    """Print the main table, each accuracy beside what the recipe's card lets one expect."""
+    from skdcgn.evaluate import bands, table
+
+    shown = new_table(
+        f"{results['preset']}, seed {results['seed']}",
+        ["trained on"],
+        ["parameters", "images/s", "out-of-domain accuracy", "expected, %"],
+    )
+    expected = bands(config)
+    for row in table(results, expected):
+        shown.add_row(*row)
+    out_console.print(shown)
+    if not expected:
+        print("expected: no card was measured with this preset, data and budget")
+
+
+def show_study(title: str, record: dict[str, Any], configs: dict[str, RunConfig]) -> None:
+    """Print a row per point and source, its mean beside the band that was measured before and the paper's number."""
+    from skdcgn.evaluate import bands
+
+    shown = new_table(title, ["point", "trained on"], ["out-of-domain accuracy, %", "expected, %", "paper, %"])
+    for row in record["summary"]:
+        config, reached = configs[row["point"]], row["ood_accuracy"]
+        band, paper = bands(config).get(row["source"]), PAPER.get(config.preset, {}).get(row["source"])
+        paper = None if row["source"] == "teacher" and config.classify.policy else paper  # it composed without one
+        shown.add_row(
+            row["point"],
+            row["source"],
+            f"{reached['mean']:.1f} ± {reached['deviation']:.1f}",
+            band.verdict(reached["mean"]) if band else "-",
+            f"{paper:.1f}" if paper else "-",
+        )
+    out_console.print(shown)
+
+
+def show_natural(folder: Path) -> None:
+    """Print what the CGNs of a run cost; then a row per measure with a column per ensemble; shape bias by head too."""
+    from skdcgn.report.natural import costs, lines
+    from skdcgn.report.results import NaturalResults, read_results
+
+    results = read_results(folder, NaturalResults)
+    for name, size, speed in costs(results):
+        print(f"{name}: parameters {size}, counterfactuals/s {speed}")
+    shown = new_table(f"{results.preset}, seed {results.seed}", ["%"], ["images", *results.ensembles])
+    for line in lines(results):
+        shown.add_row(line.measure, line.images, *line.values)
+    out_console.print(shown)
+    if results.stand_in:
+        print("the teacher drew the real images too: the numbers show that the path works, nothing else")
+
+
+def show_bench(told: dict[str, Any]) -> None:
+    """Print how many counterfactuals a second each form draws, and how many times the eager teacher's."""
+    title = f"counterfactuals per second, {told['device']}, {told['threads']} threads"
+    shown = new_table(title, ["form"], ["batch", "per second", "x teacher"])
+    for row in told["rows"]:
+        rate, ratio = row["counterfactuals_per_second"], row["ratio"]
+        shown.add_row(row["form"], str(row["batch"]), f"{rate:,.0f}", f"{ratio:.1f}")
+    out_console.print(shown)

@@ -4,11 +4,11 @@
     python benchmarks/teachers.py wildlife-mnist --name wildlife-mnist-photographs --textures DIR \
         --teacher runs/teach-photographs/teacher.safetensors --published cgn_wildlife_mnist.pth --data-root DIR
 
-One training set of each kind, at the preset's budget; a classifier per seed on each; every classifier an ordinary run
-folder, so that an interrupted table goes on where it stopped. Of each teacher: its health (see skdcgn.health), how well
-its binarised masks overlap with the nearest real glyph of their class, and what the classifier reads off one mechanism
-alone: its own label, in colour, and real glyphs, in grey and standardised, which only a mechanism that draws shapes
-can teach. Raw results land in ``benchmarks/results/teachers-NAME.json``.
+One training set of each kind, as many images as the preset's, composed as published; a classifier per seed on each;
+every classifier an ordinary run folder, so that an interrupted table goes on where it stopped. Of each teacher: its
+health (see skdcgn.health), how well its binarised masks overlap with the nearest real glyph of their class, and what
+the classifier reads off one mechanism alone: its own label, in colour, and real glyphs, in grey and standardised, which
+only a mechanism that draws shapes can teach. Raw results land in ``benchmarks/results/teachers-NAME.json``.
 """
 
 import json
@@ -35,6 +35,7 @@ from skdcgn.pipeline import score, test_set, training_sets
 from skdcgn.presets import run_preset
 from skdcgn.progress import unwatched
 from skdcgn.seeds import generator
+from skdcgn.studies import PUBLISHED, RECIPE
 from skdcgn.study import spread
 from skdcgn.teachers.registry import load_teacher
 
@@ -118,7 +119,8 @@ def main() -> None:
     parser.add_argument("--published", type=Path)
     chosen = parser.parse_args()
     name = chosen.name or chosen.preset
-    config = override(run_preset(chosen.preset), {"textures": chosen.textures} if chosen.textures else {})
+    given = {"textures": chosen.textures} if chosen.textures else {}
+    config = override(run_preset(chosen.preset), {**PUBLISHED, **RECIPE, **given})
     cgns = {"teacher": load_teacher(chosen.teacher or config.teacher)}
     if chosen.published:
         cgns["published"] = load_teacher(chosen.published)

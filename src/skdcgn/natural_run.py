@@ -13,21 +13,18 @@ from skdcgn.backbones import load_backbone
 from skdcgn.config import NaturalConfig
 from skdcgn.data.photos import Photos, list_photos
 from skdcgn.data.stand_in import Folders, stand_in
-from skdcgn.distiller import distill
 from skdcgn.ensemble import steps_per_epoch, train_ensemble
 from skdcgn.errors import UserError
-from skdcgn.evaluate import counterfactuals_per_second, fidelity, versions
 from skdcgn.files import read_json, write_json
 from skdcgn.mechanism import Teacher
 from skdcgn.natural import Measured, Tests, measure, open_tests
-from skdcgn.pairs import query_all
 from skdcgn.pictures import draw_cgns
-from skdcgn.pipeline import Clock
+from skdcgn.pipeline import Clock, costs_and_fidelity, identity, query_and_distill
 from skdcgn.progress import Watch, unwatched
 from skdcgn.report.natural import write_natural_report
 from skdcgn.sources import from_cgn
 from skdcgn.teachers.registry import load_teacher
-from skdcgn.teachers.subset import ALL, of_classes
+from skdcgn.teachers.subset import of_classes
 from skdcgn.train import RunFolder, make_accelerator
 
 PLAIN = "plain"
@@ -56,12 +53,7 @@ def run_natural(config: NaturalConfig, out: Path, *, device: str = "auto", watch
             f"{images.real} has {len(photos.names)} sub-folders, the teacher {teacher.spec.classes} classes: pass real "
             "images of the same classes, or the classes that there are by --query-classes"
         )
-    with clock("query"):
-        queries = query_all(teacher, out / "pairs", replace(config.query, classes=ALL), seed=config.seed, watch=watch)
-    with clock("distill"):
-        pairs = out / "pairs"
-        student = distill(pairs, out, config.distill, teacher=teacher, seed=config.seed, device=device, watch=watch)
-    student.to(place)
+    queries, student = query_and_distill(teacher, config, out, clock, device, watch)
     cgns: dict[str, Teacher] = {"teacher": teacher, "student": student}
     told = {}
     for name in (PLAIN, *cgns):
@@ -71,24 +63,14 @@ def run_natural(config: NaturalConfig, out: Path, *, device: str = "auto", watch
                 config, name, cgn, images.real, photos, tests, out / "ensembles" / name, device, watch
             )
     with clock("evaluate"):
-        l1, diversity = fidelity(student, pairs, teacher)
-        speed = counterfactuals_per_second(cgns, SPEED_IMAGES)
+        compared = costs_and_fidelity(teacher, student, out, SPEED_IMAGES)
         draw_cgns(teacher, student, out / "pictures", config.seed)
     results = {
-        "preset": config.preset,
-        "seed": config.seed,
-        "digest": folder.digest,
+        **identity(config, folder, teacher, queries),
+        **compared,
         "ensembles": told,
-        "parameters": {name: cgn.size for name, cgn in cgns.items()},
-        "counterfactuals_per_second": speed,
-        "queries": queries,
-        "held_out_queries": config.query.held_out,
         "stand_in": config.real is None,
-        "pixel_l1": l1,
-        "diversity": diversity,
-        "teacher": {"name": config.teacher, "digest": teacher.digest},
         "seconds": clock.seconds,
-        "versions": versions(),
     }
     write_json(done, results)
     write_natural_report(out)

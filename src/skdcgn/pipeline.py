@@ -6,6 +6,7 @@ RUN/config.json, pairs/, students/, student/, classifiers/, pictures/, results.j
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,11 +15,11 @@ import torch
 
 from skdcgn.classifiers import accuracy, classify
 from skdcgn.composer import compose
-from skdcgn.config import RunConfig, to_dict
+from skdcgn.config import NaturalConfig, RunConfig, to_dict
 from skdcgn.data import Dataset, as_unit, load_glyphs, load_pictures, paint
 from skdcgn.distiller import distill
 from skdcgn.errors import UserError
-from skdcgn.evaluate import counterfactuals_per_second, fidelity, versions
+from skdcgn.evaluate import SPEED_IMAGES, counterfactuals_per_second, fidelity, versions
 from skdcgn.files import read_json, write_json
 from skdcgn.judge import shape_judge
 from skdcgn.mechanism import Teacher
@@ -58,12 +59,7 @@ def run(
     parse_policy(config.classify.policy, teacher.spec.classes)  # first: a wrong word, or data that cannot be had,
     test = test_set(config, data_root)  # must not cost a query
     clock = Clock(out / "seconds.json")
-    with clock("query"):
-        queries = query_all(teacher, out / "pairs", config.query, seed=config.seed, watch=watch)
-    with clock("distill"):
-        pairs = out / "pairs"
-        student = distill(pairs, out, config.distill, teacher=teacher, seed=config.seed, device=device, watch=watch)
-    student.to(place)
+    queries, student = query_and_distill(teacher, config, out, clock, device, watch)
     sets = training_sets(config, {"teacher": teacher, "student": student}, data_root, out / "judges", device)
     scores = {}
     with clock("classify"):
@@ -71,30 +67,21 @@ def run(
             origin = {"run": folder.digest, "data": name}
             scores[name] = score(sets[name], test, config, out / "classifiers" / name, origin, device, watch)
     with clock("evaluate"):
-        l1, diversity = fidelity(student, out / "pairs", teacher)
+        told = costs_and_fidelity(teacher, student, out, SPEED_IMAGES)
         glyphs = load_glyphs(config.glyphs, "test", data_root)
-        diversity["shape"]["glyphs"] = float(class_diversity(glyphs.masks, glyphs.labels, teacher.spec.classes).mean())
-        speed = counterfactuals_per_second({"teacher": teacher, "student": student})
+        real = float(class_diversity(glyphs.masks, glyphs.labels, teacher.spec.classes).mean())
+        told["diversity"]["shape"]["glyphs"] = real
         draw_pictures(config, teacher, student, test, out / "pictures", data_root)
+    budget = to_dict(config.classify)
     results = {
-        "preset": config.preset,
-        "seed": config.seed,
-        "digest": folder.digest,
+        **identity(config, folder, teacher, queries),
+        **told,
         "ood_accuracy": scores,
-        "parameters": {"teacher": teacher.size, "student": student.size},
-        "counterfactuals_per_second": speed,
-        "queries": queries,
-        "held_out_queries": config.query.held_out,
-        "pixel_l1": l1,
-        "diversity": diversity,
-        "teacher": {"name": config.teacher, "digest": teacher.digest},
         "classifier_budget": {
-            key: to_dict(config.classify)[key]
-            for key in ("images", "per_shape", "policy", "agreement", "epochs", "batch_size")
+            key: budget[key] for key in ("images", "per_shape", "policy", "agreement", "epochs", "batch_size")
         },
         "test_images": len(test.labels),
         "seconds": clock.seconds,
-        "versions": versions(),
     }
     write_json(done, results)
     write_report(out)
@@ -114,6 +101,50 @@ class Clock:
         yield
         self.seconds[stage] = round(self.seconds.get(stage, 0.0) + time.perf_counter() - start, 2)
         write_json(self.path, self.seconds)
+
+
+def query_and_distill(
+    teacher: Teacher, config: RunConfig | NaturalConfig, out: Path, clock: Clock, device: str, watch: Watch
+) -> tuple[dict[str, int], StudentCGN]:
+    """Ask ``teacher``, which knows the wanted classes alone, and distill it on ``device``.
+
+    Returns how many queries were asked of each mechanism, and the student on the teacher's device.
+    """
+    asked = replace(config.query, classes=ALL)
+    with clock("query"):
+        queries = query_all(teacher, out / "pairs", asked, seed=config.seed, watch=watch)
+    with clock("distill"):
+        pairs = out / "pairs"
+        student = distill(pairs, out, config.distill, teacher=teacher, seed=config.seed, device=device, watch=watch)
+    return queries, student.to(make_accelerator(device).device)
+
+
+def costs_and_fidelity(teacher: Teacher, student: StudentCGN, out: Path, speed_images: int) -> dict[str, Any]:
+    """Return the part of the results that tells how a student compares with its teacher."""
+    l1, diversity = fidelity(student, out / "pairs", teacher)
+    return {
+        "parameters": {"teacher": teacher.size, "student": student.size},
+        "counterfactuals_per_second": counterfactuals_per_second(
+            {"teacher": teacher, "student": student}, speed_images
+        ),
+        "pixel_l1": l1,
+        "diversity": diversity,
+    }
+
+
+def identity(
+    config: RunConfig | NaturalConfig, folder: RunFolder, teacher: Teacher, queries: dict[str, int]
+) -> dict[str, Any]:
+    """Return the part of the results that tells which run it was."""
+    return {
+        "preset": config.preset,
+        "seed": config.seed,
+        "digest": folder.digest,
+        "queries": queries,
+        "held_out_queries": config.query.held_out,
+        "teacher": {"name": config.teacher, "digest": teacher.digest},
+        "versions": versions(),
+    }
 
 
 def training_sets(

@@ -25,7 +25,7 @@ CONFIG = TeachConfig(steps=4, batch_size=8, patch=0.15, smooth=0.2, smooth_textu
 def batch(count=8):
     glyphs = load_glyphs("digits", "train")
     data = paint(glyphs, "double-colored", correlated=True, seed=0)
-    return {"images": data.images[:count], "labels": data.labels[:count]}
+    return {"images": data.images[:count], "labels": data.labels[:count], "progress": torch.tensor(1.0)}
 
 
 def test_two_steps_change_every_tensor():
@@ -52,6 +52,18 @@ def test_each_loss_is_logged_and_its_weight_counts():
         logged, changed = gradient(**{name: 0.5 * getattr(CONFIG, name)})
         assert name in logged
         assert not torch.allclose(base, changed), name
+
+
+def test_the_binary_weight_moves_from_the_first_to_the_last_steps():
+    torch.manual_seed(0)
+    method = Teach(replace(CONFIG, binary_first=0.25, binary=1.0), Spec())
+    method.descend = lambda *_: None
+    told = [
+        (torch.manual_seed(1), method.step({**batch(), "progress": torch.tensor(progress)})["binary"])[1]
+        for progress in (0.0, 1 / 3, 1.0)
+    ]
+    assert told[1] / told[0] == pytest.approx(2.0, rel=0.05)  # batch norms' statistics move between the calls
+    assert told[2] / told[0] == pytest.approx(4.0, rel=0.05)
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,8 @@ filters f with those of x: texture energy, by which the eye tells textures apart
 need neither. The discriminator sees images at half resolution, see :func:`seen`, which leaves a texture's grain and
 spots to nobody: so a second one, D_t, of a smaller field, sees full resolution and teaches textures alone (of masks it
 would make noise). Against patterned textures masks grow specks, and textures spots of the background and a grain, with
-twice the variation of real ones: both pay for it. The encoder is thrown away.
+twice the variation of real ones: both pay for it. Soft masks leave ghosts of both pictures: w_b may grow, for from the
+start a large one costs diversity. The encoder is thrown away.
 
 Under a policy the CGN learns to draw layers that look real once they are distorted, as in SKDCGN's study of the shape
 (Ambekar et al. 2022): whatever is composed here, samples, reconstructions and their expectation over crops, is composed
@@ -104,7 +105,7 @@ class Encoder(nn.Module):
 
 
 class Teach(Method):
-    """One step of CGN training; the batch holds real ``images`` (B, 3, H, W) and ``labels`` (B,)."""
+    """One step of CGN training; a batch holds real ``images`` (B, 3, H, W), ``labels`` (B,), ``progress`` in [0, 1]."""
 
     def __init__(self, config: TeachConfig, spec: Spec) -> None:
         cgn, encoder = CGN(spec), Encoder(spec)
@@ -142,11 +143,12 @@ class Teach(Method):
         compared = blend(expectation(guessed)) if self.config.local else rebuilt
         judged = {"discriminator": self._train_judge("discriminator", seen(images), seen(sampled.detach()), labels)}
         config = self.config
+        binary = config.binary_first + batch["progress"].item() * (config.binary - config.binary_first)
         terms = {
             "reconstruction": config.reconstruction * (compared - images).square().mean(),
             "kl": config.kl * losses.gaussian_kl(mean, log_variance),
             "adversarial": config.adversarial * self._fool("discriminator", seen(sampled), labels),
-            "binary": config.binary * losses.binary_entropy(drawn.mask),
+            "binary": binary * losses.binary_entropy(drawn.mask),
             "range": losses.mask_range(drawn.mask, *MASK_RANGE),
         }
         if config.smooth:
@@ -294,7 +296,8 @@ def teach(
 
     def batch_at(step: int) -> Batch:
         rows = rows_of(config.batch_size, generator(config.seed, "teach", step))
-        return {"images": as_unit(images[rows]), "labels": labels[rows]}
+        progress = torch.tensor(step / max(config.steps - 1, 1))
+        return {"images": as_unit(images[rows]), "labels": labels[rows], "progress": progress}
 
     def sample(record: Record) -> None:
         teacher = averaged(method)

@@ -5,7 +5,7 @@ import torch
 
 from skdcgn.errors import UserError
 from skdcgn.mechanism import Mechanism, Spec
-from skdcgn.students.generator import ConditionalBatchNorm2d, StudentCGN, StudentGenerator
+from skdcgn.students.generator import ConditionalBatchNorm2d, StudentCGN, StudentGenerator, WakingSigmoid
 
 SPEC = Spec()
 SMALL = {"channels": (8, 6), "grid": 8, "embedding": 4, "rank": 0, "separable": False}
@@ -178,3 +178,18 @@ def test_a_class_can_be_kept_from_the_input_layer():
     first = student.input(student.project(torch.zeros(1, 32)))
     assert first.shape[1] == student.input.out_features
     assert student.input.in_features == 32
+
+
+def test_an_image_that_is_black_everywhere_has_a_gradient_back_and_no_other_is_changed():
+    x = torch.full((2, 1, 4, 4), -12.0)
+    x[1, 0, 0, 0] = 0.0  # one pixel of the second image is undecided
+    x.requires_grad_()
+    wanted = torch.tensor([1.0, 0.0]).repeat_interleave(8).view(1, 1, 4, 4).expand(2, 1, 4, 4)  # upper half white
+    drawn = WakingSigmoid.apply(x)
+    assert torch.equal(drawn, x.sigmoid())
+    (drawn - wanted).abs().sum().backward()
+    plain = x.detach().clone().requires_grad_()
+    (plain.sigmoid() - wanted).abs().sum().backward()
+    assert torch.allclose(x.grad[0, 0, :2], torch.tensor(-0.01))  # inwards
+    assert torch.equal(x.grad[0, 0, 2:], plain.grad[0, 0, 2:])
+    assert torch.equal(x.grad[1], plain.grad[1])

@@ -25,6 +25,29 @@ from skdcgn.mechanism import Mechanism, Spec, as_mechanism, check_query
 
 LEAK = 0.1
 MARGIN = 0.02  # how near to black or white a colour begins at most: beyond, gradients vanish
+SLOPE, AWAKE = 0.01, 0.1
+
+
+class WakingSigmoid(torch.autograd.Function):
+    """Sigmoid of images (B, C, H, W); where its slope is below ``AWAKE`` in all of an image, ``SLOPE`` at least, inwards.
+
+    Most pixels of a mask are black in most samples, and an L1 asks for their median: at a high rate a class of thin
+    strokes can turn all black, where a plain sigmoid has no gradient left that could ever bring it back.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        drawn = x.sigmoid()
+        ctx.save_for_backward(drawn)
+        return drawn
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Tensor:
+        (drawn,), (grad,) = ctx.saved_tensors, grads
+        slope = drawn * (1 - drawn)
+        asleep = slope.amax((1, 2, 3), keepdim=True) < AWAKE
+        inwards = (grad < 0) == (drawn < 0.5)  # descent moves along -grad
+        return grad * torch.where(asleep & inwards, slope.clamp(min=SLOPE), slope)
 
 
 class ConditionalBatchNorm2d(nn.Module):
@@ -152,7 +175,9 @@ class StudentGenerator(nn.Module):
             x = block(x, embedded)
         x = F.pixel_shuffle(self.output(F.leaky_relu(self.norm(x, embedded), LEAK)), self.shuffle)
         x = x.float() + self.colour(labels)[..., None, None]  # in half precision colours would come in steps
-        return x.sigmoid() if self.mechanism is Mechanism.SHAPE else x.tanh()
+        if self.mechanism is not Mechanism.SHAPE:
+            return x.tanh()
+        return cast(Tensor, WakingSigmoid.apply(x)) if self.training else x.sigmoid()
 
 
 class StudentCGN(nn.Module, PyTorchModelHubMixin, library_name="skdcgn", license="mit"):

@@ -29,7 +29,7 @@ SLOPE, AWAKE = 0.01, 0.1
 
 
 class WakingSigmoid(torch.autograd.Function):
-    """Sigmoid of images (B, C, H, W); where its slope is below ``AWAKE`` all over an image, it is ``SLOPE`` inwards.
+    """Sigmoid of images (B, C, H, W), whose slope inwards is ``SLOPE`` at least in an image all below ``AWAKE``.
 
     Most pixels of a mask are black in most samples, and an L1 asks for their median: at a high rate a class of thin
     strokes can turn all black, where a plain sigmoid has no gradient left that could ever bring it back.

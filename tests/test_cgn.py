@@ -9,7 +9,7 @@ import torch.nn.functional as F
 
 from skdcgn.errors import UserError
 from skdcgn.mechanism import Mechanism, Spec
-from skdcgn.teachers.cgn import CGN, CGNTeacher, InwardClamp
+from skdcgn.teachers.cgn import AT_ONCE_CPU, CGN, CGNTeacher, InwardClamp
 from skdcgn.teachers.registry import load_teacher
 
 PUBLISHED = ("cgn_colored_mnist", "cgn_double_colored_mnist", "cgn_wildlife_mnist")
@@ -95,6 +95,17 @@ def test_an_image_does_not_depend_on_its_batch(random_cgn):
         together = random_cgn.query(mechanism, noise, labels)
         alone = torch.cat([random_cgn.query(mechanism, noise[i : i + 1], labels[i : i + 1]) for i in range(6)])
         assert torch.allclose(together, alone, atol=1e-5)
+
+
+def test_on_a_cpu_many_images_are_drawn_in_parts_that_fit_its_cache(random_cgn, monkeypatch):
+    drawn, forward = [], CGN.forward
+    monkeypatch.setattr(CGN, "forward", lambda *args: drawn.append(len(args[-1])) or forward(*args))
+    noise, labels = torch.randn(2 * AT_ONCE_CPU + 3, 32), torch.arange(2 * AT_ONCE_CPU + 3) % 10
+    parts = random_cgn.query("texture", noise, labels)
+    assert drawn == [AT_ONCE_CPU, AT_ONCE_CPU, 3]
+    with torch.inference_mode():
+        whole = random_cgn.cgn(Mechanism.TEXTURE, noise, labels)
+    assert torch.allclose(parts, whole, atol=1e-5)
 
 
 def test_querying_changes_nothing(random_cgn):

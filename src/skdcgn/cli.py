@@ -560,8 +560,6 @@ def evaluate(
 def _evaluate_classifier(
     folder: Path, shown: RunConfig, images: Path | None, cgn: str | None, data_root: Path | None
 ) -> None:
-    from functools import partial
-
     from skdcgn.classifiers import accuracy, load_classifier, predict
     from skdcgn.files import read_json
     from skdcgn.metrics import hold_trial, sensitivity

@@ -8,7 +8,7 @@ import statistics
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cache, partial
 from importlib import resources
 from pathlib import Path
 from typing import Any, TypeVar
@@ -135,6 +135,7 @@ def _bands(expected: dict[str, Any]) -> dict[str, Band]:
     return {name: Band(numbers["low"], numbers["high"]) for name, numbers in expected.items()}
 
 
+@cache
 def studied() -> list[dict[str, Any]]:
     """Return what the bundled studies found (benchmarks/figures.py writes it): base, and changes of each point."""
     kept = resources.files("skdcgn.zoo") / "expected"

@@ -101,9 +101,10 @@ def show_study(title: str, record: dict[str, Any], configs: dict[str, RunConfig]
     from skdcgn.evaluate import bands
 
     shown = new_table(title, ["point", "trained on"], ["out-of-domain accuracy, %", "expected, %", "paper, %"])
+    expected = {point: bands(config) for point, config in configs.items()}
     for row in record["summary"]:
         config, reached = configs[row["point"]], row["ood_accuracy"]
-        band, paper = bands(config).get(row["source"]), PAPER.get(config.preset, {}).get(row["source"])
+        band, paper = expected[row["point"]].get(row["source"]), PAPER.get(config.preset, {}).get(row["source"])
         paper = None if row["source"] == "teacher" and config.classify.policy else paper  # it composed without one
         shown.add_row(
             row["point"],

@@ -1,8 +1,11 @@
-"""Shared fixtures: a teacher that is a formula, and a random CGN whose batch norms matter."""
+"""Shared fixtures: a teacher that is a formula, a random CGN whose batch norms matter, and the command line."""
+
+import sys
 
 import pytest
 import torch
 
+from skdcgn import cli
 from skdcgn.mechanism import Mechanism, Spec
 from skdcgn.teachers.cgn import CGN, CGNTeacher
 
@@ -39,3 +42,16 @@ def random_cgn():
             module.running_mean.normal_(0, 0.1)
             module.running_var.uniform_(0.5, 2)
     return CGNTeacher(cgn, digest="random")
+
+
+@pytest.fixture
+def skdcgn(monkeypatch, capsys):
+    """Call main() in this process, without the seconds of a new one: (exit status, standard output and error)."""
+
+    def run(*words):
+        monkeypatch.setattr(sys, "argv", ["skdcgn", *map(str, words)])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        return ended.value.code, *capsys.readouterr()
+
+    return run

@@ -27,34 +27,6 @@ VERBS = (
 )
 
 
-def skdcgn(*words, **environment):
-    return subprocess.run(
-        [sys.executable, "-m", "skdcgn", *map(str, words)],
-        capture_output=True,
-        text=True,
-        env={**os.environ, "COLUMNS": "120", **environment},
-        check=False,
-    )
-
-
-def in_process(monkeypatch, capsys, *words):
-    """Run main() in this process; return (exit status, standard error)."""
-    monkeypatch.setattr(sys, "argv", ["skdcgn", *map(str, words)])
-    with pytest.raises(SystemExit) as exit_:
-        cli.main()
-    return exit_.value.code, capsys.readouterr().err
-
-
-def said(monkeypatch, capsys, *words):
-    """Run main() in this process, without the seconds of a new one; return its standard output."""
-    monkeypatch.setattr(sys, "argv", ["skdcgn", *map(str, words)])
-    with pytest.raises(SystemExit) as exit_:
-        cli.main()
-    out, err = capsys.readouterr()
-    assert exit_.value.code == 0, err
-    return out
-
-
 def test_help_does_not_import_torch():
     code = (
         "import sys; sys.argv = ['skdcgn', '--help']\ntry:\n import skdcgn.cli as c; c.app()\nexcept SystemExit: pass\n"
@@ -67,8 +39,8 @@ def test_help_does_not_import_torch():
 
 
 @pytest.mark.parametrize("verb", VERBS)
-def test_every_verb_explains_itself(verb, monkeypatch, capsys):
-    assert in_process(monkeypatch, capsys, verb, "--help")[0] == 0
+def test_every_verb_explains_itself(verb, skdcgn):
+    assert skdcgn(verb, "--help")[0] == 0
 
 
 MISTAKES = {
@@ -98,7 +70,7 @@ MISTAKES = {
 
 
 @pytest.mark.parametrize("mistake", MISTAKES)
-def test_a_mistake_ends_in_one_line_and_status_2(mistake, tmp_path, monkeypatch, capsys):
+def test_a_mistake_ends_in_one_line_and_status_2(mistake, tmp_path, monkeypatch, skdcgn):
     (tmp_path / "text.pth").write_text("hello")
     (tmp_path / "empty").mkdir()
     (tmp_path / "config.json").write_text('{"stepz": 1}')
@@ -111,7 +83,7 @@ def test_a_mistake_ends_in_one_line_and_status_2(mistake, tmp_path, monkeypatch,
     }
     words, expected = MISTAKES[mistake]
     monkeypatch.delenv("SKDCGN_DATA", raising=False)
-    status, said = in_process(monkeypatch, capsys, *(tmp_path / places[w] if w in places else w for w in words))
+    status, _, said = skdcgn(*(tmp_path / places[w] if w in places else w for w in words))
     assert status == 2
     assert expected in said
     assert said.startswith("error: ")
@@ -120,14 +92,12 @@ def test_a_mistake_ends_in_one_line_and_status_2(mistake, tmp_path, monkeypatch,
 
 
 @pytest.mark.parametrize(("number", "words"), [(errno.ENOSPC, "No space left"), (errno.EROFS, "Read-only file system")])
-def test_a_full_or_read_only_disk_ends_in_one_line(number, words, tmp_path, monkeypatch, capsys):
+def test_a_full_or_read_only_disk_ends_in_one_line(number, words, tmp_path, monkeypatch, skdcgn):
     def fail(*arguments, **keywords):
         raise OSError(number, os.strerror(number), str(tmp_path / "out"))
 
     monkeypatch.setattr("skdcgn.files.os.replace", fail)
-    status, said = in_process(
-        monkeypatch, capsys, "generate", "double-colored-digits", "--out", tmp_path / "out", "-n", 4
-    )
+    status, _, said = skdcgn("generate", "double-colored-digits", "--out", tmp_path / "out", "-n", 4)
     assert (status, said.count("\n")) == (2, 1)
     assert words in said
     assert "choose another --out" in said
@@ -156,14 +126,15 @@ def test_bugs_keep_their_traceback(monkeypatch):
         cli.main()
 
 
-def test_a_study_ends_in_a_table_and_a_report(tmp_path, monkeypatch, capsys):
-    out = said(monkeypatch, capsys, "study", "main", "smoke", "--seeds", "1", "--out", tmp_path, "--device", "cpu")
-    assert [word in out for word in ("published composition", "expected, %", "paper, %")] == [True] * 3
+def test_a_study_ends_in_a_table_and_a_report(tmp_path, skdcgn):
+    status, said, _ = skdcgn("study", "main", "smoke", "--seeds", "1", "--out", tmp_path, "--device", "cpu")
+    assert status == 0
+    assert [word in said for word in ("published composition", "expected, %", "paper, %")] == [True] * 3
     assert "skdcgn study main smoke --seeds 1" in (tmp_path / "main" / "report.html").read_text()
     assert len((tmp_path / "main" / "results.jsonl").read_text().splitlines()) == 6
 
 
-def test_the_stages_work_one_by_one(tmp_path, monkeypatch, capsys):
+def test_the_stages_work_one_by_one(tmp_path, skdcgn):
     """query -> distill -> generate -> classify -> evaluate, each reading the folder the one before wrote."""
     pairs, run, images, classifier = (tmp_path / name for name in ("pairs", "run", "images", "classifier"))
     budget = ["--shape", "60", "--texture", "60", "--background", "60", "--held-out", "20"]
@@ -176,10 +147,12 @@ def test_the_stages_work_one_by_one(tmp_path, monkeypatch, capsys):
         ["evaluate", classifier, "--cgn", run / "student"],
         ["evaluate", run / "student", "-n", "120"],
     ]  # fmt: skip
-    *_, of_classifier, of_student = [said(monkeypatch, capsys, *stage) for stage in stages]
+    statuses, said, _ = zip(*(skdcgn(*stage) for stage in stages), strict=True)
+    assert set(statuses) == {0}
+    *_, of_classifier, of_student = said
     assert "out-of-domain accuracy on double-colored-digits: " in of_classifier
     assert [line.split()[0] for line in of_classifier.splitlines()[1:]] == ["shape", "texture", "background"]
     assert "frechet_distance" in of_student
     assert "digits@" in of_student
     assert load_student(run / "student").mechanisms["shape"].blocks[0].conv1.out_channels == 6
-    assert said(monkeypatch, capsys, "doctor").count("teacher ") >= 4
+    assert skdcgn("doctor")[1].count("teacher ") >= 4

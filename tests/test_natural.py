@@ -1,13 +1,12 @@
 """ImageNet's top-k, shape bias and ImageNet-9 against numbers counted by hand, whatever the last batch's size."""
 
 import json
-import sys
 
 import pytest
 import torch
 from PIL import Image
 
-from skdcgn import cli, natural
+from skdcgn import natural
 from skdcgn.categories import CATEGORIES
 from skdcgn.config import EnsembleConfig
 from skdcgn.data.photos import list_photos
@@ -167,24 +166,17 @@ def test_a_folder_that_is_no_imagenet_9_is_told(tmp_path):
         in9(reads(9), tmp_path, torch.arange(9), 32)
 
 
-def run(monkeypatch, capsys, *words):
-    monkeypatch.setattr(sys, "argv", ["skdcgn", *map(str, words)])
-    with pytest.raises(SystemExit) as exit_:
-        cli.main()
-    return exit_.value.code, *capsys.readouterr()
-
-
-def test_the_command_line_trains_and_measures(tmp_path, cues, monkeypatch, capsys):
+def test_the_command_line_trains_and_measures(tmp_path, cues, skdcgn):
     real, out = tmp_path / "real", tmp_path / "out"
     for label in range(10):
         paint(real / f"n{label}" / "0.png", 20 * label)
     train = ["ensemble", "--real", real, "--out", out, "--image-size", "16", "--width", "2", "--epochs", "1",
              "--counterfactuals", "4", "--device", "cpu"]  # fmt: skip
-    status, _, err = run(monkeypatch, capsys, *train)
+    status, _, err = skdcgn(*train)
     assert (status, err) == (2, "error: pass counterfactuals either by --cgn or by --images\n")
-    status, said, _ = run(monkeypatch, capsys, *train, "--cgn", "double-colored-digits")
+    status, said, _ = skdcgn(*train, "--cgn", "double-colored-digits")
     assert (status, said) == (0, f"ensemble: {out}\n")
-    status, said, _ = run(monkeypatch, capsys, "evaluate", out, "--images", real, "--device", "cpu")
+    status, said, _ = skdcgn("evaluate", out, "--images", real, "--device", "cpu")
     assert status == 0
     heads = ["ensemble", "shape", "texture", "background"]
     assert [line[: line.index("-") + 2] for line in said.splitlines()] == [f"{h}: top-{k}" for k in "15" for h in heads]
@@ -195,7 +187,7 @@ def test_the_command_line_trains_and_measures(tmp_path, cues, monkeypatch, capsy
         ([out, "--in9", tmp_path], "no in_to_in9.json in or beside"),
         (["double-colored-digits", "--in9", tmp_path], "is no ensemble"),
     ):
-        status, _, err = run(monkeypatch, capsys, "evaluate", *words, "--device", "cpu")
+        status, _, err = skdcgn("evaluate", *words, "--device", "cpu")
         assert (status, err.count("\n")) == (2, 1)
         assert expected in err
 

@@ -1,11 +1,10 @@
 """``skdcgn run natural-smoke``: the whole ImageNet path with a small teacher, killed and resumed."""
 
 import json
-import sys
 
 import pytest
 
-from skdcgn import cli, natural_run
+from skdcgn import natural_run
 from skdcgn.categories import CATEGORIES
 from skdcgn.config import NaturalConfig, override
 from skdcgn.data.stand_in import TEST, TRAIN, stand_in
@@ -17,18 +16,11 @@ SHORT = ("--device", "cpu", "--ensemble-epochs", "1", "--distill-steps", "20", "
 HEADS = {"ensemble", "shape", "texture", "background"}
 
 
-def run(monkeypatch, capsys, *words):
-    monkeypatch.setattr(sys, "argv", ["skdcgn", *map(str, words)])
-    with pytest.raises(SystemExit) as exit_:
-        cli.main()
-    return exit_.value.code, *capsys.readouterr()
-
-
 def written(folder):
     return {str(path.relative_to(folder)): path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
 
 
-def test_one_command_takes_the_whole_path_and_goes_on_after_a_kill(tmp_path, monkeypatch, capsys):
+def test_one_command_takes_the_whole_path_and_goes_on_after_a_kill(tmp_path, monkeypatch, skdcgn):
     measure, calls = natural_run.measure, []
 
     def killed(*args, **kwargs):
@@ -39,12 +31,12 @@ def test_one_command_takes_the_whole_path_and_goes_on_after_a_kill(tmp_path, mon
 
     command = ["run", "natural-smoke", "--out", tmp_path, *SHORT]
     monkeypatch.setattr(natural_run, "measure", killed)
-    assert run(monkeypatch, capsys, *command)[0] == 130
+    assert skdcgn(*command)[0] == 130
     before = {n: t for n, t in written(tmp_path).items() if n.split("/")[0] in ("pairs", "students", "stand-in")}
     plain = (tmp_path / "ensembles" / "plain" / "result.json").read_bytes()
 
     monkeypatch.setattr(natural_run, "measure", measure)
-    status, said, _ = run(monkeypatch, capsys, *command)
+    status, said, _ = skdcgn(*command)
     assert status == 0
     assert before.items() <= written(tmp_path).items()
     assert (tmp_path / "ensembles" / "plain" / "result.json").read_bytes() == plain
@@ -66,10 +58,10 @@ def test_one_command_takes_the_whole_path_and_goes_on_after_a_kill(tmp_path, mon
     assert "shape bias of the head of texture" in said
 
     whole = written(tmp_path)
-    assert run(monkeypatch, capsys, *command)[:2] == (0, said)
+    assert skdcgn(*command)[:2] == (0, said)
     changed = {name for name, at in written(tmp_path).items() if whole.get(name) != at}
     assert changed == {"report.html"}  # which is written again from what is there
-    assert run(monkeypatch, capsys, "evaluate", tmp_path)[1] + f"report: {tmp_path / 'report.html'}\n" == said
+    assert skdcgn("evaluate", tmp_path)[1] + f"report: {tmp_path / 'report.html'}\n" == said
 
 
 def test_the_stand_in_has_the_layouts_of_the_public_data_sets(tmp_path, monkeypatch, analytic_teacher):
@@ -100,15 +92,15 @@ def test_only_a_teacher_of_sixteen_classes_stands_in(tmp_path, analytic_teacher)
         (["--ensemble-backbone", "resnet"], "unknown backbone 'resnet'"),
     ],
 )
-def test_wrong_input_is_one_line_and_costs_no_query(words, expected, tmp_path, monkeypatch, capsys):
-    status, _, err = run(monkeypatch, capsys, "run", "natural-smoke", "--out", tmp_path / "out", *words)
+def test_wrong_input_is_one_line_and_costs_no_query(words, expected, tmp_path, skdcgn):
+    status, _, err = skdcgn("run", "natural-smoke", "--out", tmp_path / "out", *words)
     assert (status, err.count("\n")) == (2, 1)
     assert expected in err
     assert not (tmp_path / "out" / "pairs").exists()
 
 
-def test_a_flag_of_natural_images_is_none_of_digits(tmp_path, monkeypatch, capsys):
-    status, _, err = run(monkeypatch, capsys, "run", "smoke", "--out", tmp_path, "--real", "x")
+def test_a_flag_of_natural_images_is_none_of_digits(tmp_path, skdcgn):
+    status, _, err = skdcgn("run", "smoke", "--out", tmp_path, "--real", "x")
     assert (status, err.count("\n")) == (2, 1)
     assert "unknown key 'real'" in err
 
@@ -120,18 +112,18 @@ def test_every_preset_of_natural_images_can_be_laid_over(name):
     assert isinstance(NATURALS[name], NaturalConfig)
 
 
-def test_a_launcher_is_told_what_to_launch(tmp_path, monkeypatch, capsys):
+def test_a_launcher_is_told_what_to_launch(tmp_path, monkeypatch, skdcgn):
     monkeypatch.setenv("WORLD_SIZE", "2")
-    status, _, err = run(monkeypatch, capsys, "run", "natural-smoke", "--out", tmp_path / "out")
+    status, _, err = skdcgn("run", "natural-smoke", "--out", tmp_path / "out")
     assert (status, err) == (
         2,
         "error: run is one process: launch query, distill and ensemble by torchrun instead, one after another\n",
     )
 
 
-def test_a_stage_begins_with_its_part_of_a_preset(tmp_path, monkeypatch, capsys):
+def test_a_stage_begins_with_its_part_of_a_preset(tmp_path, skdcgn):
     query = ["query", "natural-smoke", "--preset", "natural-smoke", "--out", tmp_path, "--background", "8"]
-    status, said, _ = run(monkeypatch, capsys, *query)
+    status, said, _ = skdcgn(*query)
     assert (status, said) == (0, "shape: 160 queries, texture: 160 queries, background: 8 queries\n")
-    status, _, err = run(monkeypatch, capsys, "ensemble", "--preset", "natural", "--real", "x", "--out", tmp_path)
+    status, _, err = skdcgn("ensemble", "--preset", "natural", "--real", "x", "--out", tmp_path)
     assert (status, err) == (2, "error: unknown preset 'natural': did you mean 'natural-smoke'?\n")

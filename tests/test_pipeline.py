@@ -1,12 +1,10 @@
 """The whole thing, small: one run from teacher to report, then again for nothing."""
 
 import json
-import sys
 
 import pytest
 from PIL import Image
 
-from skdcgn import cli
 from skdcgn.config import override
 from skdcgn.errors import UserError
 from skdcgn.pipeline import own_test_set, run
@@ -56,13 +54,10 @@ def test_a_finished_run_answers_at_once_with_the_same_results(finished, monkeypa
     assert run(run_preset("smoke"), out, device="cpu") == results
 
 
-def test_evaluate_prints_the_table_again_and_knows_no_band_for_this_budget(finished, monkeypatch, capsys):
+def test_evaluate_prints_the_table_again_and_knows_no_band_for_this_budget(finished, skdcgn):
     out, results = finished
-    monkeypatch.setattr(sys, "argv", ["skdcgn", "evaluate", str(out)])
-    with pytest.raises(SystemExit) as exit_:
-        cli.main()
-    said = capsys.readouterr().out
-    assert exit_.value.code == 0
+    status, said, _ = skdcgn("evaluate", out)
+    assert status == 0
     assert f"{results['ood_accuracy']['student']:.1f} %" in said
     assert "no card was measured with this preset, data and budget" in said
 

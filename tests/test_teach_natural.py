@@ -1,12 +1,11 @@
 """Teaching a CGN of natural images: each loss reaches its own mechanism, batches accumulate, a killed run goes on."""
 
-import sys
 from dataclasses import replace
 
 import pytest
 import torch
 
-from skdcgn import cli, losses
+from skdcgn import losses
 from skdcgn.config import Network, TeachNaturalConfig
 from skdcgn.errors import UserError
 from skdcgn.mechanism import Mechanism
@@ -193,10 +192,6 @@ def test_the_presets_begin_with_the_published_parts():
     assert {NATURAL_TEACHERS[name].start for name in ("imagenet", "imagenet-tinygan")} == {"initial-imagenet"}
 
 
-def test_the_command_line_teaches(tmp_path, monkeypatch, capsys):
-    command = ["skdcgn", "teach", "natural-smoke", "--out", str(tmp_path), "--steps", "1", "--device", "cpu"]
-    monkeypatch.setattr(sys, "argv", command)
-    with pytest.raises(SystemExit) as ended:
-        cli.main()
-    out, err = capsys.readouterr()
-    assert (ended.value.code, out) == (0, f"teacher: {tmp_path / 'teacher.safetensors'}\n"), err
+def test_the_command_line_teaches(tmp_path, skdcgn):
+    status, said, err = skdcgn("teach", "natural-smoke", "--out", tmp_path, "--steps", "1", "--device", "cpu")
+    assert (status, said) == (0, f"teacher: {tmp_path / 'teacher.safetensors'}\n"), err

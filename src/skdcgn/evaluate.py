@@ -25,7 +25,6 @@ from skdcgn.teachers.registry import cards
 
 Name = TypeVar("Name")
 
-SPEED_IMAGES = 512
 SPEED_ROUNDS = 5
 
 
@@ -55,7 +54,7 @@ def fidelity(
     return l1, diversity
 
 
-def counterfactuals_per_second(cgns: dict[str, Teacher], images: int = SPEED_IMAGES) -> dict[str, float]:
+def counterfactuals_per_second(cgns: dict[str, Teacher], images: int) -> dict[str, float]:
     """Time each CGN in turn, ``SPEED_ROUNDS`` times after a warm-up; return the medians (one texture per shape)."""
     calls = {name: partial(compose, cgn, images) for name, cgn in cgns.items()}
     return {name: images / seconds for name, seconds in median_seconds(calls, SPEED_ROUNDS).items()}

@@ -19,7 +19,7 @@ from skdcgn.config import NaturalConfig, RunConfig, to_dict
 from skdcgn.data import Dataset, as_unit, load_glyphs, load_pictures, paint
 from skdcgn.distiller import distill
 from skdcgn.errors import UserError
-from skdcgn.evaluate import SPEED_IMAGES, counterfactuals_per_second, fidelity, versions
+from skdcgn.evaluate import counterfactuals_per_second, fidelity, versions
 from skdcgn.files import read_json, write_json
 from skdcgn.judge import shape_judge
 from skdcgn.mechanism import Teacher
@@ -35,6 +35,7 @@ from skdcgn.teachers.subset import ALL
 from skdcgn.train import Record, RunFolder, make_accelerator
 
 CLASSIFIERS = ("biased", "teacher", "student", "oracle")
+SPEED_IMAGES = 512
 INTERPOLATED = ("shape", "texture", "background", "all")
 
 

@@ -151,9 +151,9 @@ def rows(results: Results) -> list[Row]:
     """Return the main table."""
     sizes, speeds = results.parameters, results.counterfactuals_per_second
     parameters = {"teacher": count(sizes.teacher) if sizes.teacher else UNKNOWN, "student": count(sizes.student)}
-    size_ratio = {"student": smaller_or_larger(sizes.teacher / sizes.student)} if sizes.teacher else {}
     speed = {"teacher": count(speeds.teacher), "student": count(speeds.student)}
-    speed_ratio = {"student": f"{times(speeds.student / speeds.teacher)} the teacher's"}
+    smaller, faster = ratios(results)
+    size_ratio, speed_ratio = {"student": smaller}, {"student": faster}
     return [
         Row(
             name,
@@ -166,6 +166,13 @@ def rows(results: Results) -> list[Row]:
         )
         for name in NAMES
     ]
+
+
+def ratios(results: Distilled) -> tuple[str, str]:
+    """Say how much smaller and how much faster than its teacher a student is; nothing of an unknown size."""
+    sizes, speeds = results.parameters, results.counterfactuals_per_second
+    smaller = smaller_or_larger(sizes.teacher / sizes.student) if sizes.teacher else ""
+    return smaller, f"{times(speeds.student / speeds.teacher)} the teacher's"
 
 
 def fidelities(results: Distilled) -> list[Fidelity]:

@@ -5,9 +5,9 @@ from typing import NamedTuple
 
 from skdcgn.config import NaturalConfig
 from skdcgn.presets import NATURALS
-from skdcgn.report.build import common_figures, loss_names, write_page
+from skdcgn.report.build import common_figures, loss_names, ratios, write_page
 from skdcgn.report.results import NaturalResults, read_results
-from skdcgn.report.words import NOTHING, count, natural_reading, smaller_or_larger, times
+from skdcgn.report.words import NOTHING, UNKNOWN, count, natural_reading
 
 HEADS = ("ensemble", "shape", "texture", "background")
 OF_HEADS = "shape bias"  # the measure that is told of each head
@@ -57,14 +57,11 @@ def lines(results: NaturalResults) -> list[Line]:
 def costs(results: NaturalResults) -> list[tuple[str, str, str]]:
     """Return (name, parameters, counterfactuals per second) of teacher and student."""
     sizes, speeds = results.parameters, results.counterfactuals_per_second
-    size = f" ({smaller_or_larger(sizes.teacher / sizes.student)})" if sizes.teacher else ""
+    smaller, faster = ratios(results)
+    size = f"{count(sizes.student)} ({smaller})" if smaller else count(sizes.student)
     return [
-        ("teacher", count(sizes.teacher) if sizes.teacher else NOTHING, count(speeds.teacher)),
-        (
-            "student",
-            f"{count(sizes.student)}{size}",
-            f"{count(speeds.student)} ({times(speeds.student / speeds.teacher)} the teacher's)",
-        ),
+        ("teacher", count(sizes.teacher) if sizes.teacher else UNKNOWN, count(speeds.teacher)),
+        ("student", size, f"{count(speeds.student)} ({faster})"),
     ]
 
 

@@ -39,6 +39,11 @@ def tile_crop(pictures: Tensor, offsets: Tensor) -> Tensor:
     return pictures.flatten(2).gather(2, places[:, None].expand(-1, pictures.shape[1], -1)).view_as(pictures)
 
 
+def crop(layers: Layers, *offsets: Tensor) -> Layers:
+    """Tile texture and background and cut a window of each, at ``offsets`` (B, 2); the mask stays."""
+    return Layers(layers.mask, *(tile_crop(x, o) for x, o in zip(layers[1:], offsets, strict=True)))
+
+
 def sample_offsets(count: int, size: int, rng: torch.Generator) -> Tensor:
     """Draw crop offsets (count, 2), uniform over the tile."""
     return torch.randint(size, (count, 2), generator=rng)
@@ -80,9 +85,9 @@ class Composition(nn.Module):
     def forward(self, *inputs: Tensor) -> Tensor:
         """Draw counterfactuals (B, 3, H, W) in [-1, 1] from the fields of :class:`Inputs`."""
         given = Inputs(*inputs)
-        noise, labels = given[:3], given[3:6]
-        mask, *pictures = (self.cgn(m, u, y) for m, u, y in zip(Mechanism, noise, labels, strict=True))
-        return blend(Layers(mask, *(tile_crop(p, o) for p, o in zip(pictures, given[6:], strict=True))))
+        noise, labels, offsets = given[:3], given[3:6], given[6:]
+        layers = Layers(*(self.cgn(m, u, y) for m, u, y in zip(Mechanism, noise, labels, strict=True)))
+        return blend(crop(layers, *offsets))
 
 
 @dataclass(frozen=True)
@@ -162,11 +167,12 @@ def _compose(
         policy.labels(mechanism, own, asked, generator(seed, "labels", mechanism, chunk))
         for mechanism, own, asked in zip(Mechanism, labels, (labels[0], shape, shape), strict=True)
     ]
-    masks, *pictures = (draw(cgn, m, u, y) for m, u, y in zip(Mechanism, noise, drawn, strict=True))
-    cut = [tile_crop(x, sample_offsets(n, cgn.spec.image_size, rng)) for x in pictures]
+    layers = Layers(*(draw(cgn, m, u, y) for m, u, y in zip(Mechanism, noise, drawn, strict=True)))
+    layers = crop(layers, *(sample_offsets(n, cgn.spec.image_size, rng) for _ in range(2)))
     if accept:
-        _redraw(cgn, masks, drawn[0], accept, rng)
-    return blend(policy.layers(Layers(masks[of], *cut), rng)), shape, drawn[1], drawn[2]
+        _redraw(cgn, layers.mask, drawn[0], accept, rng)
+    layers = policy.layers(layers._replace(mask=layers.mask[of]), rng)
+    return blend(layers), shape, drawn[1], drawn[2]
 
 
 def _redraw(cgn: Teacher, masks: Tensor, labels: Tensor, accept: Accept, rng: torch.Generator) -> None:

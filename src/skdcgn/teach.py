@@ -40,7 +40,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from skdcgn import losses
-from skdcgn.composer import blend, tile_crop
+from skdcgn.composer import blend, crop
 from skdcgn.config import TeachConfig
 from skdcgn.data import as_unit, load_glyphs, load_pictures, paint, vary
 from skdcgn.data.glyphs import SIZE
@@ -175,9 +175,7 @@ class Teach(Method):
 
     def _moved(self, layers: Layers) -> Layers:
         """Crop each tiled texture at random."""
-        mask, *pictures = layers
-        moved = (tile_crop(p, torch.randint(self.image_size, (len(p), 2), device=p.device)) for p in pictures)
-        return Layers(mask, *moved)
+        return crop(layers, *(torch.randint(self.image_size, (len(x), 2), device=x.device) for x in layers[1:]))
 
     def _train_judge(self, name: str, real: Tensor, fake: Tensor, labels: Tensor) -> float:
         scores = self.modules[name](torch.cat([real, fake]), labels.repeat(2)).logits.chunk(2)

@@ -30,7 +30,7 @@ import torch
 from torch import Tensor
 
 from skdcgn.classifiers import classify, predict
-from skdcgn.composer import Inputs, blend, compose, draw, sample_inputs, tile_crop
+from skdcgn.composer import Inputs, blend, compose, crop, draw, sample_inputs
 from skdcgn.config import ClassifyConfig
 from skdcgn.data import Dataset
 from skdcgn.errors import UserError
@@ -49,9 +49,9 @@ Predict = Callable[[Tensor], Tensor]  # images (B, 3, H, W) in [-1, 1] -> classe
 
 def render(cgn: Teacher, inputs: Inputs) -> Tensor:
     """Draw what ``inputs`` say: images (N, 3, H, W) in [-1, 1]."""
-    layers = [draw(cgn, m, u, y) for m, u, y in zip(Mechanism, inputs[:3], inputs[3:6], strict=True)]
-    pictures = (tile_crop(x, offsets) for x, offsets in zip(layers[1:], inputs[6:], strict=True))
-    return blend(Layers(layers[0], *pictures))
+    noise, labels, offsets = inputs[:3], inputs[3:6], inputs[6:]
+    layers = Layers(*(draw(cgn, m, u, y) for m, u, y in zip(Mechanism, noise, labels, strict=True)))
+    return blend(crop(layers, *offsets))
 
 
 def labels_of(inputs: Inputs) -> dict[Mechanism, Tensor]:

@@ -3,9 +3,12 @@
 import pytest
 import torch
 
+from skdcgn.distiller import student_size
 from skdcgn.errors import UserError
 from skdcgn.mechanism import Mechanism, Spec
+from skdcgn.presets import run_preset
 from skdcgn.students.generator import ConditionalBatchNorm2d, StudentCGN, StudentGenerator, WakingSigmoid
+from skdcgn.teachers.cgn import CGN
 
 SPEC = Spec()
 SMALL = {"channels": (8, 6), "grid": 8, "embedding": 4, "rank": 0, "separable": False}
@@ -90,6 +93,14 @@ def test_the_pixel_shuffle_makes_up_what_the_blocks_leave():
     assert [
         make(channels=c, grid=g).shuffle for c, g in (((8, 8, 8), 8), ((8, 8), 8), ((8,), 8), ((8, 4, 4, 4), 4))
     ] == [1, 2, 4, 1]
+
+
+@pytest.mark.parametrize(
+    ("preset", "times"), [("colored-mnist", 32), ("double-colored-mnist", 32), ("wildlife-mnist", 17)]
+)
+def test_the_presets_students_are_so_many_times_smaller_than_their_teachers(preset, times):
+    sizes = {m.value: student_size(run_preset(preset).distill, m) for m in Mechanism}
+    assert times * StudentCGN(SPEC.to_dict(), sizes).size <= sum(p.numel() for p in CGN().parameters())
 
 
 def test_tinygans_layout_needs_no_shuffle():

@@ -78,6 +78,13 @@ def test_an_amount_that_changes_nothing_shares_its_classifier_with_the_plain_poi
     assert plain[0] == points(BASE, STUDIES["correlation"].points(BASE))[0].config
 
 
+def test_sizes_begin_with_the_presets_own():
+    for preset in RUNS:
+        first, *others = points(run_preset(preset), STUDIES["sizes"].points(run_preset(preset)))
+        assert first.config == run_preset(preset)
+        assert all(other.config != first.config for other in others)
+
+
 def test_tinygans_layouts_are_its_own():
     for name, (*_, grid, separable) in LAYOUTS.items():
         assert separable == (grid == 1) == name.startswith("TinyGAN")

@@ -73,11 +73,10 @@ BUDGETS = (100, 300, 1000, 3000, 5000, 10_000, 20_000)
 MANY = 3000  # queries, beyond which it can hardly matter how evenly they lie
 
 # Channels of shape, texture and background; side of the initial grid; TinyGAN's separable convolutions,
-# and its input layer, which gets no class.
+# and its input layer, which gets no class. Embedding and rank are the preset's.
 # fmt: off
 LAYOUTS: dict[str, tuple[Channels, Channels, Channels, int, bool]] = {
     "plain, smallest": ((6, 6),      (4, 4),    (4, 4),    4, False),
-    "plain, default":  ((10, 10),    (6, 6),    (5, 5),    4, False),
     "plain, larger":   ((16, 16),    (12, 12),  (10, 10),  4, False),
     "plain, deeper":   ((12, 12, 8), (8, 8, 6), (6, 6, 6), 4, False),
     "TinyGAN, dim 2":  (*3 * (tuple(2 * c for c in TINYGAN),), 1, True),
@@ -105,7 +104,8 @@ def queries(base: RunConfig) -> list[Planned]:
 
 def sizes(base: RunConfig) -> list[Planned]:
     return named(
-        {
+        {"the preset's": {}}
+        | {
             name: {
                 f"distill.{mechanism}.{key}": value
                 for mechanism, width in zip(MECHANISMS, (shape, texture, background), strict=True)

@@ -78,7 +78,7 @@ class Composition(nn.Module):
         cgn: ``(mechanism, noise (B, Z), labels (B,)) -> (B, C, H, W)``.
     """
 
-    def __init__(self, cgn: nn.Module) -> None:
+    def __init__(self, cgn: Callable[[Mechanism, Tensor, Tensor], Tensor]) -> None:
         super().__init__()
         self.cgn = cgn
 

@@ -30,11 +30,11 @@ import torch
 from torch import Tensor
 
 from skdcgn.classifiers import classify, predict
-from skdcgn.composer import Inputs, blend, compose, crop, draw, sample_inputs
+from skdcgn.composer import Composition, Inputs, compose, draw, sample_inputs
 from skdcgn.config import ClassifyConfig
 from skdcgn.data import Dataset
 from skdcgn.errors import UserError
-from skdcgn.mechanism import Layers, Mechanism, Teacher
+from skdcgn.mechanism import Mechanism, Teacher
 from skdcgn.metrics.extractors import Extractor, Images
 from skdcgn.metrics.measure import Measured, frechet
 from skdcgn.metrics.pixels import paired_l1
@@ -49,9 +49,8 @@ Predict = Callable[[Tensor], Tensor]  # images (B, 3, H, W) in [-1, 1] -> classe
 
 def render(cgn: Teacher, inputs: Inputs) -> Tensor:
     """Draw what ``inputs`` say: images (N, 3, H, W) in [-1, 1]."""
-    noise, labels, offsets = inputs[:3], inputs[3:6], inputs[6:]
-    layers = Layers(*(draw(cgn, m, u, y) for m, u, y in zip(Mechanism, noise, labels, strict=True)))
-    return blend(crop(layers, *offsets))
+    images: Tensor = Composition(partial(draw, cgn))(*inputs)
+    return images
 
 
 def labels_of(inputs: Inputs) -> dict[Mechanism, Tensor]:

@@ -14,10 +14,12 @@ from typing import Any
 import matplotlib.pyplot as plt
 
 from bands import with_band
-from skdcgn.config import RunConfig, from_dict
+from skdcgn.config import RunConfig, from_dict, to_dict
 from skdcgn.files import read_json, write_json
-from skdcgn.report.study import reached_points
+from skdcgn.presets import teach_preset
+from skdcgn.report.study import columns, reached_points
 from skdcgn.studies import find_study
+from skdcgn.study import points
 
 ROOT = Path(__file__).parents[1]
 EXPECTED = ROOT / "src" / "skdcgn" / "zoo" / "expected"
@@ -77,9 +79,39 @@ def curves(record: dict[str, Any], name: str) -> Any:
     return figure
 
 
+def maps(record: dict[str, Any], name: str) -> Any:
+    """Draw a panel per column of a heat map: the plain point and each distortion, with its deviation, by source."""
+    study = find_study(name)
+    reached = reached_points(record, study.points(from_dict(RunConfig, record["base"])))
+    names = columns(reached)
+    size = (3.6 * len(names), 3.2)
+    figure, (panels,) = plt.subplots(1, len(names), figsize=size, sharey=True, squeeze=False, layout="constrained")
+    for axes, column in zip(panels, names, strict=True):
+        shown = [one for one in reached if one.plan.cell is None or one.plan.cell[1] == column]
+        rows = list(dict.fromkeys(one.plan.cell[0] if one.plan.cell else one.plan.name for one in shown))
+        for away, (source, colour) in zip((-0.08, 0.08), LINES.items(), strict=True):
+            own = [one for one in shown if one.source == source]
+            places = [index + away for index in range(len(rows))]
+            axes.errorbar(
+                places,
+                [one.mean for one in own],
+                yerr=[one.deviation for one in own],
+                fmt="o",
+                color=colour,
+                capsize=3,
+                label=source,
+            )
+        axes.set_xticks(range(len(rows)), rows)
+        axes.set_title(column, fontsize=10)
+    panels[-1].legend(frameon=False)
+    return figure
+
+
 def expected(record: dict[str, Any], name: str) -> dict[str, Any]:
-    """Return the changes of each point that needs no CGN of its own, and the band of each source there."""
-    planned = find_study(name).points(from_dict(RunConfig, record["base"]))
+    """Return the changes of each point, how its CGN is taught if it has one of its own, and the band of each source."""
+    base = from_dict(RunConfig, record["base"])
+    planned = find_study(name).points(base)
+    taught = {point.name: point.teach for point in points(base, planned, teach_preset(base.preset))}
     rows: dict[str, dict[str, dict[str, float]]] = {}
     for row in record["summary"]:
         rows.setdefault(row["point"], {})[row["source"]] = with_band(**row["ood_accuracy"], count=len(row["seeds"]))
@@ -87,9 +119,14 @@ def expected(record: dict[str, Any], name: str) -> dict[str, Any]:
         "command": record["command"],
         "base": record["base"],
         "points": [
-            {"name": plan.name, "changes": plan.changes, "out_of_domain_accuracy_percent": rows[plan.name]}
+            {
+                "name": plan.name,
+                "changes": plan.changes,
+                **({"teach": to_dict(config)} if (config := taught[plan.name]) else {}),
+                "out_of_domain_accuracy_percent": rows[plan.name],
+            }
             for plan in planned
-            if plan.teach is None and plan.name in rows
+            if plan.name in rows
         ],
     }
 
@@ -102,7 +139,10 @@ def main() -> None:
     kept = f"{name}-{record['base']['preset']}"
     write_json(ROOT / "benchmarks" / "results" / f"{kept}.json", record)
     write_json(EXPECTED / f"{kept}.json", expected(record, name))
-    figure = pareto(record) if "counterfactuals_per_second" in record else curves(record, name)
+    if "counterfactuals_per_second" in record:
+        figure = pareto(record)
+    else:
+        figure = (curves if find_study(name).axis else maps)(record, name)
     figure.axes[0].set_ylabel("out-of-domain accuracy, %")
     for axes in figure.axes:
         axes.spines[["top", "right"]].set_visible(False)

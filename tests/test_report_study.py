@@ -41,14 +41,24 @@ def test_student_and_teacher_are_compared_where_both_were_measured():
 
 
 def test_a_table_of_distortions_tells_what_each_costs():
-    cells = {"plain": None, "shape, blur": ("blur", "shape"), "texture, blur": ("blur", "texture")}
+    cells = {
+        "plain": None,
+        "shape, blur": ("blur", "shape"),
+        "texture, blur": ("blur", "texture"),
+        "texture, grey": ("grey", "texture"),
+    }
     made = [
         Reached(Planned(name, {}, cell=cell), "student", mean, 0.5)
-        for (name, cell), mean in zip(cells.items(), (80.0, 20.0, 80.5), strict=True)
+        for (name, cell), mean in zip(cells.items(), (80.0, 20.0, 80.5, 60.0), strict=True)
     ]
-    assert heat_maps(made) == {"student": {"blur": [Cell("20.0", "-60.0", 0.75), Cell("80.5", "+0.5", 0.0), None]}}
+    assert heat_maps(made) == {
+        "student": {
+            "blur": [Cell("20.0", "-60.0", 0.75), Cell("80.5", "+0.5", 0.0)],
+            "grey": [None, Cell("60.0", "-20.0", 0.25)],
+        }
+    }
     assert findings(made, "") == [
-        "Student: shape, blur costs most, from 80.0 ± 0.5 % to 20.0 ± 0.5 %. Seeds hide what 1 of 2 cost."
+        "Student: shape, blur costs most, from 80.0 ± 0.5 % to 20.0 ± 0.5 %. Seeds hide what 1 of 3 cost."
     ]
     assert heat_maps(curve("student", 80.0, 70.0)) == {}
 

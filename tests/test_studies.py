@@ -1,5 +1,7 @@
 """The studies by name: every point of each can be laid over every preset, and asks what its name says."""
 
+from dataclasses import replace
+
 import pytest
 
 from skdcgn.config import Noise, override
@@ -76,6 +78,21 @@ def test_an_amount_that_changes_nothing_shares_its_classifier_with_the_plain_poi
     plain = [made[name] for name in ("noise 0", "rotation 0", "opacity 1")]
     assert plain[0] == plain[1] == plain[2]
     assert plain[0] == points(BASE, STUDIES["correlation"].points(BASE))[0].config
+
+
+def test_a_distortion_is_in_the_composition_or_in_the_teaching_and_the_budget_is_the_same():
+    made = {point.name: point for point in points(BASE, STUDIES["taught"].points(BASE), teach_preset(BASE.preset))}
+    plain = made.pop("plain")
+    assert (plain.config.classify.policy, plain.teach.policy, plain.teach.steps) == ((), (), 1000)
+    for name, point in made.items():
+        composed, taught = point.config.classify.policy, point.teach.policy
+        assert (len(composed), len(taught)) == ((1, 0) if name.endswith("composed") else (0, 1))
+        assert replace(point.config, classify=plain.config.classify) == plain.config
+        assert replace(point.teach, policy=()) == plain.teach
+    words = [point.config.classify.policy or point.teach.policy for point in made.values()]
+    assert words[::2] == words[1::2]
+    small = miniature(BASE)
+    assert all(point.teach.steps == 400 for point in points(small, STUDIES["taught"].points(small)))
 
 
 def test_sizes_begin_with_the_presets_own():

@@ -230,7 +230,8 @@ def _study(
     from skdcgn.report.study import write_study_report
     from skdcgn.study import measure, points, told
 
-    what, scores, log = points(base, planned, teach_preset(preset)), [], folder / "results.jsonl"
+    lesson = override(teach_preset(preset), {"textures": base.textures})
+    what, scores, log = points(base, planned, lesson), [], folder / "results.jsonl"
     with watching() as watch:
         for score in measure(what, stages, range(seeds), results=log, data_root=data_root, device=device, watch=watch):
             scores.append(score)
@@ -239,7 +240,7 @@ def _study(
     command = " ".join(["skdcgn study", name, preset, f"--seeds {seeds}", *flags])
     record = told(command, base, what, scores, timed=chosen.timed)
     write_json(folder / "study.json", record)
-    show_study(f"{name}, {preset}", record, {point.name: point.config for point in what})
+    show_study(f"{name}, {preset}", record, what)
     page = write_study_report(folder, name, chosen, planned)
     point_to("report", page)
 

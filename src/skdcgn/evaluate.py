@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 import torch
 
 from skdcgn.composer import compose, draw
-from skdcgn.config import RunConfig, from_dict, override, to_dict
+from skdcgn.config import RunConfig, TeachConfig, from_dict, override, to_dict
 from skdcgn.mechanism import Mechanism, Teacher
 from skdcgn.metrics import class_diversity, label_means, paired_l1
 from skdcgn.pairs import read_pairs
@@ -107,17 +107,17 @@ class Band:
 DATA = ("glyphs", "appearance", "textures", "test_copies")
 
 
-def bands(config: RunConfig) -> dict[str, Band]:
+def bands(config: RunConfig, teach: TeachConfig | None = None) -> dict[str, Band]:
     """Return what one may expect of a configuration that was measured, by training set; seed and teacher may be others.
 
     It stands on the card of the preset's recipe, or among the points of a study. Empty where neither was measured with
-    these data and budgets.
+    these data and budgets. ``teach``: how the teacher is taught for it, where that is not left to the preset.
     """
     preset, card = RUNS.get(config.preset), cards().get(config.preset, {})
     if preset is None:
         return {}
     given, usual = to_dict(config), to_dict(preset)
-    if all(given[key] == usual[key] for key in DATA) and "measured_with" in card:
+    if teach is None and all(given[key] == usual[key] for key in DATA) and "measured_with" in card:
         # fields younger than the card had their defaults
         told = {part: from_dict(type(getattr(config, part)), values) for part, values in card["measured_with"].items()}
         if all(getattr(config, part) == values for part, values in told.items()):
@@ -125,7 +125,8 @@ def bands(config: RunConfig) -> dict[str, Band]:
     for record in studied():
         base = replace(from_dict(RunConfig, record["base"]), seed=config.seed, teacher=config.teacher)
         for point in record["points"] if base.preset == config.preset else ():
-            if override(base, point["changes"]) == config:
+            lesson = from_dict(TeachConfig, point["teach"]) if "teach" in point else None
+            if override(base, point["changes"]) == config and lesson == (replace(teach, seed=0) if teach else None):
                 return _bands(point["out_of_domain_accuracy_percent"])
     return {}
 

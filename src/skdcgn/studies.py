@@ -23,8 +23,8 @@ Channels = tuple[int, ...]
 class Planned(NamedTuple):
     """One point: its name, what is laid over the preset, what classifiers are trained on.
 
-    Then its place, ``at``, on a curve; or its row and column, ``cell``, in a table whose point without one is the plain
-    one; and what is laid over the teaching preset, if its CGN is taught again.
+    Then its place, ``at``, on a curve; or its row and column, ``cell``, in a heat map whose point without one is the
+    plain one; and what is laid over the teaching preset, if its CGN is taught again.
     """
 
     name: str
@@ -212,18 +212,23 @@ def distortions(base: RunConfig) -> list[Planned]:
 
 
 RETAUGHT = 1000  # steps that tell what a CGN taught under a distortion is worth beside one that was not
+TAUGHT = {"noise": "shape.noise:1", "rotation": "shape.spin:180", "opacity": "shape.opacity:0.75"}
 
 
 def taught(base: RunConfig) -> list[Planned]:
-    """The same, the CGN taught again under the distortion: the paper's points, for a third of the recipe's steps."""
+    """SKDCGN's points: a CGN is taught again under the distortion, or its composition alone is distorted."""
+    steps: Changes = {"steps": min(RETAUGHT, base.distill.steps)}
+    plain = _words(base)
     return [
-        Planned(name, _words(base), BOTH, teach={"steps": RETAUGHT, "policy": [word] if word else []})
-        for name, word in (
-            ("none", ""),
-            ("noise", "shape.noise:1"),
-            ("rotation", "shape.spin:180"),
-            ("opacity", "shape.opacity:0.75"),
-        )
+        Planned("plain", plain, BOTH, teach=steps),
+        *(
+            plan
+            for name, word in TAUGHT.items()
+            for plan in (
+                Planned(f"{name}, composed", _words(base, word), BOTH, teach=steps, cell=(name, "composed")),
+                Planned(f"{name}, taught", plain, BOTH, teach={**steps, "policy": [word]}, cell=(name, "taught")),
+            )
+        ),
     ]
 
 
@@ -266,6 +271,7 @@ TABLES = {
     "mnist": ("main", ("colored-mnist", "double-colored-mnist", "wildlife-mnist")),
     "losses": ("losses", ("double-colored-mnist", "wildlife-mnist")),
     "shape": ("shape", ("double-colored-mnist",)),
+    "taught": ("taught", ("double-colored-mnist",)),
     "budget": ("budget", ("double-colored-mnist",)),
     "sizes": ("sizes", ("double-colored-mnist",)),
 }

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from skdcgn.progress import Watch
+    from skdcgn.study import Point
 
 out_console, err_console = Console(), Console(stderr=True)
 
@@ -96,16 +97,18 @@ def show_table(results: dict[str, Any], config: RunConfig) -> None:
         print("expected: no card was measured with this preset, data and budget")
 
 
-def show_study(title: str, record: dict[str, Any], configs: dict[str, RunConfig]) -> None:
+def show_study(title: str, record: dict[str, Any], points: Sequence["Point"]) -> None:
     """Print a row per point and source, its mean beside the band that was measured before and the paper's number."""
     from skdcgn.evaluate import bands
 
     shown = new_table(title, ["point", "trained on"], ["out-of-domain accuracy, %", "expected, %", "paper, %"])
-    expected = {point: bands(config) for point, config in configs.items()}
+    known = {point.name: (point, bands(point.config, point.teach)) for point in points}
     for row in record["summary"]:
-        config, reached = configs[row["point"]], row["ood_accuracy"]
-        band, paper = expected[row["point"]].get(row["source"]), PAPER.get(config.preset, {}).get(row["source"])
-        paper = None if row["source"] == "teacher" and config.classify.policy else paper  # it composed without one
+        (point, expected), reached = known[row["point"]], row["ood_accuracy"]
+        config, band = point.config, expected.get(row["source"])
+        paper = PAPER.get(config.preset, {}).get(row["source"])
+        if row["source"] == "teacher" and (config.classify.policy or point.teach):
+            paper = None  # it composed without a policy, with a CGN of its own
         shown.add_row(
             row["point"],
             row["source"],

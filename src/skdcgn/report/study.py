@@ -10,7 +10,7 @@ from skdcgn.files import read_json, write_bytes
 from skdcgn.report import figures
 from skdcgn.report.build import templates
 from skdcgn.report.words import NOTHING, count
-from skdcgn.studies import MECHANISMS, Planned, Study
+from skdcgn.studies import Planned, Study
 
 CLEAR = 2.0  # differences of so many of their own standard deviations are called clear
 
@@ -41,6 +41,7 @@ def write_study_report(out: Path, name: str, study: Study, planned: Sequence[Pla
             findings=findings(reached, study.axis),
             sources=sources(reached),
             figures=draw(reached, study.axis),
+            columns=columns(reached),
             maps=heat_maps(reached),
             rows=rows(record),
             record=record,
@@ -150,18 +151,23 @@ class Cell(NamedTuple):
 
 
 def heat_maps(reached: Sequence[Reached]) -> dict[str, dict[str, list[Cell | None]]]:
-    """Return, by source and row, a cell per mechanism, None where it was not distorted so; empty without cells."""
+    """Return, by source and row, a cell per column, None where nothing was distorted so; empty without cells."""
     maps: dict[str, dict[str, list[Cell | None]]] = {}
+    across = columns(reached)
     for source in sources(reached):
         own = {one.plan.cell: one for one in reached if one.source == source}
         if None not in own or len(own) == 1:
             continue
         plain = own[None].mean
         maps[source] = {
-            row: [_cell(own.get((row, mechanism)), plain) for mechanism in MECHANISMS]
+            row: [_cell(own.get((row, column)), plain) for column in across]
             for row in dict.fromkeys(cell[0] for cell in own if cell)
         }
     return maps
+
+
+def columns(reached: Sequence[Reached]) -> list[str]:
+    return list(dict.fromkeys(one.plan.cell[1] for one in reached if one.plan.cell))
 
 
 def _cell(one: Reached | None, plain: float) -> Cell | None:

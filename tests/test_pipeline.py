@@ -3,11 +3,13 @@
 import json
 
 import pytest
+import torch
 from PIL import Image
 
+from skdcgn.composer import compose
 from skdcgn.config import override
 from skdcgn.errors import UserError
-from skdcgn.pipeline import own_test_set, run
+from skdcgn.pipeline import own_test_set, run, training_sets
 from skdcgn.presets import run_preset
 
 PROMISED = {
@@ -40,6 +42,20 @@ def test_results_keep_the_contract(finished):
     for mechanism in ("shape", "texture", "background"):
         assert set(results["pixel_l1"][mechanism]) == {"student", "label_mean"}
     assert set(results["seconds"]) == {"query", "distill", "classify", "evaluate"}
+
+
+@pytest.mark.parametrize("share", [0.0, 0.25, 1.0])
+def test_a_share_of_a_cgns_training_set_may_be_real_and_biased(analytic_teacher, tmp_path, share):
+    config = override(run_preset("smoke"), {"classify.images": 400, "classify.real": share})
+    sets = training_sets(config, {"student": analytic_teacher}, None, tmp_path)
+    data, made = sets["student"](), round((1 - share) * 400)
+    if made:
+        drawn = compose(analytic_teacher, made, per_shape=10, seed=0)
+        assert torch.equal(data.images[:made], drawn.images)
+        assert torch.equal(data.labels[:made], drawn.shape_labels)
+    biased = sets["biased"]()
+    assert torch.equal(data.images[made:], biased.images[: 400 - made])
+    assert torch.equal(data.labels[made:], biased.labels[: 400 - made])
 
 
 def test_a_report_and_its_pictures_lie_in_the_folder(finished):

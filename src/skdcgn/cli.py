@@ -420,7 +420,7 @@ def bench(
 
 
 @app.command(rich_help_panel="Stages")
-@with_flags(ClassifyConfig(), leave_out=("images", "per_shape", "policy"))
+@with_flags(ClassifyConfig(), leave_out=("images", "real", "per_shape", "policy", "agreement"))
 def classify(
     images: Annotated[Path, typer.Argument(help="counterfactuals.safetensors that generate wrote.")],
     out: Annotated[Path, typer.Option(help="Folder of the run.")],

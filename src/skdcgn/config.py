@@ -121,6 +121,7 @@ class ClassifyConfig:
     """The budget of every classifier: the same for biased, teacher, student and oracle."""
 
     images: PositiveInt = option(20_000, "images in each training set")
+    real: Probability = option(0.0, "share of real, biased images among a CGN's counterfactuals")
     per_shape: PositiveInt = option(10, "counterfactuals that share a mask (k)")
     policy: tuple[str, ...] = option((), "intervention on each counterfactual, as shape.elastic:1.5")
     agreement: Probability = option(0.0, "least probability of its label to a judge of shapes; 0: no judge")

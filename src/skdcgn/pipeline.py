@@ -153,19 +153,24 @@ def training_sets(
 ) -> dict[str, Callable[[], Dataset]]:
     """Return how to make each training set, all of ``config.classify.images`` images.
 
+    Of a CGN's, a share ``config.classify.real`` are real images with the shortcut; the rest are counterfactuals.
     ``judges`` gets the run folder of each CGN's judge of shapes, where the configuration asks for one.
     """
 
     def counterfactuals(name: str, cgn: Teacher) -> Dataset:
         told, accept = config.classify, None
+        among = round(told.real * told.images)
+        if among == told.images:
+            return real(True, among)
         if told.agreement:
             accept = shape_judge(cgn, told.agreement, judges / name, seed=config.seed, device=device)
-        made = compose(cgn, told.images, per_shape=told.per_shape, policy=told.policy, accept=accept, seed=config.seed)
-        return Dataset(made.images, made.shape_labels)
+        wanted = told.images - among
+        made = compose(cgn, wanted, per_shape=told.per_shape, policy=told.policy, accept=accept, seed=config.seed)
+        data = Dataset(made.images, made.shape_labels)
+        return Dataset(*map(torch.cat, zip(data, real(True, among), strict=True))) if among else data
 
-    def real(correlated: bool) -> Dataset:
+    def real(correlated: bool, wanted: int) -> Dataset:
         glyphs = load_glyphs(config.glyphs, "train", data_root)
-        wanted = config.classify.images
         copies = -(-wanted // len(glyphs.labels))
         painted = paint(
             glyphs, config.appearance, correlated=correlated, seed=config.seed, copies=copies, textures=textures(config)
@@ -173,8 +178,8 @@ def training_sets(
         return Dataset(painted.images[:wanted], painted.labels[:wanted])
 
     return {
-        "biased": lambda: real(correlated=True),
-        "oracle": lambda: real(correlated=False),
+        "biased": lambda: real(True, config.classify.images),
+        "oracle": lambda: real(False, config.classify.images),
         **{name: partial(counterfactuals, name, cgn) for name, cgn in cgns.items()},
     }
 

@@ -158,6 +158,15 @@ def budget(base: RunConfig) -> list[Planned]:
     ]
 
 
+def mixture(base: RunConfig) -> list[Planned]:
+    """How many of the images may be real ones, with the shortcut in them."""
+    images = min(base.classify.images, GLANCE)
+    return [
+        Planned(f"{share:g}", {"classify.images": images, "classify.real": share}, BOTH, curve="real images", at=share)
+        for share in (0.0, 0.25, 0.5, 0.75, 0.9)
+    ]
+
+
 # What a distortion does
 
 
@@ -260,6 +269,7 @@ STUDIES = {
     "sizes": Study("What do size and layout of a student cost?", "", sizes, timed=True),
     "composition": Study("What is each step of the preset's composition worth?", "", composition),
     "budget": Study("How many counterfactuals, and how many per shape?", "counterfactuals", budget),
+    "mixture": Study("What do real, biased images among the counterfactuals do?", "share of real images", mixture),
     "shape": Study("What if the composition distorts shapes?", "amount", shape),
     "distortions": Study("Which mechanism's distortion costs a classifier what?", "", distortions),
     "taught": Study("What if the CGN is taught again with distorted shapes?", "", taught),

@@ -60,11 +60,6 @@ class Device(StrEnum):
     CUDA = "cuda"
 
 
-class Training(StrEnum):
-    BIASED = "biased"
-    ORACLE = "oracle"
-
-
 OutOption = Annotated[Path | None, typer.Option("--out", help="Folder of the run. Default: runs/NAME-DIGEST.")]
 ConfigOption = Annotated[
     Path | None, typer.Option("--config", help="JSON file laid over the preset; flags win over it.")

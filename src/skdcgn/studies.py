@@ -282,6 +282,7 @@ TABLES = {
     "losses": ("losses", ("double-colored-mnist", "wildlife-mnist")),
     "shape": ("shape", ("double-colored-mnist",)),
     "taught": ("taught", ("double-colored-mnist",)),
+    "correlation": ("correlation", ("double-colored-mnist",)),
     "budget": ("budget", ("double-colored-mnist",)),
     "sizes": ("sizes", ("double-colored-mnist",)),
 }

@@ -20,6 +20,7 @@ from skdcgn.teachers.registry import load_teacher
 from skdcgn.train import fit
 
 CONFIG = TeachConfig(steps=4, batch_size=8, patch=0.15, smooth=0.2, smooth_texture=0.1)
+EMPTY = Health(0.0, 0.0, 0.9, 1.1, 0.001, 0.1, 0.0)
 
 
 def batch(count=8):
@@ -195,14 +196,27 @@ def test_sizes_and_folders_that_cannot_be_are_told(changes, words, tmp_path):
 
 def test_a_collapsed_teacher_is_warned_of_and_stopped(tmp_path, monkeypatch):
     """Warned of after a quarter of the steps, stopped after half."""
-    empty = Health(0.0, 0.0, 0.9, 1.1, 0.001, 0.1, 0.0)
-    monkeypatch.setattr("skdcgn.teach.check_health", lambda *arguments: empty)
+    monkeypatch.setattr("skdcgn.teach.check_health", lambda *arguments: EMPTY)
     said = []
     with pytest.raises(TrainingStoppedError, match="step 2: the masks are empty"):
         teach(CONFIG, tmp_path, device="cpu", sample_every=1, announce=said.append)
     assert [line for line in said if line.startswith("warning")] == [
         "warning: step 1: the masks are empty (mean 0.00): raise --binary or take another --seed"
     ]
+
+
+def test_what_a_distortion_collapses_is_warned_of_and_taught_to_its_end(tmp_path, monkeypatch):
+    monkeypatch.setattr("skdcgn.teach.check_health", lambda *arguments: EMPTY)
+    said = []
+    teach(
+        replace(CONFIG, policy=("shape.noise:1",)),
+        tmp_path,
+        device="cpu",
+        sample_every=CONFIG.steps,
+        announce=said.append,
+    )
+    assert (tmp_path / "teacher.safetensors").exists()
+    assert said[-1].startswith(f"warning: step {CONFIG.steps}: the masks are empty")
 
 
 def test_backgrounds_begin_at_the_mean_colour_and_objects_do_not():

@@ -1,13 +1,17 @@
 """The command line: instant help, one line and status 2 for a user's mistake."""
 
 import errno
+import json
 import os
 import subprocess
 import sys
+from functools import partial
 
 import pytest
+import torch
 
-from skdcgn import cli
+from skdcgn import cli, metrics
+from skdcgn.config import ClassifyConfig
 from skdcgn.teachers.registry import load_student
 
 VERBS = (
@@ -62,6 +66,11 @@ MISTAKES = {
     "counterfactuals that are none": (["classify", "TEXT", "--out", "OUT"], "not a whole safetensors file"),
     "classifier that is not there": (["evaluate", "EMPTY"], "no run, no classifier and no student"),
     "nothing of that name": (["evaluate", "OUT"], "no teacher"),
+    "pairs of a classifier": (["evaluate", "CLASSIFIER", "--pairs", "EMPTY"],
+                              "is a classifier: leave it out"),
+    "a judges' CGN without judges": (["evaluate", "double-colored-digits", "--cgn", "smoke"], "--judges DIR"),
+    "pairs to compare with that are not there": (["evaluate", "double-colored-digits", "--pairs", "EMPTY"],
+                                                 "manifest.json does not exist"),
     "unknown study": (["study", "lossses", "smoke", "--out", "OUT"], "did you mean 'losses'"),
     "pictures that are not there": (["teach", "--images", "EMPTY", "--out", "OUT"], "has 0 sub-folders"),
     "output below a file": (["generate", "double-colored-digits", "--out", "TEXT/below", "-n", "1"],
@@ -73,11 +82,14 @@ MISTAKES = {
 def test_a_mistake_ends_in_one_line_and_status_2(mistake, tmp_path, monkeypatch, skdcgn):
     (tmp_path / "text.pth").write_text("hello")
     (tmp_path / "empty").mkdir()
+    (tmp_path / "classifier").mkdir()
+    (tmp_path / "classifier" / "checkpoint.safetensors").touch()
     (tmp_path / "config.json").write_text('{"stepz": 1}')
     places = {
         "TEXT": "text.pth",
         "OUT": "out",
         "EMPTY": "empty",
+        "CLASSIFIER": "classifier",
         "CONFIG": "config.json",
         "TEXT/below": "text.pth/below",
     }
@@ -134,8 +146,10 @@ def test_a_study_ends_in_a_table_and_a_report(tmp_path, skdcgn):
     assert len((tmp_path / "main" / "results.jsonl").read_text().splitlines()) == 6
 
 
-def test_the_stages_work_one_by_one(tmp_path, skdcgn):
+def test_the_stages_work_one_by_one(tmp_path, skdcgn, monkeypatch):
     """query -> distill -> generate -> classify -> evaluate, each reading the folder the one before wrote."""
+    short = partial(metrics.train_judges, config=ClassifyConfig(images=320, epochs=1))
+    monkeypatch.setattr(metrics, "train_judges", short)
     pairs, run, images, classifier = (tmp_path / name for name in ("pairs", "run", "images", "classifier"))
     budget = ["--shape", "60", "--texture", "60", "--background", "60", "--held-out", "20"]
     stages = [
@@ -144,15 +158,28 @@ def test_the_stages_work_one_by_one(tmp_path, skdcgn):
          "--shape-grid", "8"],
         ["generate", run / "student", "--out", images, "-n", "64", "--per-shape", "4"],
         ["classify", images / "counterfactuals.safetensors", "--out", classifier, "--epochs", "1"],
-        ["evaluate", classifier, "--cgn", run / "student"],
-        ["evaluate", run / "student", "-n", "120"],
+        ["evaluate", classifier, "--cgn", run / "student", "--out", tmp_path / "classifier.json"],
+        ["evaluate", run / "student", "-n", "120", "--pairs", pairs, "--judges", tmp_path / "judges",
+         "--cgn", "double-colored-digits", "--out", tmp_path / "student.json"],
     ]  # fmt: skip
     statuses, said, _ = zip(*(skdcgn(*stage) for stage in stages), strict=True)
     assert set(statuses) == {0}
     *_, of_classifier, of_student = said
     assert "out-of-domain accuracy on double-colored-digits: " in of_classifier
-    assert [line.split()[0] for line in of_classifier.splitlines()[1:]] == ["shape", "texture", "background"]
+    assert "taken for, %" in of_classifier
+    assert [line.split()[0] for line in of_classifier.splitlines()[-3:]] == ["shape", "texture", "background"]
+    told = json.loads((tmp_path / "classifier.json").read_text())
+    counts = torch.tensor(told["confusion"])
+    assert told["ood_accuracy"] == pytest.approx(100 * float(counts.diag().sum() / counts.sum()), abs=1e-4)
+    assert set(told["sensitivity"]["texture"]) == {"accuracy", "unchanged", "followed"}
     assert "frechet_distance" in of_student
+    assert all(
+        word in of_student for word in ("texture is found, %", "minimality", "composition 0 ", "PSNR", "realism")
+    )
+    told = json.loads((tmp_path / "student.json").read_text())
+    assert set(told) >= {"frechet_distance", "pairs", "quality"}
+    assert told["pairs"]["shape"]["pairs"] == 20
+    assert set(told["quality"]["effectiveness"]) == {"none", "shape", "texture", "background"}
     assert "digits@" in of_student
     assert load_student(run / "student").mechanisms["shape"].blocks[0].conv1.out_channels == 6
     assert skdcgn("doctor")[1].count("teacher ") >= 4

@@ -185,7 +185,10 @@ def test_the_command_line_trains_and_measures(tmp_path, cues, skdcgn):
         ([out], "say what to measure it by"),
         ([out, "--cue-conflict", cues / "nowhere"], "no folder"),
         ([out, "--in9", tmp_path], "no in_to_in9.json in or beside"),
-        (["double-colored-digits", "--in9", tmp_path], "is no ensemble"),
+        (
+            ["double-colored-digits", "--in9", tmp_path],
+            "--in9 measures an ensemble, and double-colored-digits is a CGN",
+        ),
     ):
         status, _, err = skdcgn("evaluate", *words, "--device", "cpu")
         assert (status, err.count("\n")) == (2, 1)

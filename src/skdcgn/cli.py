@@ -33,7 +33,9 @@ from skdcgn.terminal import (
     out_console,
     point_to,
     show_bench,
+    show_confusion,
     show_natural,
+    show_quality,
     show_study,
     show_table,
     watching,
@@ -78,6 +80,7 @@ SeedOption = Annotated[int, typer.Option(help="Seed of everything random.")]
 TeacherArgument = Annotated[
     str, typer.Argument(help="A zoo name, a CGN's .safetensors or .pth file, or a student's folder.")
 ]
+OF_CLASSIFIER, OF_CGN, OF_ENSEMBLE = "Of a classifier", "Of a CGN", "Of an ensemble"
 FullOption = Annotated[bool, typer.Option("--full", help="The published classifier budget: 100,000 images, 10 epochs.")]
 
 
@@ -493,100 +496,171 @@ def evaluate(
     ],
     preset: Annotated[str, typer.Option(help="Whose decorrelated test images are measured against.")] = DEFAULT,
     textures: Annotated[Path | None, typer.Option(help="Folder of texture pictures; default: the preset's.")] = None,
+    out: Annotated[Path | None, typer.Option(help="JSON file for the numbers.")] = None,
+    data_root: DataRoot = None,
+    device: DeviceOption = Device.AUTO,
     images: Annotated[
         Path | None,
         typer.Option(
-            help="Of a classifier, instead: your own images, a sub-folder per class; of an ensemble: its val."
+            help="Your own images instead, a sub-folder per class; an ensemble's val.", rich_help_panel=OF_CLASSIFIER
+        ),
+    ] = None,
+    cgn: Annotated[
+        str | None,
+        typer.Option(
+            help="A CGN, to vary one mechanism's label at a time; of a CGN: whose counterfactuals --judges learn from.",
+            rich_help_panel=OF_CLASSIFIER,
+        ),
+    ] = None,
+    extractor: Annotated[
+        str,
+        typer.Option(
+            help="digits, efficientnet-lite0, a classifier's folder or an .onnx file.", rich_help_panel=OF_CGN
+        ),
+    ] = "digits",
+    n: Annotated[
+        int, typer.Option("--n", "-n", min=20, help="How many counterfactuals.", rich_help_panel=OF_CGN)
+    ] = 5000,
+    pairs: Annotated[
+        Path | None,
+        typer.Option(help="Its teacher's pairs: L1, PSNR, SSIM of held-out answers.", rich_help_panel=OF_CGN),
+    ] = None,
+    judges: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder for a judge of each mechanism: effectiveness, composition, minimality, realism.",
+            rich_help_panel=OF_CGN,
         ),
     ] = None,
     cue_conflict: Annotated[
-        Path | None, typer.Option(help="Of an ensemble: cue-conflict images, as airplane/airplane1-bear2.png.")
+        Path | None,
+        typer.Option(help="Cue-conflict images, as airplane/airplane1-bear2.png.", rich_help_panel=OF_ENSEMBLE),
     ] = None,
     in9: Annotated[
-        Path | None, typer.Option(help="Of an ensemble: ImageNet-9, as mixed_rand/val/00_dog/x.JPEG.")
+        Path | None, typer.Option(help="ImageNet-9, as mixed_rand/val/00_dog/x.JPEG.", rich_help_panel=OF_ENSEMBLE)
     ] = None,
     in9_map: Annotated[
-        Path | None, typer.Option(help="Which of the nine a class is; default: in_to_in9.json in or beside --in9.")
+        Path | None,
+        typer.Option(
+            help="Which of the nine a class is; default: in_to_in9.json in or beside --in9.",
+            rich_help_panel=OF_ENSEMBLE,
+        ),
     ] = None,
-    cgn: Annotated[
-        str | None, typer.Option(help="Of a classifier, too: a CGN, to vary one mechanism's label at a time.")
-    ] = None,
-    extractor: Annotated[
-        str, typer.Option(help="Of a CGN: digits, efficientnet-lite0, a classifier's folder or an .onnx file.")
-    ] = "digits",
-    n: Annotated[int, typer.Option("--n", "-n", min=20, help="How many counterfactuals a CGN is measured by.")] = 5000,
-    data_root: DataRoot = None,
-    device: DeviceOption = Device.AUTO,
 ) -> None:
     """Measure a classifier out of domain, a CGN's counterfactuals beside real images, or show a run's table again.
 
-    Out of domain: on test images whose colours and textures say nothing of the class. Of a whole run, say whether each
-    accuracy lies within the band on its recipe's card. Of an ensemble: top-1 and top-5, shape bias of each head,
-    ImageNet-9 and its gap between backgrounds.
+    Out of domain: on test images whose colours and textures say nothing of the class; and which class is taken for
+    which. Of a whole run, say whether each accuracy lies within the band on its recipe's card. Of a CGN: distances on
+    an extractor's features, and the axioms of counterfactuals. Of an ensemble: top-1 and top-5, shape bias of each
+    head, ImageNet-9 and its gap between backgrounds.
     """
-    from skdcgn.files import read_json
+    from skdcgn.evaluate import Kind, kind_of
+    from skdcgn.files import read_json, write_json
 
     folder, shown = Path(what), override(run_preset(preset), {"textures": str(textures)} if textures else {})
-    if _is_ensemble(folder):
-        _evaluate_ensemble(folder, images, cue_conflict, in9, in9_map, device)
-    elif cue_conflict or in9 or in9_map:
-        raise UserError(
-            f"{what} is no ensemble: --cue-conflict, --in9 and --in9-map need one; skdcgn ensemble trains it"
-        )
-    elif (folder / "results.json").exists() and "ensembles" in read_json(folder / "results.json"):
-        show_natural(folder)
-    elif (folder / "results.json").exists():
-        told = {key: value for key, value in read_json(folder / "config.json").items() if key != "digest"}
-        show_table(read_json(folder / "results.json"), from_dict(RunConfig, told, str(folder / "config.json")))
-    elif (folder / "checkpoint.safetensors").exists():
-        _evaluate_classifier(folder, shown, images, cgn, data_root)
-    elif folder.is_dir() and not (folder / "model.safetensors").exists():
-        raise UserError(f"{what} holds no run, no classifier and no student: name the folder that one was written to")
-    else:
-        from skdcgn.metrics import load_extractor, measure_cgn
-        from skdcgn.pipeline import test_set
-        from skdcgn.teachers.registry import load_teacher
-
-        place = _place(device)
-        drawn, seen = load_teacher(what, device=place), load_extractor(extractor, device=place)
-        for number in measure_cgn(drawn, seen, test_set(shown, data_root), n=n).values():
-            print(number)
+    kind = kind_of(folder)
+    for flag, value, kinds in (
+        ("--out", out, (Kind.CLASSIFIER, Kind.CGN, Kind.ENSEMBLE)),
+        ("--images", images, (Kind.CLASSIFIER, Kind.ENSEMBLE)),
+        ("--cgn", cgn, (Kind.CLASSIFIER, Kind.CGN)),
+        ("--pairs", pairs, (Kind.CGN,)),
+        ("--judges", judges, (Kind.CGN,)),
+        ("--cue-conflict", cue_conflict, (Kind.ENSEMBLE,)),
+        ("--in9", in9, (Kind.ENSEMBLE,)),
+        ("--in9-map", in9_map, (Kind.ENSEMBLE,)),
+    ):
+        if value and kind not in kinds:
+            raise UserError(f"{flag} measures {' or '.join(kinds)}, and {what} is {kind}: leave it out")
+    numbers: dict[str, Any] = {}
+    match kind:
+        case Kind.NATURAL_RUN:
+            show_natural(folder)
+        case Kind.RUN:
+            told = {key: value for key, value in read_json(folder / "config.json").items() if key != "digest"}
+            show_table(read_json(folder / "results.json"), from_dict(RunConfig, told, str(folder / "config.json")))
+        case Kind.ENSEMBLE:
+            numbers = _evaluate_ensemble(folder, images, cue_conflict, in9, in9_map, device)
+        case Kind.CLASSIFIER:
+            numbers = _evaluate_classifier(folder, shown, images, cgn, data_root)
+        case Kind.CGN:
+            numbers = _evaluate_cgn(what, shown, extractor, n, pairs, cgn, judges, data_root, device)
+    if out:
+        write_json(out, numbers)
 
 
 def _evaluate_classifier(
     folder: Path, shown: RunConfig, images: Path | None, cgn: str | None, data_root: Path | None
-) -> None:
+) -> dict[str, Any]:
     from skdcgn.classifiers import accuracy, load_classifier, predict
     from skdcgn.files import read_json
-    from skdcgn.metrics import hold_trial, sensitivity
+    from skdcgn.metrics import confusion, hold_trial, sensitivity
     from skdcgn.pipeline import own_test_set, test_set
     from skdcgn.teachers.registry import load_teacher
 
     classifier = load_classifier(folder)
+    classes = classifier.head.out_features
     if images:
         told = read_json(folder / "config.json")
-        data, where = own_test_set(images, told.get("image_size", 32), told.get("classes", 10)), str(images)
+        data, where = own_test_set(images, told.get("image_size", 32), classes), str(images)
     else:
         data, where = test_set(shown, data_root), shown.preset
-    print(f"out-of-domain accuracy on {where}: {accuracy(classifier, data):.2f} %")
+    reached = accuracy(classifier, data)
+    counts = confusion(partial(predict, classifier), data, max(classes, int(data.labels.max()) + 1))
+    print(f"out-of-domain accuracy on {where}: {reached:.2f} %")
+    show_confusion(counts.tolist())
+    numbers: dict[str, Any] = {"ood_accuracy": reached, "confusion": counts.tolist()}
     if cgn:
-        for mechanism, found in sensitivity(partial(predict, classifier), hold_trial(load_teacher(cgn))).items():
+        found = sensitivity(partial(predict, classifier), hold_trial(load_teacher(cgn)))
+        for mechanism, one in found.items():
             print(
-                f"{mechanism} varied: {found.accuracy:.1f} % right, {found.unchanged:.1f} % unchanged, "
-                f"{found.followed:.1f} % followed it"
+                f"{mechanism} varied: {one.accuracy:.1f} % right, {one.unchanged:.1f} % unchanged, "
+                f"{one.followed:.1f} % followed it"
             )
+        numbers["sensitivity"] = {mechanism: one._asdict() for mechanism, one in found.items()}
+    return numbers
 
 
-def _is_ensemble(folder: Path) -> bool:
-    from skdcgn.files import read_json
+def _evaluate_cgn(
+    what: str,
+    shown: RunConfig,
+    extractor: str,
+    n: int,
+    pairs: Path | None,
+    judged_by: str | None,
+    judges: Path | None,
+    data_root: Path | None,
+    device: Device,
+) -> dict[str, Any]:
+    from skdcgn.metrics import compare_with_pairs, load_extractor, measure_cgn, quality, train_judges
+    from skdcgn.pipeline import test_set
+    from skdcgn.teachers.registry import load_teacher
 
-    known = read_json(folder / "config.json") if (folder / "config.json").is_file() else {}
-    return isinstance(known, dict) and "backbone" in known
+    if judged_by and not judges:
+        raise UserError(f"--cgn {judged_by} has no judges to teach: name a folder for them: --judges DIR")
+    place = _place(device)
+    drawn, seen = load_teacher(what, device=place), load_extractor(extractor, device=place)
+    real = test_set(shown, data_root)
+    numbers: dict[str, Any] = {}
+    if pairs:
+        compared = compare_with_pairs(drawn, pairs)
+        for mechanism, one in compared.items():
+            print(f"{mechanism}: L1 {one.l1:.4f}, PSNR {one.psnr:.2f} dB, SSIM {one.ssim:.3f} ({one.pairs:,} pairs)")
+        numbers["pairs"] = {mechanism: one._asdict() for mechanism, one in compared.items()}
+    measured = measure_cgn(drawn, seen, real, n=n)
+    for number in measured.values():
+        print(number)
+    numbers |= {name: number.to_dict() for name, number in measured.items()}
+    if judges:
+        known = train_judges(load_teacher(judged_by or what, device=place), judges, device=device)
+        found = quality(drawn, known, seen, real.images)
+        show_quality(found)
+        numbers["quality"] = found.to_dict()
+    return numbers
 
 
 def _evaluate_ensemble(
     folder: Path, images: Path | None, cue_conflict: Path | None, in9: Path | None, in9_map: Path | None, device: Device
-) -> None:
+) -> dict[str, Any]:
     if not (images or cue_conflict or in9):
         raise UserError(f"{folder} is an ensemble: say what to measure it by: --images, --cue-conflict or --in9")
     from skdcgn.ensemble import load_ensemble
@@ -600,6 +674,7 @@ def _evaluate_ensemble(
     for what, found in told.items():
         for head, value in found["percent"].items():
             print(f"{head}: {what} {value:.1f} {'points' if what == GAP else '%'} of {found['images']:,} images")
+    return told
 
 
 @app.command(rich_help_panel="Help")

@@ -8,6 +8,7 @@ import statistics
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from enum import StrEnum
 from functools import cache, partial
 from importlib import resources
 from pathlib import Path
@@ -17,6 +18,8 @@ import torch
 
 from skdcgn.composer import compose, draw
 from skdcgn.config import RunConfig, TeachConfig, from_dict, override, to_dict
+from skdcgn.errors import UserError
+from skdcgn.files import read_json
 from skdcgn.mechanism import Mechanism, Teacher
 from skdcgn.metrics import class_diversity, label_means, paired_l1
 from skdcgn.pairs import read_pairs
@@ -89,6 +92,31 @@ def versions() -> dict[str, str]:
         "python": platform.python_version(),
         "machine": f"{platform.machine()}, {torch.get_num_threads()} threads",
     }
+
+
+class Kind(StrEnum):
+    """What a folder or name that is to be evaluated turns out to be."""
+
+    ENSEMBLE = "an ensemble"
+    NATURAL_RUN = "a run on natural images"
+    RUN = "a whole run"
+    CLASSIFIER = "a classifier"
+    CGN = "a CGN"
+
+
+def kind_of(folder: Path) -> Kind:
+    """Say what ``folder`` holds; what is no folder names a CGN. Raise UserError if a folder holds nothing known."""
+    told, results = (folder / name for name in ("config.json", "results.json"))
+    config = read_json(told) if told.is_file() else {}
+    if isinstance(config, dict) and "backbone" in config:
+        return Kind.ENSEMBLE
+    if results.exists():
+        return Kind.NATURAL_RUN if "ensembles" in read_json(results) else Kind.RUN
+    if (folder / "checkpoint.safetensors").exists():
+        return Kind.CLASSIFIER
+    if folder.is_dir() and not (folder / "model.safetensors").exists():
+        raise UserError(f"{folder} holds no run, no classifier and no student: name the folder that one was written to")
+    return Kind.CGN
 
 
 @dataclass(frozen=True)

@@ -18,9 +18,11 @@ from skdcgn.studies import PAPER
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from skdcgn.metrics import Quality
     from skdcgn.progress import Watch
     from skdcgn.study import Point
 
+SHOWN_CLASSES = 20
 out_console, err_console = Console(), Console(stderr=True)
 
 
@@ -133,6 +135,29 @@ def show_natural(folder: Path) -> None:
     out_console.print(shown)
     if results.stand_in:
         print("the teacher drew the real images too: the numbers show that the path works, nothing else")
+
+
+def show_confusion(counts: list[list[int]]) -> None:
+    """Print, of the images of each class, the percent that are taken for each; too many classes are not printed."""
+    if len(counts) > SHOWN_CLASSES:
+        return
+    classes = [str(label) for label in range(len(counts))]
+    shown = new_table("taken for, %", ["class"], classes)
+    for label, row in zip(classes, counts, strict=True):
+        shown.add_row(label, *(f"{100 * count / max(sum(row), 1):.0f}" if count else "" for count in row))
+    out_console.print(shown)
+
+
+def show_quality(found: "Quality") -> None:
+    """Print the four axioms of counterfactuals: effectiveness and minimality by what varied, then the other two."""
+    judges = [f"{judged} is found, %" for judged in found.effectiveness["none"]]
+    shown = new_table("counterfactuals", ["varied"], [*judges, "minimality"])
+    for varied, judged in found.effectiveness.items():
+        minimal = f"{found.minimality[varied]:.3f}" if varied in found.minimality else "-"
+        shown.add_row(varied, *(f"{value:.1f}" for value in judged.values()), minimal)
+    out_console.print(shown)
+    print(f"composition {found.composition:.2g} (mean L1 between two answers to the same question)")
+    print(f"realism: {found.realism}")
 
 
 def show_bench(told: dict[str, Any]) -> None:

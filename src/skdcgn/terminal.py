@@ -150,8 +150,8 @@ def show_confusion(counts: list[list[int]]) -> None:
 
 def show_quality(found: "Quality") -> None:
     """Print the four axioms of counterfactuals: effectiveness and minimality by what varied, then the other two."""
-    judges = [f"{judged} is found, %" for judged in found.effectiveness["none"]]
-    shown = new_table("counterfactuals", ["varied"], [*judges, "minimality"])
+    judges = list(found.effectiveness["none"])
+    shown = new_table("effectiveness: labels that judges find, %", ["varied"], [*judges, "minimality"])
     for varied, judged in found.effectiveness.items():
         minimal = f"{found.minimality[varied]:.3f}" if varied in found.minimality else "-"
         shown.add_row(varied, *(f"{value:.1f}" for value in judged.values()), minimal)

@@ -102,6 +102,7 @@ def maps(record: dict[str, Any], name: str) -> Any:
                 label=source,
             )
         axes.set_xticks(range(len(rows)), rows)
+        axes.set_xlim(-0.5, len(rows) - 0.5)
         axes.set_title(column, fontsize=10)
     panels[-1].legend(frameon=False)
     return figure

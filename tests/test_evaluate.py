@@ -6,8 +6,9 @@ import pytest
 
 from skdcgn.config import override
 from skdcgn.evaluate import Band, bands, studied, table
-from skdcgn.presets import RUNS, run_preset
+from skdcgn.presets import RUNS, run_preset, teach_preset
 from skdcgn.studies import find_study
+from skdcgn.study import points
 
 RESULTS = {
     "parameters": {"teacher": 659_992, "student": 42_000},
@@ -53,6 +54,18 @@ def test_a_point_that_a_study_measured_has_its_band():
     assert found.keys() == {"teacher", "student"}
     assert found["student"].low < 11 < found["student"].high
     assert bands(override(config, {"classify.policy": ["shape.noise:0.9"]})) == {}
+
+
+def test_the_band_of_a_cgn_that_is_taught_again_is_its_own():
+    preset = run_preset("double-colored-mnist")
+    made = points(preset, find_study("taught").points(preset), teach_preset(preset.preset))
+    found = {point.name: bands(replace(point.config, seed=4), replace(point.teach, seed=4)) for point in made}
+    means = {name: (band["teacher"].low + band["teacher"].high) / 2 for name, band in found.items()}
+    assert means["noise, taught"] < 30 < means["plain"]
+    plain, noisy = made[0], next(point for point in made if point.name == "noise, taught")
+    assert plain.config == noisy.config  # only how their CGNs were taught tells them apart
+    assert bands(plain.config) not in found.values()
+    assert bands(plain.config, override(plain.teach, {"steps": 999})) == {}
 
 
 def test_every_point_of_a_bundled_study_has_bands_around_its_means():

@@ -55,7 +55,7 @@ def test_the_shipped_extractor_is_no_teacher():
 def test_the_shipped_extractor_knows_digits_it_never_saw():
     data = paint(load_glyphs("digits", "test"), "colored", correlated=False, seed=0)
     probabilities = load_extractor("digits").gather(data.images).probabilities
-    assert (probabilities.argmax(1) == data.labels).double().mean() > 0.3  # scikit-learn's, it was trained on MNIST's
+    assert (probabilities.argmax(1) == data.labels).double().mean() > 0.95
 
 
 def test_a_classifiers_folder_gives_its_pooled_features_and_probabilities(run_folder):

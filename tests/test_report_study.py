@@ -104,6 +104,18 @@ def test_the_page_holds_question_figures_and_every_point(tmp_path):
     assert '"80.0 ± 0.5","plain \\u0026 simple"' in page
 
 
+def test_one_seed_has_no_deviation_and_says_so(tmp_path):
+    planned = [Planned(f"noise {at}", {}, curve="noise", at=at) for at in (0.0, 1.0)]
+    told = record([(plan.name, "student", 80.0 - 20 * plan.at) for plan in planned])
+    for row in told["summary"]:
+        row |= {"seeds": [0], "ood_accuracy": {**row["ood_accuracy"], "deviation": 0.0}}
+    (tmp_path / "study.json").write_text(json.dumps(told))
+    page = write_study_report(tmp_path, "shape", Study("What if?", "amount", lambda base: planned), planned).read_text()
+    assert "falls by 20.0 points from 80.0 % at 0 to 60.0 % at 1 (amount)" in page
+    assert "±" not in page
+    assert "One seed of everything" in page
+
+
 def test_far_places_are_printed_as_numbers(tmp_path):
     planned = [Planned(f"{at:,}", {}, curve="k = 1", at=at) for at in (1_000, 100_000)]
     rows = [(plan.name, "student", 80.0) for plan in planned]

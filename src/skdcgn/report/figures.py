@@ -164,7 +164,7 @@ def bands(name: str, alt: str, title: str, axis: str, series: Spread) -> Markup:
         for color, (label, values) in zip(LINES, series.items(), strict=False):
             places, means, away = (list(column) for column in zip(*values, strict=True))
             axes.plot(places, means, color=color, linewidth=1.2, marker="o", markersize=2.5, label=label)
-            marks.append((color, label, [Mark(at, m, _spread(m, d), f"{axis} {at:,g}") for at, m, d in values]))
+            marks.append((color, label, [Mark(at, m, spread(m, d), f"{axis} {at:,g}") for at, m, d in values]))
             low, high = ([m + sign * d for m, d in zip(means, away, strict=True)] for sign in (-1, 1))
             axes.fill_between(places, low, high, color=color, alpha=0.15, linewidth=0)
         if min(places) > 0 and max(places) > 20 * min(places):
@@ -187,15 +187,16 @@ def dots(name: str, alt: str, rows: Sequence[str], series: Spread) -> Markup:
             shifted = [place + 0.12 * (index - (len(series) - 1) / 2) for place in places]
             axes.errorbar(means, shifted, xerr=away, fmt="o", color=color, markersize=3.5, elinewidth=1, label=label)
             told = zip(means, shifted, away, places, strict=True)
-            marks.append((color, label, [Mark(m, y, _spread(m, d), rows[int(at)]) for m, y, d, at in told]))
+            marks.append((color, label, [Mark(m, y, spread(m, d), rows[int(at)]) for m, y, d, at in told]))
         axes.set_yticks(range(len(rows)), rows)
         axes.set_ylim(len(rows) - 0.5, -0.5)
         axes.grid(axis="x")
         return _inline(figure, name, alt, marks, along="y")
 
 
-def _spread(mean: float, deviation: float) -> str:
-    return f"{mean:.1f} ± {deviation:.1f}"
+def spread(mean: float, deviation: float) -> str:
+    """Return both in words; of one seed, which has no deviation, the mean alone."""
+    return f"{mean:.1f} ± {deviation:.1f}" if deviation else f"{mean:.1f}"
 
 
 def _scale(axes: "Axes", values: list[float], limit: float | None) -> None:

@@ -24,7 +24,7 @@ class Reached(NamedTuple):
     deviation: float
 
     def __str__(self) -> str:
-        return f"{self.mean:.1f} ± {self.deviation:.1f} %"
+        return f"{figures.spread(self.mean, self.deviation)} %"
 
 
 def write_study_report(out: Path, name: str, study: Study, planned: Sequence[Planned]) -> Path:
@@ -39,6 +39,7 @@ def write_study_report(out: Path, name: str, study: Study, planned: Sequence[Pla
             preset=record["base"]["preset"],
             question=study.question,
             findings=findings(reached, study.axis),
+            one_seed=all(len(row["seeds"]) == 1 for row in record["summary"]),
             sources=sources(reached),
             figures=draw(reached, study.axis),
             columns=columns(reached),
@@ -110,10 +111,7 @@ def worst_of(line: Sequence[Reached]) -> str:
     worst = min(others, key=lambda one: one.mean)
     free = [one.plan.name for one in others if not clear(plain, one)]
     spared = f" Seeds hide what {len(free)} of {len(others)} cost." if free else ""
-    return (
-        f"{plain.source.capitalize()}: {worst.plan.name} costs most, from {plain} to {worst.mean:.1f} ± "
-        f"{worst.deviation:.1f} %.{spared}"
-    )
+    return f"{plain.source.capitalize()}: {worst.plan.name} costs most, from {plain} to {worst}.{spared}"
 
 
 def side_by_side(reached: Sequence[Reached]) -> str:
@@ -207,6 +205,6 @@ def rows(record: dict[str, Any]) -> list[list[str]]:
         reached, l1 = row["ood_accuracy"], row["pixel_l1"]
         shares = " / ".join(f"{l1[m]['student']['mean'] / l1[m]['label_mean']['mean']:.2f}" for m in l1)
         size = count(row["parameters"]) if row["parameters"] else NOTHING
-        accuracy = f"{reached['mean']:.1f} ± {reached['deviation']:.1f}"
+        accuracy = figures.spread(reached["mean"], reached["deviation"])
         table.append([row["point"], row["source"], size, accuracy, shares or NOTHING])
     return table

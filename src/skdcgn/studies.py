@@ -280,6 +280,7 @@ STUDIES = {
 TABLES = {
     "mnist": ("main", ("colored-mnist", "double-colored-mnist", "wildlife-mnist")),
     "losses": ("losses", ("double-colored-mnist", "wildlife-mnist")),
+    "mixture": ("mixture", ("double-colored-digits",)),
     "shape": ("shape", ("double-colored-mnist",)),
     "taught": ("taught", ("double-colored-mnist",)),
     "correlation": ("correlation", ("double-colored-mnist",)),

@@ -41,7 +41,7 @@ def mixture(sources: list[Glyphs], count: int, seed: int) -> Dataset:
 def seen(extractor: Extractor, glyphs: Glyphs, seed: int) -> dict[str, float]:
     """Return the Frechet distance of half of the test images to the other half, altered in one thing each.
 
-    Random halves: writers of MNIST do not follow each other at random.
+    Random halves: even and odd rows of MNIST's test set are not alike.
     """
     order = torch.randperm(len(glyphs.labels), generator=generator(seed, "halves"))
     first, second = (Glyphs(*(x[order[part::2]] for x in glyphs)) for part in (0, 1))

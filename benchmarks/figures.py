@@ -60,51 +60,30 @@ def pareto(record: dict[str, Any]) -> Any:
     return figure
 
 
-def curves(record: dict[str, Any], name: str) -> Any:
-    """Draw a panel per curve, a line with its deviations per source."""
+def panels(record: dict[str, Any], name: str) -> Any:
+    """Draw a panel per curve, a line per source; or, of a heat map, one per column, with the plain point in each."""
     study = find_study(name)
     reached = reached_points(record, study.points(from_dict(RunConfig, record["base"])))
-    names = list(dict.fromkeys(one.plan.curve for one in reached))
+    across = columns(reached)
+    names = across or list(dict.fromkeys(one.plan.curve for one in reached))
     size = (3.6 * len(names), 3.2)
-    figure, (panels,) = plt.subplots(1, len(names), figsize=size, sharey=True, squeeze=False, layout="constrained")
-    for axes, curve in zip(panels, names, strict=True):
-        for source, colour in LINES.items():
-            line = [one for one in reached if (one.plan.curve, one.source) == (curve, source)]
-            places, means = [one.plan.at for one in line], [one.mean for one in line]
-            away = [one.deviation for one in line]
-            axes.errorbar(places, means, yerr=away, color=colour, capsize=3, marker="o", markersize=4, label=source)
-        axes.set_title(curve, fontsize=10)
-        axes.set_xlabel(study.axis)
-    panels[0].legend(frameon=False)
-    return figure
-
-
-def maps(record: dict[str, Any], name: str) -> Any:
-    """Draw a panel per column of a heat map: the plain point and each distortion, with its deviation, by source."""
-    study = find_study(name)
-    reached = reached_points(record, study.points(from_dict(RunConfig, record["base"])))
-    names = columns(reached)
-    size = (3.6 * len(names), 3.2)
-    figure, (panels,) = plt.subplots(1, len(names), figsize=size, sharey=True, squeeze=False, layout="constrained")
-    for axes, column in zip(panels, names, strict=True):
-        shown = [one for one in reached if one.plan.cell is None or one.plan.cell[1] == column]
-        rows = list(dict.fromkeys(one.plan.cell[0] if one.plan.cell else one.plan.name for one in shown))
-        for away, (source, colour) in zip((-0.08, 0.08), LINES.items(), strict=True):
+    figure, (drawn,) = plt.subplots(1, len(names), figsize=size, sharey=True, squeeze=False, layout="constrained")
+    for axes, title in zip(drawn, names, strict=True):
+        shown = [one for one in reached if title == (one.plan.cell[1] if one.plan.cell else one.plan.curve or title)]
+        for aside, (source, colour) in zip((-0.08, 0.08), LINES.items(), strict=True):
             own = [one for one in shown if one.source == source]
-            places = [index + away for index in range(len(rows))]
-            axes.errorbar(
-                places,
-                [one.mean for one in own],
-                yerr=[one.deviation for one in own],
-                fmt="o",
-                color=colour,
-                capsize=3,
-                label=source,
-            )
-        axes.set_xticks(range(len(rows)), rows)
-        axes.set_xlim(-0.5, len(rows) - 0.5)
-        axes.set_title(column, fontsize=10)
-    panels[-1].legend(frameon=False)
+            places = [index + aside if across else one.plan.at for index, one in enumerate(own)]
+            means, away = [one.mean for one in own], [one.deviation for one in own]
+            style = {"color": colour, "linestyle": "none" if across else "-", "marker": "o", "markersize": 4}
+            axes.errorbar(places, means, yerr=away, capsize=3, label=source, **style)
+        axes.set_title(title, fontsize=10)
+        if across:
+            words = [one.plan.cell[0] if one.plan.cell else one.plan.name for one in own]
+            axes.set_xticks(range(len(words)), words)
+            axes.set_xlim(-0.5, len(words) - 0.5)
+        else:
+            axes.set_xlabel(study.axis)
+    drawn[-1 if across else 0].legend(frameon=False)
     return figure
 
 
@@ -140,10 +119,7 @@ def main() -> None:
     kept = f"{name}-{record['base']['preset']}"
     write_json(ROOT / "benchmarks" / "results" / f"{kept}.json", record)
     write_json(EXPECTED / f"{kept}.json", expected(record, name))
-    if "counterfactuals_per_second" in record:
-        figure = pareto(record)
-    else:
-        figure = (curves if find_study(name).axis else maps)(record, name)
+    figure = pareto(record) if "counterfactuals_per_second" in record else panels(record, name)
     figure.axes[0].set_ylabel("out-of-domain accuracy, %")
     for axes in figure.axes:
         axes.spines[["top", "right"]].set_visible(False)

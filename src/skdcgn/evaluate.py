@@ -150,11 +150,12 @@ def bands(config: RunConfig, teach: TeachConfig | None = None) -> dict[str, Band
         told = {part: from_dict(type(getattr(config, part)), values) for part, values in card["measured_with"].items()}
         if all(getattr(config, part) == values for part, values in told.items()):
             return _bands(card["out_of_domain_accuracy_percent"])
+    lesson = replace(teach, seed=0) if teach else None
     for record in studied():
         base = replace(from_dict(RunConfig, record["base"]), seed=config.seed, teacher=config.teacher)
         for point in record["points"] if base.preset == config.preset else ():
-            lesson = from_dict(TeachConfig, point["teach"]) if "teach" in point else None
-            if override(base, point["changes"]) == config and lesson == (replace(teach, seed=0) if teach else None):
+            taught = from_dict(TeachConfig, point["teach"]) if "teach" in point else None
+            if taught == lesson and override(base, point["changes"]) == config:
                 return _bands(point["out_of_domain_accuracy_percent"])
     return {}
 

@@ -161,15 +161,15 @@ def training_sets(
         told, accept = config.classify, None
         among = round(told.real * told.images)
         if among == told.images:
-            return real(True, among)
+            return real(among, correlated=True)
         if told.agreement:
             accept = shape_judge(cgn, told.agreement, judges / name, seed=config.seed, device=device)
         wanted = told.images - among
         made = compose(cgn, wanted, per_shape=told.per_shape, policy=told.policy, accept=accept, seed=config.seed)
         data = Dataset(made.images, made.shape_labels)
-        return Dataset(*map(torch.cat, zip(data, real(True, among), strict=True))) if among else data
+        return Dataset(*map(torch.cat, zip(data, real(among, correlated=True), strict=True))) if among else data
 
-    def real(correlated: bool, wanted: int) -> Dataset:
+    def real(wanted: int, *, correlated: bool) -> Dataset:
         glyphs = load_glyphs(config.glyphs, "train", data_root)
         copies = -(-wanted // len(glyphs.labels))
         painted = paint(
@@ -178,8 +178,8 @@ def training_sets(
         return Dataset(painted.images[:wanted], painted.labels[:wanted])
 
     return {
-        "biased": lambda: real(True, config.classify.images),
-        "oracle": lambda: real(False, config.classify.images),
+        "biased": lambda: real(config.classify.images, correlated=True),
+        "oracle": lambda: real(config.classify.images, correlated=False),
         **{name: partial(counterfactuals, name, cgn) for name, cgn in cgns.items()},
     }
 

@@ -102,7 +102,7 @@ def show_table(results: dict[str, Any], config: RunConfig) -> None:
 def show_study(title: str, record: dict[str, Any], points: Sequence["Point"]) -> None:
     """Print a row per point and source, its mean beside the band that was measured before and the paper's number."""
     from skdcgn.evaluate import bands
-    from skdcgn.report.figures import spread
+    from skdcgn.report.words import with_deviation
 
     shown = new_table(title, ["point", "trained on"], ["out-of-domain accuracy, %", "expected, %", "paper, %"])
     known = {point.name: (point, bands(point.config, point.teach)) for point in points}
@@ -115,7 +115,7 @@ def show_study(title: str, record: dict[str, Any], points: Sequence["Point"]) ->
         shown.add_row(
             row["point"],
             row["source"],
-            spread(reached["mean"], reached["deviation"]),
+            with_deviation(reached["mean"], reached["deviation"]),
             band.verdict(reached["mean"]) if band else "-",
             f"{paper:.1f}" if paper else "-",
         )

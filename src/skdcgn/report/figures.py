@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from jinja2.utils import htmlsafe_json_dumps
 from markupsafe import Markup, escape
 
+from skdcgn.report.words import with_deviation
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
@@ -164,7 +166,7 @@ def bands(name: str, alt: str, title: str, axis: str, series: Spread) -> Markup:
         for color, (label, values) in zip(LINES, series.items(), strict=False):
             places, means, away = (list(column) for column in zip(*values, strict=True))
             axes.plot(places, means, color=color, linewidth=1.2, marker="o", markersize=2.5, label=label)
-            marks.append((color, label, [Mark(at, m, spread(m, d), f"{axis} {at:,g}") for at, m, d in values]))
+            marks.append((color, label, [Mark(at, m, with_deviation(m, d), f"{axis} {at:,g}") for at, m, d in values]))
             low, high = ([m + sign * d for m, d in zip(means, away, strict=True)] for sign in (-1, 1))
             axes.fill_between(places, low, high, color=color, alpha=0.15, linewidth=0)
         if min(places) > 0 and max(places) > 20 * min(places):
@@ -187,16 +189,11 @@ def dots(name: str, alt: str, rows: Sequence[str], series: Spread) -> Markup:
             shifted = [place + 0.12 * (index - (len(series) - 1) / 2) for place in places]
             axes.errorbar(means, shifted, xerr=away, fmt="o", color=color, markersize=3.5, elinewidth=1, label=label)
             told = zip(means, shifted, away, places, strict=True)
-            marks.append((color, label, [Mark(m, y, spread(m, d), rows[int(at)]) for m, y, d, at in told]))
+            marks.append((color, label, [Mark(m, y, with_deviation(m, d), rows[int(at)]) for m, y, d, at in told]))
         axes.set_yticks(range(len(rows)), rows)
         axes.set_ylim(len(rows) - 0.5, -0.5)
         axes.grid(axis="x")
         return _inline(figure, name, alt, marks, along="y")
-
-
-def spread(mean: float, deviation: float) -> str:
-    """Return both in words; of one seed, which has no deviation, the mean alone."""
-    return f"{mean:.1f} ± {deviation:.1f}" if deviation else f"{mean:.1f}"
 
 
 def _scale(axes: "Axes", values: list[float], limit: float | None) -> None:

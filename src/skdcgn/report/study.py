@@ -9,7 +9,7 @@ from markupsafe import Markup
 from skdcgn.files import read_json, write_bytes
 from skdcgn.report import figures
 from skdcgn.report.build import templates
-from skdcgn.report.words import NOTHING, count
+from skdcgn.report.words import NOTHING, count, with_deviation
 from skdcgn.studies import Planned, Study
 
 CLEAR = 2.0  # differences of so many of their own standard deviations are called clear
@@ -24,7 +24,7 @@ class Reached(NamedTuple):
     deviation: float
 
     def __str__(self) -> str:
-        return f"{figures.spread(self.mean, self.deviation)} %"
+        return f"{with_deviation(self.mean, self.deviation)} %"
 
 
 def write_study_report(out: Path, name: str, study: Study, planned: Sequence[Planned]) -> Path:
@@ -205,6 +205,6 @@ def rows(record: dict[str, Any]) -> list[list[str]]:
         reached, l1 = row["ood_accuracy"], row["pixel_l1"]
         shares = " / ".join(f"{l1[m]['student']['mean'] / l1[m]['label_mean']['mean']:.2f}" for m in l1)
         size = count(row["parameters"]) if row["parameters"] else NOTHING
-        accuracy = figures.spread(reached["mean"], reached["deviation"])
+        accuracy = with_deviation(reached["mean"], reached["deviation"])
         table.append([row["point"], row["source"], size, accuracy, shares or NOTHING])
     return table

@@ -146,3 +146,8 @@ def shown(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     return NOTHING if value is None else str(value)
+
+
+def with_deviation(mean: float, deviation: float) -> str:
+    """Print both; of one seed, which has no deviation, the mean alone."""
+    return f"{mean:.1f} ± {deviation:.1f}" if deviation else f"{mean:.1f}"

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib.pyplot as plt
+from matplotlib.ticker import LogLocator, NullFormatter
 
 from bands import with_band
 from skdcgn.config import RunConfig, from_dict, to_dict
@@ -23,8 +24,10 @@ from skdcgn.study import points
 
 ROOT = Path(__file__).parents[1]
 EXPECTED = ROOT / "src" / "skdcgn" / "zoo" / "expected"
-MARKS = {"plain": ("o", "#1f6f8b"), "TinyGAN": ("s", "#b3541e")}
 LINES = {"teacher": "#b3541e", "student": "#1f6f8b"}
+ACCURACY = "out-of-domain accuracy, %"
+FAR = 8.0  # places so many times apart get a logarithmic axis
+MARKS = {"the preset's": "*", "plain": "o", "TinyGAN": "s"}
 
 
 def front(points: list[tuple[float, float]], *, small: bool) -> list[tuple[float, float]]:
@@ -38,25 +41,71 @@ def front(points: list[tuple[float, float]], *, small: bool) -> list[tuple[float
 
 def panel(axes: Any, rows: list[dict[str, Any]], where: dict[str, float], words: str, *, small: bool) -> None:
     for row in rows:
-        reached, (mark, colour) = row["ood_accuracy"], MARKS[row["point"].split(",")[0]]
-        place = where[row["point"]]
-        axes.errorbar(place, reached["mean"], yerr=reached["deviation"], fmt=mark, color=colour, capsize=3)
+        reached, place = row["ood_accuracy"], where[row["point"]]
+        style = {"fmt": MARKS[row["point"].split(",")[0]], "color": LINES["student"], "capsize": 3}
+        axes.errorbar(place, reached["mean"], yerr=reached["deviation"], **style)
         axes.annotate(row["point"], (place, reached["mean"]), textcoords="offset points", xytext=(6, 6), fontsize=8)
     best = front([(where[row["point"]], row["ood_accuracy"]["mean"]) for row in rows], small=small)
     axes.plot(*zip(*best, strict=True), color="#999999", linewidth=1, zorder=0)
-    axes.set_xscale("log")
+    logarithmic(axes)
+    axes.margins(x=0.15)
     axes.set_xlabel(words)
 
 
+def logarithmic(axes: Any) -> None:
+    """Make the horizontal axis logarithmic, with numbers as one reads them."""
+    axes.set_xscale("log")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_formatter("{x:,g}")
+    axes.xaxis.set_minor_formatter(NullFormatter())
+
+
 def pareto(record: dict[str, Any]) -> Any:
-    """Draw accuracy over size and over speed, and what no other student beats in both."""
-    rows, rates = record["summary"], record["counterfactuals_per_second"]
+    """Draw accuracy over size and over speed, what no other student beats in both, and what the teacher reaches."""
+    rates = record["counterfactuals_per_second"]
+    rows = [row for row in record["summary"] if row["source"] == "student"]
     slow = rates["teacher"]["eager"]
     figure, (left, right) = plt.subplots(1, 2, figsize=(10, 4), sharey=True, layout="constrained")
     sizes = {row["point"]: row["parameters"] for row in rows}
     panel(left, rows, sizes, "parameters of the three mechanisms", small=True)
     fast = {name: told["onnx-fp32"] / slow for name, told in rates.items() if name != "teacher"}
-    panel(right, rows, fast, "counterfactuals per second (ONNX Runtime), times the teacher's eager rate", small=False)
+    panel(right, rows, fast, "counterfactuals/s (ONNX Runtime), times the eager teacher's", small=False)
+    for axes in (left, right):
+        level(axes, record, vertical=False)
+    return figure
+
+
+def measured_once(record: dict[str, Any]) -> list[dict[str, float]]:
+    """Return what the teacher reached, if one point alone has it: students were changed, and nothing else."""
+    known = [row["ood_accuracy"] for row in record["summary"] if row["source"] == "teacher"]
+    return known if len(known) == 1 else []
+
+
+def level(axes: Any, record: dict[str, Any], *, vertical: bool) -> None:
+    """Draw what the teacher reaches, if it was measured once, as a line across, in a band of its deviation."""
+    line, band = (axes.axvline, axes.axvspan) if vertical else (axes.axhline, axes.axhspan)
+    for told in measured_once(record):
+        mean, away = told["mean"], told["deviation"]
+        line(mean, color=LINES["teacher"], linewidth=1, zorder=0, label="teacher")
+        band(mean - away, mean + away, color=LINES["teacher"], alpha=0.12, linewidth=0, zorder=0)
+
+
+def dots(record: dict[str, Any]) -> Any:
+    """Draw a line per point, from top to bottom, for points that have no order: accuracy along it."""
+    names = list(dict.fromkeys(row["point"] for row in record["summary"]))
+    figure, axes = plt.subplots(figsize=(7, 0.9 + 0.32 * len(names)), layout="constrained")
+    for aside, (source, colour) in zip((0.1, -0.1), LINES.items(), strict=True):
+        own = [row for row in record["summary"] if row["source"] == source]
+        if source == "teacher" and measured_once(record):
+            continue  # it is a level then
+        means, away = ([row["ood_accuracy"][key] for row in own] for key in ("mean", "deviation"))
+        places = [names.index(row["point"]) - aside for row in own]
+        axes.errorbar(means, places, xerr=away, fmt="o", markersize=4, color=colour, capsize=3, label=source)
+    level(axes, record, vertical=True)
+    axes.set_yticks(range(len(names)), names)
+    axes.invert_yaxis()
+    axes.set_xlabel(ACCURACY)
+    axes.legend(frameon=False)
     return figure
 
 
@@ -64,6 +113,8 @@ def panels(record: dict[str, Any], name: str) -> Any:
     """Draw a panel per curve, a line per source; or, of a heat map, one per column, with the plain point in each."""
     study = find_study(name)
     reached = reached_points(record, study.points(from_dict(RunConfig, record["base"])))
+    if measured_once(record):
+        reached = [one for one in reached if one.source != "teacher"]  # it is a level then
     across = columns(reached)
     names = across or list(dict.fromkeys(one.plan.curve for one in reached))
     size = (3.6 * len(names), 3.2)
@@ -72,11 +123,17 @@ def panels(record: dict[str, Any], name: str) -> Any:
         shown = [one for one in reached if title == (one.plan.cell[1] if one.plan.cell else one.plan.curve or title)]
         for aside, (source, colour) in zip((-0.08, 0.08), LINES.items(), strict=True):
             own = [one for one in shown if one.source == source]
+            if not own:
+                continue
             places = [index + aside if across else one.plan.at for index, one in enumerate(own)]
             means, away = [one.mean for one in own], [one.deviation for one in own]
             style = {"color": colour, "linestyle": "none" if across else "-", "marker": "o", "markersize": 4}
             axes.errorbar(places, means, yerr=away, capsize=3, label=source, **style)
         axes.set_title(title, fontsize=10)
+        level(axes, record, vertical=False)
+        if not across and max(one.plan.at for one in shown) > FAR * min(one.plan.at for one in shown) > 0:
+            logarithmic(axes)
+            axes.set_xticks(places, [f"{place:,g}" for place in places])
         if across:
             words = [one.plan.cell[0] if one.plan.cell else one.plan.name for one in own]
             axes.set_xticks(range(len(words)), words)
@@ -84,6 +141,16 @@ def panels(record: dict[str, Any], name: str) -> Any:
         else:
             axes.set_xlabel(study.axis)
     drawn[-1 if across else 0].legend(frameon=False)
+    return figure
+
+
+def draw(record: dict[str, Any], name: str) -> Any:
+    """Draw what a study found, as its points ask for."""
+    planned = find_study(name).points(from_dict(RunConfig, record["base"]))
+    if "counterfactuals_per_second" not in record and not any(plan.curve or plan.cell for plan in planned):
+        return dots(record)
+    figure = pareto(record) if "counterfactuals_per_second" in record else panels(record, name)
+    figure.axes[0].set_ylabel(ACCURACY)
     return figure
 
 
@@ -119,8 +186,7 @@ def main() -> None:
     kept = f"{name}-{record['base']['preset']}"
     write_json(ROOT / "benchmarks" / "results" / f"{kept}.json", record)
     write_json(EXPECTED / f"{kept}.json", expected(record, name))
-    figure = pareto(record) if "counterfactuals_per_second" in record else panels(record, name)
-    figure.axes[0].set_ylabel("out-of-domain accuracy, %")
+    figure = draw(record, name)
     for axes in figure.axes:
         axes.spines[["top", "right"]].set_visible(False)
         axes.grid(alpha=0.3)

@@ -448,3 +448,9 @@ def test_the_composition_policy_is_told_where_there_is_one(run):
     text = page(run).text
     assert "share a mask. Each is changed by shape.elastic:1, shape.sharpen:4." in text
     assert "a judge gives less than 0.1 are drawn again. All are tested" in text
+
+
+def test_the_share_of_real_images_is_told_where_there_is_one(run):
+    assert "are real ones" not in page(run).text
+    change(run, classifier_budget={**RESULTS["classifier_budget"], "real": 0.25})
+    assert "Of the teacher's and the student's images, 25 % are real ones, with the shortcut" in page(run).text

@@ -74,6 +74,7 @@ def record(rows):
             "pixel_l1": {"shape": {"student": {"mean": 0.1}, "label_mean": {"mean": 0.4}}}
             if source == "student"
             else {},
+            **({"frechet_distance": {"mean": 3.5, "deviation": 0.5}} if source == "student" else {}),
         }
         for point, source, mean in rows
     ]
@@ -96,7 +97,7 @@ def test_the_page_holds_question_figures_and_every_point(tmp_path):
     assert page.count("<svg") == 2  # a curve, and dots for the point without one
     assert "plain &amp; simple" in page
     assert "<td>20,374</td>" in page
-    assert "<td>0.25</td>" in page
+    assert "<td>0.25</td><td>3.5 ± 0.5</td>" in page
     assert "skdcgn study shape &lt;smoke&gt;" in page
     assert "://" not in page
     assert '["--line-1","teacher",[[' in page
@@ -108,7 +109,7 @@ def test_one_seed_has_no_deviation_and_says_so(tmp_path):
     planned = [Planned(f"noise {at}", {}, curve="noise", at=at) for at in (0.0, 1.0)]
     told = record([(plan.name, "student", 80.0 - 20 * plan.at) for plan in planned])
     for row in told["summary"]:
-        row |= {"seeds": [0], "ood_accuracy": {**row["ood_accuracy"], "deviation": 0.0}}
+        row |= {"seeds": [0], **{key: {**row[key], "deviation": 0.0} for key in ("ood_accuracy", "frechet_distance")}}
     (tmp_path / "study.json").write_text(json.dumps(told))
     page = write_study_report(tmp_path, "shape", Study("What if?", "amount", lambda base: planned), planned).read_text()
     assert "falls by 20.0 points from 80.0 % at 0 to 60.0 % at 1 (amount)" in page

@@ -37,6 +37,9 @@ def test_points_share_pairs_and_students_and_nothing_is_done_twice(tmp_path, mon
     assert set(first[0].pixel_l1) == {"shape", "texture", "background"}
     assert first[0].pixel_l1 == first[1].pixel_l1 != first[2].pixel_l1
     assert (first[3].parameters, first[4].parameters) == (None, 659_992)
+    assert first[0].frechet_distance == first[1].frechet_distance != first[2].frechet_distance
+    assert min(one.frechet_distance for one in first[:3]) > 0
+    assert first[3].frechet_distance is first[4].frechet_distance is None
     lines = [json.loads(line) for line in (tmp_path / "results.jsonl").read_text().splitlines()]
     assert lines == [one._asdict() for one in first]
 
@@ -55,13 +58,15 @@ def test_another_seed_is_another_everything(tmp_path):
 
 
 def test_a_summary_is_mean_and_sample_deviation_over_the_seeds():
-    def one(point, seed, accuracy, l1):
-        return Score(point, "student", seed, accuracy, 7, {"shape": {"student": l1}})
+    def one(point, seed, accuracy, l1, apart=None):
+        return Score(point, "student", seed, accuracy, 7, {"shape": {"student": l1}}, apart)
 
-    rows = summary([one("a", 0, 80.0, 0.1), one("b", 0, 50.0, 0.3), one("a", 1, 90.0, 0.2)])
+    rows = summary([one("a", 0, 80.0, 0.1, 3.0), one("b", 0, 50.0, 0.3), one("a", 1, 90.0, 0.2, 4.0)])
     assert [(row["point"], row["seeds"], row["parameters"]) for row in rows] == [("a", [0, 1], 7), ("b", [0], 7)]
     assert rows[0]["ood_accuracy"] == {"mean": 85.0, "deviation": pytest.approx(50**0.5)}
     assert rows[0]["pixel_l1"]["shape"]["student"]["mean"] == pytest.approx(0.15)
+    assert rows[0]["frechet_distance"] == {"mean": 3.5, "deviation": pytest.approx(0.5**0.5)}
+    assert "frechet_distance" not in rows[1]
     assert rows[1]["ood_accuracy"] == {"mean": 50.0, "deviation": 0.0}
 
 

@@ -79,7 +79,7 @@ def run(
         **told,
         "ood_accuracy": scores,
         "classifier_budget": {
-            key: budget[key] for key in ("images", "per_shape", "policy", "agreement", "epochs", "batch_size")
+            key: budget[key] for key in ("images", "real", "per_shape", "policy", "agreement", "epochs", "batch_size")
         },
         "test_images": len(test.labels),
         "seconds": clock.seconds,

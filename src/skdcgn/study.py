@@ -13,12 +13,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from skdcgn.bench import rates
+from skdcgn.composer import compose
 from skdcgn.config import RunConfig, TeachConfig, digest, override, to_dict
 from skdcgn.distiller import distill, student_size
 from skdcgn.errors import UserError
 from skdcgn.evaluate import fidelity, versions
 from skdcgn.files import read_json, write_bytes, write_json
 from skdcgn.mechanism import Mechanism, Teacher
+from skdcgn.metrics import frechet, load_extractor
 from skdcgn.pairs import query_all
 from skdcgn.pipeline import CLASSIFIERS, score, test_set, training_sets
 from skdcgn.progress import Watch, unwatched
@@ -26,6 +28,8 @@ from skdcgn.students.generator import StudentCGN
 from skdcgn.studies import Planned
 from skdcgn.teach import teach
 from skdcgn.teachers.registry import load_teacher
+
+COMPARED = 5000  # counterfactuals of teacher and student, as published, for the Frechet distance between them
 
 
 class Point(NamedTuple):
@@ -38,7 +42,11 @@ class Point(NamedTuple):
 
 
 class Score(NamedTuple):
-    """What one point gave for one source and one seed; fidelity is a student's alone."""
+    """What one point gave for one source and one seed.
+
+    A student's alone: L1 of held-out pairs beside the label mean's, by mechanism, and the Frechet distance of its
+    counterfactuals to its teacher's.
+    """
 
     point: str
     source: str
@@ -46,6 +54,7 @@ class Score(NamedTuple):
     ood_accuracy: float
     parameters: int | None
     pixel_l1: dict[str, dict[str, float]]
+    frechet_distance: float | None = None
 
 
 def points(base: RunConfig, planned: Sequence[Planned], taught: TeachConfig | None = None) -> list[Point]:
@@ -103,8 +112,9 @@ def _score(
             config, teacher=_teacher(replace(point.teach, seed=config.seed), out, data_root, device, watch)
         )
     l1: dict[str, dict[str, float]] = {}
+    apart: float | None = None
     if source == "student":
-        cgn, l1 = _student(load_teacher(config.teacher), config, out, device, watch)
+        cgn, l1, apart = _student(load_teacher(config.teacher), config, out, device, watch)
     elif source == "teacher":
         cgn = load_teacher(config.teacher)
     origin = {"data": source, "cgn": cgn.digest if cgn else ""}
@@ -113,7 +123,7 @@ def _score(
     judges = out / f"judge-{digest([origin, config.seed])}"
     make = training_sets(config, {source: cgn} if cgn else {}, data_root, judges, device)[source]
     reached = score(make, test_set(config, data_root), config, folder, origin, device, watch)
-    return Score(point.name, source, config.seed, reached, cgn.size if cgn else None, l1)
+    return Score(point.name, source, config.seed, reached, cgn.size if cgn else None, l1, apart)
 
 
 def _teacher(config: TeachConfig, out: Path, data_root: Path | None, device: str, watch: Watch) -> str:
@@ -127,16 +137,20 @@ def _teacher(config: TeachConfig, out: Path, data_root: Path | None, device: str
 
 def _student(
     teacher: Teacher, config: RunConfig, out: Path, device: str, watch: Watch
-) -> tuple[StudentCGN, dict[str, dict[str, float]]]:
+) -> tuple[StudentCGN, dict[str, dict[str, float]], float]:
+    """Return a student, its L1 of held-out pairs, and how far its counterfactuals lie from its teacher's."""
     asked = [teacher.digest, to_dict(config.query), config.seed]
     pairs = out / f"pairs-{digest(asked)}"
     folder = out / f"student-{digest([asked, to_dict(config.distill)])}"
-    result = folder / "fidelity.json"
+    result = folder / "beside-teacher.json"
     if not result.exists():
         query_all(teacher, pairs, config.query, seed=config.seed, watch=watch)
         student = distill(pairs, folder, config.distill, teacher=teacher, seed=config.seed, device=device, watch=watch)
-        write_json(result, fidelity(student, pairs, teacher)[0])
-    return StudentCGN.load(folder / "student"), read_json(result)
+        made = (compose(cgn, COMPARED, seed=config.seed).images for cgn in (teacher, student))
+        apart = frechet(load_extractor(), *made).value
+        write_json(result, {"pixel_l1": fidelity(student, pairs, teacher)[0], "frechet_distance": apart})
+    told = read_json(result)
+    return StudentCGN.load(folder / "student"), told["pixel_l1"], told["frechet_distance"]
 
 
 def summary(scores: Sequence[Score]) -> list[dict[str, Any]]:
@@ -155,9 +169,14 @@ def summary(scores: Sequence[Score]) -> list[dict[str, Any]]:
                 mechanism: {who: spread([one.pixel_l1[mechanism][who] for one in group]) for who in numbers}
                 for mechanism, numbers in group[0].pixel_l1.items()
             },
+            **({"frechet_distance": spread(apart)} if (apart := _known(group)) else {}),
         }
         for (point, source), group in rows.items()
     ]
+
+
+def _known(group: Sequence[Score]) -> list[float]:
+    return [one.frechet_distance for one in group if one.frechet_distance is not None]
 
 
 def told(

@@ -70,6 +70,7 @@ class Budget:
     batch_size: int
     policy: tuple[str, ...] = ()
     agreement: float = 0.0
+    real: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)

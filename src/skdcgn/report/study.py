@@ -199,12 +199,17 @@ def draw(reached: Sequence[Reached], axis: str) -> list[Markup]:
 
 
 def rows(record: dict[str, Any]) -> list[list[str]]:
-    """Return the table: point, source, parameters, accuracy, and L1 over the label mean's by mechanism."""
+    """Return the table: point, source, parameters, accuracy, L1 over the label mean's by mechanism, Frechet distance.
+
+    A record that was made before that distance was measured goes without.
+    """
     table = []
     for row in record["summary"]:
         reached, l1 = row["ood_accuracy"], row["pixel_l1"]
         shares = " / ".join(f"{l1[m]['student']['mean'] / l1[m]['label_mean']['mean']:.2f}" for m in l1)
         size = count(row["parameters"]) if row["parameters"] else NOTHING
         accuracy = with_deviation(reached["mean"], reached["deviation"])
-        table.append([row["point"], row["source"], size, accuracy, shares or NOTHING])
+        apart = row.get("frechet_distance")
+        distance = with_deviation(apart["mean"], apart["deviation"]) if apart else NOTHING
+        table.append([row["point"], row["source"], size, accuracy, shares or NOTHING, distance])
     return table

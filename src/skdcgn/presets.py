@@ -33,11 +33,15 @@ VARIED = replace(
     policy=("shape.affine:0.1", "shape.elastic:1", "shape.sharpen:4"),
     agreement=0.1,
 )
+# Plain colours need little, handwriting most of what 32 times smaller than the teacher leaves.
+PLAIN = StudentConfig(channels=(4, 4), rank=4)
 MNIST = RunConfig(
     glyphs="mnist",
     test_copies=1,
     query=QueryConfig(shape=5000, texture=5000, background=5000),
-    distill=DistillConfig(steps=3000),
+    distill=DistillConfig(
+        steps=4000, learning_rate=2e-2, shape=StudentConfig(channels=(14, 14)), texture=PLAIN, background=PLAIN
+    ),
     classify=VARIED,
 )
 # Textures in detail that hardly vary within a class: an embedding of ten gives each class a first picture of its own.

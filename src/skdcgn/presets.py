@@ -46,7 +46,7 @@ MNIST = RunConfig(
 )
 # Textures in detail that hardly vary within a class: an embedding of ten gives each class a first picture of its own.
 DETAILED = StudentConfig(channels=(12, 12), grid=8, embedding=10, rank=4)
-WILDLIFE = replace(MNIST.distill, texture=DETAILED, background=replace(DETAILED, channels=(8, 8)))
+WILDLIFE = replace(MNIST.distill, steps=3000, texture=DETAILED, background=replace(DETAILED, channels=(8, 8)))
 FULL_CLASSIFY = ClassifyConfig(images=100_000, epochs=10, batch_size=64)
 SMOKE = RunConfig(
     test_copies=1,

@@ -77,10 +77,9 @@ GLANCE = 30_000  # counterfactuals that tell students, or distortions, apart
 # and its input layer, which gets no class. Embedding and rank are the preset's.
 # fmt: off
 LAYOUTS: dict[str, tuple[Channels, Channels, Channels, int, bool]] = {
-    "plain, smallest": ((6, 6),      (4, 4),    (4, 4),    4, False),
-    "plain, larger":   ((16, 16),    (12, 12),  (10, 10),  4, False),
-    "plain, deeper":   ((12, 12, 8), (8, 8, 6), (6, 6, 6), 4, False),
-    "TinyGAN, dim 2":  (*3 * (tuple(2 * c for c in TINYGAN),), 1, True),
+    "plain, smallest": ((6, 6),      (3, 3),    (3, 3),    4, False),
+    "plain, smaller":  ((10, 10),    (4, 4),    (4, 4),    4, False),
+    "plain, larger":   ((24, 24),    (8, 8),    (6, 6),    4, False),
     "TinyGAN, dim 4":  (*3 * (tuple(4 * c for c in TINYGAN),), 1, True),
 }
 # fmt: on

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from skdcgn.config import override
+from skdcgn.config import RunConfig, from_dict, override
 from skdcgn.evaluate import Band, bands, studied, table
 from skdcgn.presets import RUNS, run_preset, teach_preset
 from skdcgn.studies import find_study
@@ -46,13 +46,23 @@ def test_a_band_holds_for_other_seeds_and_teachers_but_not_for_other_budgets_or_
     assert bands(replace(preset, preset="custom")) == {}
 
 
+def test_another_student_takes_nothing_from_what_is_expected_of_the_others():
+    preset = run_preset("double-colored-digits")
+    for changes in ({"distill.steps": 7}, {"query.shape": 70}):
+        found = bands(override(preset, changes))
+        assert found == {name: band for name, band in bands(preset).items() if name != "student"}
+        assert found.keys() == {"biased", "teacher", "oracle"}
+
+
 def test_a_point_that_a_study_measured_has_its_band():
-    preset = run_preset("double-colored-mnist")
+    (record,) = [one for one in studied() if one["command"].startswith("skdcgn study shape double-colored-mnist")]
+    preset = from_dict(RunConfig, record["base"])
     (noisy,) = [plan for plan in find_study("shape").points(preset) if plan.name == "noise 1"]
     config = override(preset, noisy.changes)
     found = bands(replace(config, seed=7))
     assert found.keys() == {"teacher", "student"}
     assert found["student"].low < 11 < found["student"].high
+    assert bands(override(config, {"distill.steps": 7})) == {"teacher": found["teacher"]}
     assert bands(override(config, {"classify.policy": ["shape.noise:0.9"]})) == {}
 
 

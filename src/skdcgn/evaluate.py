@@ -139,29 +139,38 @@ def bands(config: RunConfig, teach: TeachConfig | None = None) -> dict[str, Band
     """Return what one may expect of a configuration that was measured, by training set; seed and teacher may be others.
 
     It stands on the card of the preset's recipe, or among the points of a study. Empty where neither was measured with
-    these data and budgets. ``teach``: how the teacher is taught for it, where that is not left to the preset.
+    these data and this classifier; without the student where its queries or its distillation were others: no other row
+    depends on those. ``teach``: how the teacher is taught for it, where that is not left to the preset.
     """
     preset, card = RUNS.get(config.preset), cards().get(config.preset, {})
+    found: dict[str, Band] = {}
     if preset is None:
-        return {}
-    given, usual = to_dict(config), to_dict(preset)
-    if teach is None and all(given[key] == usual[key] for key in DATA) and "measured_with" in card:
-        # fields younger than the card had their defaults
-        told = {part: from_dict(type(getattr(config, part)), values) for part, values in card["measured_with"].items()}
-        if all(getattr(config, part) == values for part, values in told.items()):
-            return _bands(card["out_of_domain_accuracy_percent"])
+        return found
     lesson = replace(teach, seed=0) if teach else None
     for record in studied():
         base = replace(from_dict(RunConfig, record["base"]), seed=config.seed, teacher=config.teacher)
         for point in record["points"] if base.preset == config.preset else ():
             taught = from_dict(TeachConfig, point["teach"]) if "teach" in point else None
-            if taught == lesson and override(base, point["changes"]) == config:
-                return _bands(point["out_of_domain_accuracy_percent"])
-    return {}
+            measured = override(base, point["changes"])
+            if taught == lesson and _with_student_of(config, measured) == config:
+                found |= _bands(point, student=measured == config)
+    given, usual = to_dict(config), to_dict(preset)
+    if teach is None and all(given[key] == usual[key] for key in DATA) and "measured_with" in card:
+        # fields younger than the card had their defaults
+        told = {part: from_dict(type(getattr(config, part)), values) for part, values in card["measured_with"].items()}
+        measured = replace(config, **told)
+        if _with_student_of(config, measured) == config:
+            found |= _bands(card, student=measured == config)
+    return found
 
 
-def _bands(expected: dict[str, Any]) -> dict[str, Band]:
-    return {name: Band(numbers["low"], numbers["high"]) for name, numbers in expected.items()}
+def _with_student_of(config: RunConfig, measured: RunConfig) -> RunConfig:
+    return replace(measured, query=config.query, distill=config.distill)
+
+
+def _bands(told: dict[str, Any], *, student: bool) -> dict[str, Band]:
+    rows = told["out_of_domain_accuracy_percent"].items()
+    return {name: Band(numbers["low"], numbers["high"]) for name, numbers in rows if student or name != "student"}
 
 
 @cache

@@ -13,7 +13,7 @@ from skdcgn.mechanism import Mechanism, Spec, Teacher, check_answer
 from skdcgn.seeds import generator
 from skdcgn.teachers.biggan import BigGAN
 from skdcgn.teachers.cgn import CGN, CGNTeacher
-from skdcgn.teachers.cgn_imagenet import ImageNetCGN, published_size, random_cgn
+from skdcgn.teachers.cgn_imagenet import ImageNetCGN, assembled, random_cgn
 from skdcgn.teachers.registry import cards, initial_cgn, load_cgn, load_teacher, whereabouts
 from skdcgn.teachers.u2net import FULL, U2Net, Width
 from skdcgn.teachers.weights import below, on_meta, parameter_count
@@ -72,6 +72,10 @@ def test_it_draws_what_the_formula_says(cgn, teacher):
     assert torch.equal(texture, cgn.f_text(0.5 * NOISE, LABELS, 0.5))
     assert torch.equal(background, cgn.f_bg(0.5 * NOISE, LABELS, 0.5))
     assert (texture - background).abs().mean() > 0.05
+
+
+def published_size():
+    return assembled(on_meta(BigGAN), on_meta(U2Net, FULL))
 
 
 def test_parameters_are_the_published_ones():

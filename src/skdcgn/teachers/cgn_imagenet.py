@@ -23,7 +23,7 @@ from skdcgn.teachers.biggan import BigGAN, biggan_from, check_truncation, set_st
 from skdcgn.teachers.cgn import MASK_HIGH, MASK_LOW, InwardClamp, NeuralCGN
 from skdcgn.teachers.tinygan import WIDTH, TinyGAN, tinygan_from
 from skdcgn.teachers.u2net import FULL, U2Net, Width, calm, standardise, u2net_from
-from skdcgn.teachers.weights import below, on_meta
+from skdcgn.teachers.weights import below
 
 TRUNCATION = 0.5
 PICTURES_AT_ONCE = 8
@@ -93,11 +93,6 @@ def baseline(biggan: BigGAN, u2net: U2Net, truncation: float = TRUNCATION, *, wi
     for gan in gans:
         gan.embed_as(biggan.embeddings.weight.T)
     return ImageNetCGN(gans, u2net, truncation)
-
-
-def published_size() -> ImageNetCGN:
-    """Return the published architecture on the meta device, to be counted: 211.7 million parameters."""
-    return assembled(on_meta(BigGAN), on_meta(U2Net, FULL))
 
 
 def random_cgn(

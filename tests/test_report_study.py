@@ -125,3 +125,16 @@ def test_far_places_are_printed_as_numbers(tmp_path):
     assert "at 100,000 (images)" in page
     assert ">10,000</text>" in page
     assert "mathdefault" not in page
+
+
+def test_students_that_were_timed_stand_beside_the_eager_teacher(tmp_path):
+    planned = [Planned("small", {}, ("teacher", "student"))]
+    told = record([("small", "teacher", 80.0), ("small", "student", 79.0)])
+    told["counterfactuals_per_second"] = {
+        "teacher": {"eager": 300.0, "channels-last": 400.0},
+        "small": {"eager": 6000.0, "channels-last": 6100.0, "onnx-fp32": 12_150.0},
+    }
+    (tmp_path / "study.json").write_text(json.dumps(told))
+    page = write_study_report(tmp_path, "sizes", Study("What?", "", lambda base: planned), planned).read_text()
+    assert "<td>20.0 / 40.5</td></tr>" in page
+    assert page.count("Times as fast as the teacher") == 1

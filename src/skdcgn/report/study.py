@@ -201,9 +201,10 @@ def draw(reached: Sequence[Reached], axis: str) -> list[Markup]:
 def rows(record: dict[str, Any]) -> list[list[str]]:
     """Return the table: point, source, parameters, accuracy, L1 over the label mean's by mechanism, Frechet distance.
 
-    A record that was made before that distance was measured goes without.
+    A record that was made before that distance was measured goes without. Where students were timed, a last cell says
+    how many times as fast as the eager teacher one draws, eager and by ONNX Runtime.
     """
-    table = []
+    table, rates = [], record.get("counterfactuals_per_second")
     for row in record["summary"]:
         reached, l1 = row["ood_accuracy"], row["pixel_l1"]
         shares = " / ".join(f"{l1[m]['student']['mean'] / l1[m]['label_mean']['mean']:.2f}" for m in l1)
@@ -211,5 +212,14 @@ def rows(record: dict[str, Any]) -> list[list[str]]:
         accuracy = with_deviation(reached["mean"], reached["deviation"])
         apart = row.get("frechet_distance")
         distance = with_deviation(apart["mean"], apart["deviation"]) if apart else NOTHING
-        table.append([row["point"], row["source"], size, accuracy, shares or NOTHING, distance])
+        cells = [row["point"], row["source"], size, accuracy, shares or NOTHING, distance]
+        table.append([*cells, speed_ratios(row, rates)] if rates else cells)
     return table
+
+
+def speed_ratios(row: dict[str, Any], rates: dict[str, dict[str, float]]) -> str:
+    """Say how many times the eager teacher's counterfactuals per second a student draws, eager and by ONNX Runtime."""
+    if row["source"] != "student":
+        return NOTHING
+    drawn, slow = rates[row["point"]], rates["teacher"]["eager"]
+    return " / ".join(f"{drawn[form] / slow:.1f}" for form in ("eager", "onnx-fp32") if form in drawn)

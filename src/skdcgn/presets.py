@@ -42,9 +42,7 @@ MNIST = RunConfig(
 )
 # A student loses accuracy by its shapes: most of what 32 times fewer parameters than its teacher leave goes there.
 PLAIN = StudentConfig(channels=(4, 4), rank=4)
-SHAPELY = DistillConfig(
-    steps=4000, learning_rate=2e-2, shape=StudentConfig(channels=(14, 14)), texture=PLAIN, background=PLAIN
-)
+SHAPELY = DistillConfig(steps=4000, shape=StudentConfig(channels=(14, 14)), texture=PLAIN, background=PLAIN)
 # Textures in detail that hardly vary within a class: an embedding of ten gives each class a first picture of its own.
 DETAILED = StudentConfig(channels=(12, 12), grid=8, embedding=10, rank=4)
 WILDLIFE = replace(MNIST.distill, texture=DETAILED, background=replace(DETAILED, channels=(8, 8)))

@@ -74,7 +74,7 @@ def record(rows):
             "pixel_l1": {"shape": {"student": {"mean": 0.1}, "label_mean": {"mean": 0.4}}}
             if source == "student"
             else {},
-            **({"frechet_distance": {"mean": 3.5, "deviation": 0.5}} if source == "student" else {}),
+            **({"frechet_distance": {"mean": 0.095, "deviation": 0.005}} if source == "student" else {}),
         }
         for point, source, mean in rows
     ]
@@ -97,7 +97,7 @@ def test_the_page_holds_question_figures_and_every_point(tmp_path):
     assert page.count("<svg") == 2  # a curve, and dots for the point without one
     assert "plain &amp; simple" in page
     assert "<td>20,374</td>" in page
-    assert "<td>0.25</td><td>3.5 ± 0.5</td>" in page
+    assert "<td>0.25</td><td>0.095 ± 0.005</td>" in page
     assert "skdcgn study shape &lt;smoke&gt;" in page
     assert "://" not in page
     assert '["--line-1","teacher",[[' in page

@@ -71,7 +71,6 @@ LOSSES: dict[str, Changes] = {
 }
 BUDGETS = (100, 300, 1000, 5000, 20_000)
 MANY = 1000  # queries, beyond which it can hardly matter how evenly they lie
-GLANCE = 30_000  # counterfactuals that tell students, or distortions, apart
 
 # Channels of shape, texture and background; side of the initial grid; TinyGAN's separable convolutions,
 # and its input layer, which gets no class. Embedding and rank are the preset's.
@@ -85,20 +84,16 @@ LAYOUTS: dict[str, tuple[Channels, Channels, Channels, int, bool]] = {
 # fmt: on
 
 
-def students(base: RunConfig, points: dict[str, Changes]) -> list[Planned]:
-    """Return a point per name, each with a small training set of the preset's composition; the first with the teacher.
-
-    A student's changes do not touch its teacher, which is there to be compared with.
-    """
-    small = {"classify.images": min(base.classify.images, GLANCE)}
+def students(points: dict[str, Changes]) -> list[Planned]:
+    """Return a point per name; the first has the teacher too, which no change of its students touches."""
     return [
-        Planned(name, small | changes, BOTH if number == 0 else ("student",))
+        Planned(name, changes, BOTH if number == 0 else ("student",))
         for number, (name, changes) in enumerate(points.items())
     ]
 
 
 def losses(base: RunConfig) -> list[Planned]:
-    return students(base, LOSSES)
+    return students(LOSSES)
 
 
 def queries(base: RunConfig) -> list[Planned]:
@@ -111,15 +106,11 @@ def queries(base: RunConfig) -> list[Planned]:
         f"{count:,}, {noise}": {"query.noise": noise, **{f"query.{m}": count for m in MECHANISMS}}
         for count, noise in places
     }
-    return [
-        plan._replace(curve=noise, at=count)
-        for plan, (count, noise) in zip(students(base, points), places, strict=True)
-    ]
+    return [plan._replace(curve=noise, at=count) for plan, (count, noise) in zip(students(points), places, strict=True)]
 
 
 def sizes(base: RunConfig) -> list[Planned]:
     return students(
-        base,
         {"the preset's": {}}
         | {
             name: {
@@ -133,7 +124,7 @@ def sizes(base: RunConfig) -> list[Planned]:
                 )
             }
             for name, (shape, texture, background, grid, separable) in LAYOUTS.items()
-        },
+        }
     )
 
 
@@ -186,6 +177,7 @@ def mixture(base: RunConfig) -> list[Planned]:
 # What a distortion does
 
 
+GLANCE = 30_000  # counterfactuals that tell what a distortion does
 # Amounts begin with the one that changes nothing.
 SHAPE_WORDS = {
     "noise": ("shape.noise", (0.0, 0.25, 0.5, 1.0)),

@@ -148,6 +148,6 @@ def shown(value: Any) -> str:
     return NOTHING if value is None else str(value)
 
 
-def with_deviation(mean: float, deviation: float) -> str:
-    """Print both; of one seed, which has no deviation, the mean alone."""
-    return f"{mean:.1f} ± {deviation:.1f}" if deviation else f"{mean:.1f}"
+def with_deviation(mean: float, deviation: float, digits: int = 1) -> str:
+    """Print both, with ``digits`` after the point; of one seed, which has no deviation, the mean alone."""
+    return f"{mean:.{digits}f} ± {deviation:.{digits}f}" if deviation else f"{mean:.{digits}f}"

@@ -161,6 +161,8 @@ def expected(record: dict[str, Any], name: str) -> dict[str, Any]:
     taught = {point.name: point.teach for point in points(base, planned, teach_preset(base.preset))}
     rows: dict[str, dict[str, dict[str, float]]] = {}
     for row in record["summary"]:
+        if len(row["seeds"]) == 1:
+            continue  # no deviation, no band
         rows.setdefault(row["point"], {})[row["source"]] = with_band(**row["ood_accuracy"], count=len(row["seeds"]))
     return {
         "command": record["command"],

@@ -138,3 +138,12 @@ def test_students_that_were_timed_stand_beside_the_eager_teacher(tmp_path):
     page = write_study_report(tmp_path, "sizes", Study("What?", "", lambda base: planned), planned).read_text()
     assert "<td>20.0 / 40.5</td></tr>" in page
     assert page.count("Times as fast as the teacher") == 1
+
+
+def test_a_training_that_was_stopped_is_told(tmp_path):
+    planned = [Planned(name, {}) for name in ("small", "smaller")]
+    told = record([("small", "student", 80.0)])
+    told["scores"] = [{"point": "smaller", "source": "student", "seed": 1, "stopped": "the student draws one image"}]
+    (tmp_path / "study.json").write_text(json.dumps(told))
+    page = write_study_report(tmp_path, "sizes", Study("What?", "", lambda base: planned), planned).read_text()
+    assert "Student, smaller: stopped with seed 1, for the student draws one image." in page

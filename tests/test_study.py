@@ -5,7 +5,7 @@ import json
 import pytest
 
 from skdcgn import study as module
-from skdcgn.errors import UserError
+from skdcgn.errors import TrainingStoppedError, UserError
 from skdcgn.presets import run_preset
 from skdcgn.studies import named
 from skdcgn.study import Point, Score, measure, points, summary
@@ -68,6 +68,18 @@ def test_a_summary_is_mean_and_sample_deviation_over_the_seeds():
     assert rows[0]["frechet_distance"] == {"mean": 3.5, "deviation": pytest.approx(0.5**0.5)}
     assert "frechet_distance" not in rows[1]
     assert rows[1]["ood_accuracy"] == {"mean": 50.0, "deviation": 0.0}
+
+
+def test_a_training_that_is_stopped_is_told_and_the_others_go_on(tmp_path, monkeypatch):
+    def collapses(*args, **kwargs):
+        raise TrainingStoppedError("the student draws one image")
+
+    monkeypatch.setattr(module, "distill", collapses)
+    what = [*points(run_preset("smoke"), named({"plain": {}})), Point("ceiling", run_preset("smoke"), ("oracle",))]
+    first, second = measure(what, tmp_path, [0], results=tmp_path / "results.jsonl", device="cpu")
+    assert (first.ood_accuracy, first.stopped) == (None, "the student draws one image")
+    assert second.ood_accuracy > 0
+    assert [(row["point"], row["seeds"]) for row in summary([first, second])] == [("ceiling", [0])]
 
 
 def test_mistakes_are_told_before_anything_is_done(tmp_path):

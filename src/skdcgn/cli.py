@@ -233,7 +233,8 @@ def _study(
     with watching() as watch:
         for score in measure(what, stages, range(seeds), results=log, data_root=data_root, device=device, watch=watch):
             scores.append(score)
-            print(f"seed {score.seed}, {score.point}, {score.source}: {score.ood_accuracy:.1f} %", flush=True)
+            reached = f"{score.ood_accuracy:.1f} %" if score.ood_accuracy is not None else f"stopped: {score.stopped}"
+            print(f"seed {score.seed}, {score.point}, {score.source}: {reached}", flush=True)
     flags = [f"--{key} {Path(value).name}" for key, value in changes.items()] + ["--quick"] * quick
     command = " ".join(["skdcgn study", name, preset, f"--seeds {seeds}", *flags])
     record = told(command, base, what, scores, timed=chosen.timed)

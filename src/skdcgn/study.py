@@ -7,7 +7,7 @@ studies, share what they have in common, and a killed study goes on where it sto
 
 import json
 import statistics
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,7 +16,7 @@ from skdcgn.bench import rates
 from skdcgn.composer import compose
 from skdcgn.config import RunConfig, TeachConfig, digest, override, to_dict
 from skdcgn.distiller import distill, student_size
-from skdcgn.errors import UserError
+from skdcgn.errors import TrainingStoppedError, UserError
 from skdcgn.evaluate import fidelity, versions
 from skdcgn.files import read_json, write_bytes, write_json
 from skdcgn.mechanism import Mechanism, Teacher
@@ -45,16 +45,17 @@ class Score(NamedTuple):
     """What one point gave for one source and one seed.
 
     A student's alone: L1 of held-out pairs beside the label mean's, by mechanism, and the Frechet distance of its
-    counterfactuals to its teacher's.
+    counterfactuals to its teacher's. ``stopped``: why a training was given up, and there is no accuracy.
     """
 
     point: str
     source: str
     seed: int
-    ood_accuracy: float
+    ood_accuracy: float | None
     parameters: int | None
     pixel_l1: dict[str, dict[str, float]]
     frechet_distance: float | None = None
+    stopped: str = ""
 
 
 def points(base: RunConfig, planned: Sequence[Planned], taught: TeachConfig | None = None) -> list[Point]:
@@ -82,6 +83,8 @@ def measure(
 ) -> Iterator[Score]:
     """Yield the score of each point, source and seed, and keep them in the file ``results``, a line each.
 
+    A training that is stopped gives a score that says so, and the others go on.
+
     Stages go to ``out``: teacher-*, pairs-*, student-*, judge-*, classifier-*, each an ordinary run folder. Seeds are
     of everything: queries, initial weights, batches, labels.
 
@@ -97,7 +100,10 @@ def measure(
         for point in what:
             config = replace(point.config, seed=seed)
             for source in point.sources:
-                scores.append(_score(point, source, config, out, data_root, device, watch))
+                try:
+                    scores.append(_score(point, source, config, out, data_root, device, watch))
+                except TrainingStoppedError as error:  # that a point's students collapse is a finding
+                    scores.append(Score(point.name, source, seed, None, None, {}, stopped=str(error)))
                 lines = [json.dumps(one._asdict()) + "\n" for one in scores]
                 write_bytes(results, "".join(lines).encode())
                 yield scores[-1]
@@ -154,9 +160,11 @@ def _student(
 
 
 def summary(scores: Sequence[Score]) -> list[dict[str, Any]]:
-    """Return mean and sample deviation over the seeds, a row per point and source in their order."""
+    """Return mean and deviation over the seeds that came to an end, a row per point and source in their order."""
     rows: dict[tuple[str, str], list[Score]] = {}
     for one in scores:
+        if one.ood_accuracy is None:
+            continue
         rows.setdefault((one.point, one.source), []).append(one)
     return [
         {
@@ -164,19 +172,19 @@ def summary(scores: Sequence[Score]) -> list[dict[str, Any]]:
             "source": source,
             "seeds": [one.seed for one in group],
             "parameters": group[0].parameters,
-            "ood_accuracy": spread([one.ood_accuracy for one in group]),
+            "ood_accuracy": spread(_known(one.ood_accuracy for one in group)),
             "pixel_l1": {
                 mechanism: {who: spread([one.pixel_l1[mechanism][who] for one in group]) for who in numbers}
                 for mechanism, numbers in group[0].pixel_l1.items()
             },
-            **({"frechet_distance": spread(apart)} if (apart := _known(group)) else {}),
+            **({"frechet_distance": spread(apart)} if (apart := _known(one.frechet_distance for one in group)) else {}),
         }
         for (point, source), group in rows.items()
     ]
 
 
-def _known(group: Sequence[Score]) -> list[float]:
-    return [one.frechet_distance for one in group if one.frechet_distance is not None]
+def _known(values: Iterable[float | None]) -> list[float]:
+    return [value for value in values if value is not None]
 
 
 def told(

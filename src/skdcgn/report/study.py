@@ -38,7 +38,7 @@ def write_study_report(out: Path, name: str, study: Study, planned: Sequence[Pla
             name=name,
             preset=record["base"]["preset"],
             question=study.question,
-            findings=findings(reached, study.axis),
+            findings=[*findings(reached, study.axis), *stopped(record)],
             one_seed=all(len(row["seeds"]) == 1 for row in record["summary"]),
             sources=sources(reached),
             figures=draw(reached, study.axis),
@@ -80,6 +80,15 @@ def findings(reached: Sequence[Reached], axis: str) -> list[str]:
                 said.append(along(line, axis) if curve else worst_of(line) if line[-1].plan.cell else best_of(line))
     together = side_by_side(reached)
     return [*said, together] if together else said
+
+
+def stopped(record: dict[str, Any]) -> list[str]:
+    """Say which trainings were given up, and why."""
+    return [
+        f"{one['source'].capitalize()}, {one['point']}: stopped with seed {one['seed']}, for {one['stopped']}."
+        for one in record["scores"]
+        if one.get("stopped")
+    ]
 
 
 def along(line: Sequence[Reached], axis: str) -> str:

@@ -35,6 +35,8 @@ def test_the_best_of_points_without_order_is_named_and_doubted():
 
 def test_student_and_teacher_are_compared_where_both_were_measured():
     said = findings(curve("teacher", 80.0, 70.0, 60.0) + curve("student", 82.0, 69.0), "amount")
+    alone = findings(curve("teacher", 80.0) + curve("student", 82.0), "amount")
+    assert alone == ["At noise 0 the student leads to 2.0 points more than its teacher."]
     assert said[-1] == (
         "Over 2 points the student leads to 0.5 points more than its teacher on average, from -1.0 to +2.0."
     )
@@ -137,7 +139,7 @@ def test_students_that_were_timed_stand_beside_the_eager_teacher(tmp_path):
     (tmp_path / "study.json").write_text(json.dumps(told))
     page = write_study_report(tmp_path, "sizes", Study("What?", "", lambda base: planned), planned).read_text()
     assert "<td>20.0 / 40.5</td></tr>" in page
-    assert page.count("Times as fast as the teacher") == 1
+    assert page.count("Times the teacher's speed") == 1
 
 
 def test_a_training_that_was_stopped_is_told(tmp_path):

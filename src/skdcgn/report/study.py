@@ -135,10 +135,10 @@ def side_by_side(reached: Sequence[Reached]) -> str:
         return ""
     apart = [student.mean - teacher.mean for teacher, student in pairs]
     mean = sum(apart) / len(apart)
-    return (
-        f"Over {len(pairs)} point{'s' if len(pairs) > 1 else ''} the student leads to {abs(mean):.1f} points "
-        f"{'more' if mean >= 0 else 'less'} than its teacher on average, from {min(apart):+.1f} to {max(apart):+.1f}."
-    )
+    than = f"the student leads to {abs(mean):.1f} points {'more' if mean >= 0 else 'less'} than its teacher"
+    if len(pairs) == 1:
+        return f"At {pairs[0][0].plan.name} {than}."
+    return f"Over {len(pairs)} points {than} on average, from {min(apart):+.1f} to {max(apart):+.1f}."
 
 
 def clear(one: Reached, other: Reached) -> bool:

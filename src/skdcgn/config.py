@@ -94,7 +94,7 @@ class StudentConfig:
 class DistillConfig:
     """How a student is made to draw what its teacher drew."""
 
-    steps: PositiveInt = option(2000, "generator steps per mechanism")
+    steps: PositiveInt = option(3000, "generator steps per mechanism")
     batch_size: PositiveInt = option(64, "pairs per step")
     learning_rate: PositiveFloat = option(1e-2, "Adam's rate for the student")
     discriminator_rate: PositiveFloat = option(4e-4, "Adam's rate for the discriminator")
@@ -111,9 +111,9 @@ class DistillConfig:
     channels_last: bool = option(False, "keep images channels-last in memory")
     compile: bool = option(False, "compile the networks (torch.compile)")
     save_every: PositiveInt = option(500, "steps between checkpoints")
-    shape: StudentConfig = StudentConfig()
-    texture: StudentConfig = StudentConfig(channels=(6, 6), rank=6)
-    background: StudentConfig = StudentConfig(channels=(5, 5))
+    shape: StudentConfig = StudentConfig(channels=(13, 13))
+    texture: StudentConfig = StudentConfig(channels=(3, 3), rank=4)
+    background: StudentConfig = StudentConfig(channels=(4, 4))
 
 
 @dataclass(frozen=True, config=STRICT)

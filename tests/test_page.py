@@ -186,7 +186,7 @@ def check_run(did: dict[str, Any]) -> None:
 
 def check_study(did: dict[str, Any]) -> None:
     plain = "plain, with a name that is long enough to be a burden"
-    assert did["headings"] == [5]
+    assert did["headings"] == [6]
     assert did["sorted"] == [
         ["ascending", "noise 0.25", "noise 0.5", "noise 10", plain],
         ["descending", plain, "noise 10", "noise 0.5", "noise 0.25"],

@@ -147,9 +147,12 @@ def panels(record: dict[str, Any], name: str) -> Any:
 def draw(record: dict[str, Any], name: str) -> Any:
     """Draw what a study found, as its points ask for."""
     planned = find_study(name).points(from_dict(RunConfig, record["base"]))
-    if "counterfactuals_per_second" not in record and not any(plan.curve or plan.cell for plan in planned):
+    if "counterfactuals_per_second" in record:
+        figure = pareto(record)
+    elif any(plan.curve or plan.cell for plan in planned):
+        figure = panels(record, name)
+    else:
         return dots(record)
-    figure = pareto(record) if "counterfactuals_per_second" in record else panels(record, name)
     figure.axes[0].set_ylabel(ACCURACY)
     return figure
 

@@ -17,6 +17,7 @@ from skdcgn.config import override, to_dict
 from skdcgn.mechanism import Mechanism
 from skdcgn.pipeline import run
 from skdcgn.presets import run_preset
+from skdcgn.report.words import with_deviation
 from skdcgn.study import spread
 
 RESULTS = Path(__file__).parent / "results"
@@ -49,8 +50,7 @@ def markdown(summary: dict[str, dict[str, float]]) -> str:
     def shown(name: str, form: str) -> str:
         if name not in summary:
             return "-"
-        mean, deviation = summary[name]["mean"], summary[name]["deviation"]
-        return f"{mean:{form}}" + (f" ± {deviation:{form}}" if deviation else "")
+        return with_deviation(summary[name]["mean"], summary[name]["deviation"], form)
 
     lines = [
         "| trained on | parameters | counterfactuals/s | out-of-domain accuracy, % |",

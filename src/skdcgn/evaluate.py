@@ -148,8 +148,10 @@ def bands(config: RunConfig, teach: TeachConfig | None = None) -> dict[str, Band
         return found
     lesson = replace(teach, seed=0) if teach else None
     for record in studied():
+        if record["base"]["preset"] != config.preset:
+            continue
         base = replace(from_dict(RunConfig, record["base"]), seed=config.seed, teacher=config.teacher)
-        for point in record["points"] if base.preset == config.preset else ():
+        for point in record["points"]:
             taught = from_dict(TeachConfig, point["teach"]) if "teach" in point else None
             measured = override(base, point["changes"])
             if taught == lesson and _with_student_of(config, measured) == config:

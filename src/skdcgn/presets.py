@@ -35,6 +35,7 @@ VARIED = replace(
 )
 # What colored MNIST and wildlife's shapes were measured with, before wider shapes and narrower colours were.
 NARROW = DistillConfig(
+    steps=3000,
     shape=StudentConfig(channels=(10, 10)),
     texture=StudentConfig(channels=(6, 6), rank=6),
     background=StudentConfig(channels=(5, 5)),

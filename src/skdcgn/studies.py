@@ -84,48 +84,46 @@ LAYOUTS: dict[str, tuple[Channels, Channels, Channels, int, bool]] = {
 # fmt: on
 
 
-def students(points: dict[str, Changes]) -> list[Planned]:
-    """Return a point per name; the first has the teacher too, which no change of its students touches."""
-    return [
-        Planned(name, changes, BOTH if number == 0 else ("student",))
-        for number, (name, changes) in enumerate(points.items())
-    ]
+def beside_teacher(points: list[Planned]) -> list[Planned]:
+    """Return points of students, the first with the teacher too, which no change of its students touches."""
+    first, *others = points
+    return [first._replace(sources=BOTH), *others]
 
 
 def losses(base: RunConfig) -> list[Planned]:
-    return students(LOSSES)
+    return beside_teacher(named(LOSSES))
 
 
 def queries(base: RunConfig) -> list[Planned]:
-    places = [
-        (count, noise)
-        for noise, counts in (("random", BUDGETS), ("sobol", [count for count in BUDGETS if count <= MANY]))
-        for count in counts
-    ]
-    points = {
-        f"{count:,}, {noise}": {"query.noise": noise, **{f"query.{m}": count for m in MECHANISMS}}
-        for count, noise in places
-    }
-    return [plan._replace(curve=noise, at=count) for plan, (count, noise) in zip(students(points), places, strict=True)]
+    return beside_teacher(
+        [
+            Planned(
+                f"{count:,}, {noise}",
+                {"query.noise": noise, **{f"query.{m}": count for m in MECHANISMS}},
+                curve=noise,
+                at=count,
+            )
+            for noise, counts in (("random", BUDGETS), ("sobol", [count for count in BUDGETS if count <= MANY]))
+            for count in counts
+        ]
+    )
 
 
 def sizes(base: RunConfig) -> list[Planned]:
-    return students(
-        {"the preset's": {}}
-        | {
-            name: {
-                f"distill.{mechanism}.{key}": value
-                for mechanism, width in zip(MECHANISMS, (shape, texture, background), strict=True)
-                for key, value in (
-                    ("channels", list(width)),
-                    ("grid", grid),
-                    ("separable", separable),
-                    ("class_input", not separable),
-                )
-            }
-            for name, (shape, texture, background, grid, separable) in LAYOUTS.items()
+    changes: dict[str, Changes] = {"the preset's": {}} | {
+        name: {
+            f"distill.{mechanism}.{key}": value
+            for mechanism, width in zip(MECHANISMS, (shape, texture, background), strict=True)
+            for key, value in (
+                ("channels", list(width)),
+                ("grid", grid),
+                ("separable", separable),
+                ("class_input", not separable),
+            )
         }
-    )
+        for name, (shape, texture, background, grid, separable) in LAYOUTS.items()
+    }
+    return beside_teacher(named(changes))
 
 
 # What a composition is worth

@@ -220,7 +220,7 @@ def rows(record: dict[str, Any]) -> list[list[str]]:
         size = count(row["parameters"]) if row["parameters"] else NOTHING
         accuracy = with_deviation(reached["mean"], reached["deviation"])
         apart = row.get("frechet_distance")
-        distance = with_deviation(apart["mean"], apart["deviation"], digits=3) if apart else NOTHING
+        distance = with_deviation(apart["mean"], apart["deviation"], ".3f") if apart else NOTHING
         cells = [row["point"], row["source"], size, accuracy, shares or NOTHING, distance]
         table.append([*cells, speed_ratios(row, rates)] if rates else cells)
     return table

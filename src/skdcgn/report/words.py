@@ -148,6 +148,6 @@ def shown(value: Any) -> str:
     return NOTHING if value is None else str(value)
 
 
-def with_deviation(mean: float, deviation: float, digits: int = 1) -> str:
-    """Print both, with ``digits`` after the point; of one seed, which has no deviation, the mean alone."""
-    return f"{mean:.{digits}f} ± {deviation:.{digits}f}" if deviation else f"{mean:.{digits}f}"
+def with_deviation(mean: float, deviation: float, form: str = ".1f") -> str:
+    """Print both as ``form`` says; of one seed, which has no deviation, the mean alone."""
+    return f"{mean:{form}} ± {deviation:{form}}" if deviation else f"{mean:{form}}"

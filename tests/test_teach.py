@@ -14,12 +14,12 @@ from skdcgn.errors import TrainingStoppedError, UserError
 from skdcgn.health import Health
 from skdcgn.mechanism import Layers, Mechanism, Spec
 from skdcgn.policy import Policy
-from skdcgn.teach import Teach, expectation, seen, shift, start_at, teach
+from skdcgn.teach import Segmenter, Teach, expectation, seen, shift, start_at, teach
 from skdcgn.teachers.cgn import CGN
 from skdcgn.teachers.registry import load_teacher
 from skdcgn.train import fit
 
-CONFIG = TeachConfig(steps=4, batch_size=8, patch=0.15, smooth=0.2, smooth_texture=0.1)
+CONFIG = TeachConfig(steps=4, batch_size=8, patch=0.15, segment=2.0, smooth=0.2, smooth_texture=0.1)
 EMPTY = Health(0.0, 0.0, 0.9, 1.1, 0.001, 0.1, 0.0)
 
 
@@ -49,7 +49,8 @@ def test_each_loss_is_logged_and_its_weight_counts():
         return logged, torch.cat([p.grad.flatten() for p in method.modules["cgn"].parameters()])
 
     _, base = gradient()
-    for name in ("reconstruction", "adversarial", "binary", "smooth", "smooth_texture", "perceptual", "local", "patch"):
+    weights = "reconstruction adversarial segment binary smooth smooth_texture perceptual local patch"
+    for name in weights.split():
         logged, changed = gradient(**{name: 0.5 * getattr(CONFIG, name)})
         assert name in logged
         assert not torch.allclose(base, changed), name
@@ -69,7 +70,12 @@ def test_the_binary_weight_moves_from_the_first_to_the_last_steps():
 
 @pytest.mark.parametrize(
     ("term", "taught"),
-    [("patch", {"f_text1", "f_text2"}), ("smooth", {"f_shape"}), ("smooth_texture", {"f_text1"})],
+    [
+        ("patch", {"f_text1", "f_text2"}),
+        ("segment", {"f_shape"}),
+        ("smooth", {"f_shape"}),
+        ("smooth_texture", {"f_text1"}),
+    ],
 )
 def test_a_term_teaches_its_own_mechanisms_alone(term, taught):
     others = ("reconstruction", "kl", "adversarial", "binary", "smooth", "perceptual", "local")
@@ -84,6 +90,7 @@ def test_a_term_teaches_its_own_mechanisms_alone(term, taught):
     }
     assert moved == taught
     assert ("patches" in method.modules) == (term == "patch")
+    assert ("segmenter" in method.modules) == (term == "segment")
 
 
 def test_a_killed_teacher_resumes_to_the_same_bytes(tmp_path):
@@ -238,6 +245,36 @@ def test_expectation_is_the_mean_over_every_crop():
     textures, backgrounds = ([tile_crop(x, crop) for crop in crops] for x in layers[1:])
     composed = [blend(Layers(layers.mask, t, b)) for t in textures for b in backgrounds]
     assert torch.allclose(blend(expectation(layers)), torch.stack(composed).mean(0), atol=1e-6)
+
+
+def test_a_segmenter_that_saw_composed_images_alone_finds_objects_in_real_ones():
+    """Of stripes on checkers it has seen discs, never digits."""
+    rows, columns = torch.meshgrid(torch.arange(32), torch.arange(32), indexing="ij")
+    stripes, checkers = ((1 - 2.0 * (x % 2)).expand(16, 3, 32, 32) for x in (rows, rows + columns))
+    digits = load_glyphs("digits", "test").masks[:16].float()
+    digits = (digits > 0.5 * digits.max()).float()
+    labels = torch.arange(16) % 10
+    torch.manual_seed(0)
+    method = Teach(CONFIG, Spec())
+    for _ in range(60):
+        y, x = torch.randint(8, 24, (2, 16, 1, 1, 1))
+        discs = ((rows - y).square() + (columns - x).square() < 49).float()
+        told, found, dreamt = method._segment(
+            blend(Layers(digits, stripes, checkers)), blend(Layers(discs, stripes, checkers)), discs, labels
+        )
+    assert ((dreamt > 0.5) == (discs > 0.5)).float().mean() > 0.97
+    assert ((found > 0.5) == (digits > 0.5)).float().mean() > 0.92  # none found: 0.75
+    assert told < 0.2
+
+
+def test_what_a_segmenter_tells_of_a_pixel_depends_on_the_eleven_around_it():
+    torch.manual_seed(0)
+    images = torch.randn(1, 3, 32, 32, requires_grad=True)
+    Segmenter(Spec()).eval()(images, torch.tensor([3]))[0, 0, 16, 16].backward()
+    assert images.grad is not None
+    touched = images.grad[0].abs().sum(0).nonzero()
+    assert touched.min(0).values.tolist() == [11, 11]
+    assert touched.max(0).values.tolist() == [21, 21]
 
 
 def test_shift_moves_by_at_most_a_pixel_and_repeats_edges():

@@ -175,6 +175,7 @@ class TeachConfig:
     kl: NonNegativeFloat = option(4e-3, "weight of KL(q(u | x, y) || N(0, I)), which makes noise carry what varies")
     adversarial: NonNegativeFloat = option(0.15, "weight of the least-squares adversarial loss")
     patch: NonNegativeFloat = option(0.0, "weight of the adversarial loss of textures, at full resolution")
+    segment: NonNegativeFloat = option(0.0, "weight of the squared error to masks that a segmenter finds in images")
     binary_first: NonNegativeFloat = option(0.3, "weight of the mask's binary entropy, in bits, at the first step")
     binary: NonNegativeFloat = option(0.3, "that weight at the last step; between them it moves evenly")
     smooth: NonNegativeFloat = option(0.0, "weight of the mask's total variation, which takes specks away")

@@ -121,7 +121,7 @@ NATURAL_TEACHERS = {
 
 # fmt: off
 FLAT = TeachConfig(kl=1e-3, local=0.0)  # plain colours leave less to explain, and no texture
-TEXTURED = TeachConfig(patch=0.15, smooth=0.2)
+TEXTURED = TeachConfig(kl=2e-3, patch=0.15, segment=2.0, smooth=0.2)
 TEACHERS = {
     DEFAULT:                replace(FLAT,          glyphs="digits", appearance="double-colored", variants=8),
     "colored-mnist":        replace(FLAT,          glyphs="mnist",  appearance="colored"),

@@ -33,7 +33,7 @@ VARIED = replace(
     policy=("shape.affine:0.1", "shape.elastic:1", "shape.sharpen:4"),
     agreement=0.1,
 )
-# What colored MNIST and wildlife's shapes were measured with, before wider shapes and narrower colours were.
+# What colored MNIST was measured with, before wider shapes and narrower colours were.
 NARROW = DistillConfig(
     steps=3000,
     shape=StudentConfig(channels=(10, 10)),
@@ -51,8 +51,8 @@ MNIST = RunConfig(
 PLAIN = StudentConfig(channels=(4, 4), rank=4)
 SHAPELY = DistillConfig(steps=4000, shape=StudentConfig(channels=(14, 14)), texture=PLAIN, background=PLAIN)
 # Textures in detail that hardly vary within a class: an embedding of ten gives each class a first picture of its own.
-DETAILED = StudentConfig(channels=(12, 12), grid=8, embedding=10, rank=4)
-WILDLIFE = replace(MNIST.distill, texture=DETAILED, background=replace(DETAILED, channels=(8, 8)))
+DETAILED = StudentConfig(channels=(10, 10), grid=8, embedding=10, rank=4)
+WILDLIFE = replace(SHAPELY, texture=DETAILED, background=replace(DETAILED, channels=(6, 6)))
 FULL_CLASSIFY = ClassifyConfig(images=100_000, epochs=10, batch_size=64)
 SMOKE = RunConfig(
     test_copies=1,

@@ -39,6 +39,7 @@ from skdcgn.train import (
     balanced_rows,
     decay_after,
     every,
+    held,
     train,
 )
 
@@ -97,13 +98,12 @@ class Distill(Method):
         return losses.feature_l1(seen, wanted)
 
     def _judge(self, student: Tensor, teacher: Tensor, labels: Tensor) -> dict[str, Tensor]:
-        config, judge = self.config, self.modules["discriminator"].requires_grad_(False)
-        with self.autocast():
+        config = self.config
+        with held(self.modules["discriminator"]) as judge, self.autocast():
             with torch.no_grad():
                 wanted = [f.float() for f in judge(teacher, labels).features]
             seen = judge(student, labels)
         found = [f.float() for f in seen.features]
-        judge.requires_grad_(True)
         return {
             "feature": config.feature * losses.feature_l1(found, wanted),
             "kl": config.kl * losses.feature_kl(found, wanted, config.temperature),

@@ -69,6 +69,7 @@ from skdcgn.train import (
     balanced_rows,
     decay_after,
     every,
+    held,
     train,
 )
 
@@ -223,9 +224,8 @@ class Teach(Method):
         logits, in_real = segmenter(torch.cat([fake.detach(), real]), labels).chunk(2)
         loss = F.binary_cross_entropy_with_logits(logits, mask.detach())
         self.descend("segmenter", loss)
-        segmenter.requires_grad_(False)
-        in_fake = segmenter(torch.cat([fake, real]), labels)[: len(fake)]
-        segmenter.requires_grad_(True)
+        with held(segmenter):
+            in_fake = segmenter(torch.cat([fake, real]), labels)[: len(fake)]
         return loss.item(), in_real.detach().sigmoid(), in_fake.sigmoid()
 
     def _train_judge(self, name: str, real: Tensor, fake: Tensor, labels: Tensor) -> float:
@@ -235,10 +235,8 @@ class Teach(Method):
         return loss.item()
 
     def _fool(self, name: str, fake: Tensor, labels: Tensor) -> Tensor:
-        judge = self.modules[name].requires_grad_(False)
-        loss = losses.least_squares_generator(judge(fake, labels).logits)
-        judge.requires_grad_(True)
-        return loss
+        with held(self.modules[name]) as judge:
+            return losses.least_squares_generator(judge(fake, labels).logits)
 
 
 def distortion(words: Sequence[str], spec: Spec) -> Policy:

@@ -9,6 +9,7 @@ and a run that was killed ends with the weights of one that was not.
 import json
 import math
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -111,6 +112,14 @@ class Method:
 
 def _below(prefix: str, state: dict[str, Tensor]) -> dict[str, Tensor]:
     return {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
+
+
+@contextmanager
+def held(module: nn.Module) -> Iterator[nn.Module]:
+    """Let gradients pass through ``module`` to its inputs alone, while it judges what another one draws."""
+    module.requires_grad_(False)
+    yield module
+    module.requires_grad_(True)
 
 
 @torch.no_grad()

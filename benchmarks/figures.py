@@ -24,7 +24,7 @@ from skdcgn.study import points
 
 ROOT = Path(__file__).parents[1]
 EXPECTED = ROOT / "src" / "skdcgn" / "zoo" / "expected"
-LINES = {"teacher": "#b3541e", "student": "#1f6f8b"}
+LINES = {"teacher": "#b3541e", "student": "#1f6f8b", "oracle": "#5b7f3a"}
 ACCURACY = "out-of-domain accuracy, %"
 FAR = 8.0  # places so many times apart get a logarithmic axis
 MARKS = {"the preset's": "*", "plain": "o", "TinyGAN": "s"}
@@ -94,9 +94,9 @@ def dots(record: dict[str, Any]) -> Any:
     """Draw a line per point, from top to bottom, for points that have no order: accuracy along it."""
     names = list(dict.fromkeys(row["point"] for row in record["summary"]))
     figure, axes = plt.subplots(figsize=(7, 0.9 + 0.32 * len(names)), layout="constrained")
-    for aside, (source, colour) in zip((0.1, -0.1), LINES.items(), strict=True):
+    for aside, (source, colour) in zip((0.1, -0.1, 0.0), LINES.items(), strict=True):
         own = [row for row in record["summary"] if row["source"] == source]
-        if source == "teacher" and measured_once(record):
+        if not own or (source == "teacher" and measured_once(record)):
             continue  # it is a level then
         means, away = ([row["ood_accuracy"][key] for row in own] for key in ("mean", "deviation"))
         places = [names.index(row["point"]) - aside for row in own]
@@ -121,7 +121,7 @@ def panels(record: dict[str, Any], name: str) -> Any:
     figure, (drawn,) = plt.subplots(1, len(names), figsize=size, sharey=True, squeeze=False, layout="constrained")
     for axes, title in zip(drawn, names, strict=True):
         shown = [one for one in reached if title == (one.plan.cell[1] if one.plan.cell else one.plan.curve or title)]
-        for aside, (source, colour) in zip((-0.08, 0.08), LINES.items(), strict=True):
+        for aside, (source, colour) in zip((-0.08, 0.08, 0.0), LINES.items(), strict=True):
             own = [one for one in shown if one.source == source]
             if not own:
                 continue

@@ -57,8 +57,11 @@ def test_a_file_is_laid_over_a_preset():
     assert merged == replace(base, seed=3, distill=replace(base.distill, steps=7))
 
 
-def test_full_takes_the_published_classifier_budget():
-    assert (run_preset("double-colored-mnist", full=True).classify.images, 10) == (100_000, 10)
+def test_full_takes_the_published_classifier_budget_and_keeps_the_presets_composition():
+    for name, images in (("double-colored-digits", 20_000), ("double-colored-mnist", 100_000)):
+        base, full = (run_preset(name, full=whole).classify for whole in (False, True))
+        assert (full.images, full.epochs, full.batch_size) == (100_000, 10, 64)
+        assert replace(full, images=images, epochs=base.epochs, batch_size=base.batch_size) == base
 
 
 @pytest.mark.parametrize("find", [run_preset, teach_preset])

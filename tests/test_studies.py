@@ -119,6 +119,17 @@ def test_students_are_compared_with_each_other_and_one_of_them_with_the_teacher(
     assert all(other.config != first.config for other in others)
 
 
+@pytest.mark.parametrize("preset", RUNS)
+def test_epochs_compares_the_presets_composition_with_the_published_ones_teacher_at_equal_budgets(preset):
+    base = run_preset(preset)
+    made = points(base, STUDIES["epochs"].points(base))
+    budgets = [(point.config.classify.images, point.config.classify.epochs) for point in made]
+    assert budgets[:2] == budgets[2:] == [(base.classify.images, times * base.classify.epochs) for times in (1, 5)]
+    assert [point.sources for point in made] == [("teacher", "oracle")] * 2 + [("teacher", "student", "oracle")] * 2
+    assert made[0].config == points(base, STUDIES["main"].points(base))[0].config
+    assert made[2].config == base
+
+
 def test_tinygans_layouts_are_its_own():
     for name, (*_, grid, separable) in LAYOUTS.items():
         assert separable == (grid == 1) == name.startswith("TinyGAN")

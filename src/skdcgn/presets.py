@@ -53,7 +53,6 @@ SHAPELY = DistillConfig(steps=4000, shape=StudentConfig(channels=(14, 14)), text
 # Textures in detail that hardly vary within a class: an embedding of ten gives each class a first picture of its own.
 DETAILED = StudentConfig(channels=(10, 10), grid=8, embedding=10, rank=4)
 WILDLIFE = replace(SHAPELY, texture=DETAILED, background=replace(DETAILED, channels=(6, 6)))
-FULL_CLASSIFY = ClassifyConfig(images=100_000, epochs=10, batch_size=64)
 SMOKE = RunConfig(
     test_copies=1,
     query=QueryConfig(shape=200, texture=100, background=100, held_out=100, shard_size=100),
@@ -133,9 +132,11 @@ TEACHERS = {
 
 
 def run_preset(name: str, *, full: bool = False) -> RunConfig:
-    """Return the preset ``name`` of digits, with the published classifier budget if ``full``."""
+    """Return the preset ``name`` of digits; if ``full``, with the published classifier budget for its composition."""
     config = find("preset", name, RUNS)
-    return replace(config, classify=FULL_CLASSIFY) if full else config
+    if not full:
+        return config
+    return replace(config, classify=replace(config.classify, images=100_000, epochs=10, batch_size=64))
 
 
 def teach_preset(name: str) -> TeachConfig:

@@ -163,6 +163,19 @@ def budget(base: RunConfig) -> list[Planned]:
     ]
 
 
+def epochs(base: RunConfig) -> list[Planned]:
+    """Composition and recipe, the published ones and the preset's, once classifiers pass over their images longer."""
+    counts = (base.classify.epochs, 5 * base.classify.epochs)
+    return [
+        Planned(f"{curve}, {count}", {**changes, "classify.epochs": count}, sources, curve, count)
+        for curve, changes, sources in (
+            ("published", PUBLISHED | RECIPE, ("teacher", "oracle")),
+            ("the preset's", {}, (*BOTH, "oracle")),
+        )
+        for count in counts
+    ]
+
+
 def mixture(base: RunConfig) -> list[Planned]:
     """How many of the images may be real ones, with the shortcut in them."""
     images = min(base.classify.images, GLANCE)
@@ -274,6 +287,7 @@ STUDIES = {
     "sizes": Study("What do size and layout of a student cost?", "", sizes, timed=True),
     "composition": Study("What is each step of the preset's composition worth?", "", composition),
     "budget": Study("How many counterfactuals, and how many per shape?", "counterfactuals", budget),
+    "epochs": Study("What is a composition worth once classifiers learn for longer?", "epochs", epochs),
     "mixture": Study("What do real, biased images among the counterfactuals do?", "share of real images", mixture),
     "shape": Study("What if the composition distorts shapes?", "amount", shape),
     "distortions": Study("Which mechanism's distortion costs a classifier what?", "", distortions),
@@ -281,9 +295,11 @@ STUDIES = {
     "correlation": Study("How much correlation brings the shortcut back?", "share that follows the shape", correlation),
 }
 
+MNIST = ("colored-mnist", "double-colored-mnist", "wildlife-mnist")
 # What `skdcgn reproduce TABLE` runs: a study, and the presets it is run on.
 TABLES = {
-    "mnist": ("main", ("colored-mnist", "double-colored-mnist", "wildlife-mnist")),
+    "mnist": ("main", MNIST),
+    "epochs": ("epochs", MNIST),
     "losses": ("losses", ("double-colored-mnist", "wildlife-mnist")),
     "mixture": ("mixture", ("double-colored-digits",)),
     "shape": ("shape", ("double-colored-mnist",)),

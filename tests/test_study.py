@@ -1,6 +1,8 @@
 """Studies: points share what they have in common, a killed study goes on, seeds become mean and deviation."""
 
 import json
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
 
 import pytest
 
@@ -8,7 +10,7 @@ from skdcgn import study as module
 from skdcgn.errors import TrainingStoppedError, UserError
 from skdcgn.presets import run_preset
 from skdcgn.studies import named
-from skdcgn.study import Point, Score, measure, points, summary
+from skdcgn.study import Point, Score, measure, points, summary, told
 
 PLANNED = named(
     {
@@ -49,6 +51,33 @@ def test_points_share_pairs_and_students_and_nothing_is_done_twice(tmp_path, mon
     for name in ("query_all", "distill"):
         monkeypatch.setattr(module, name, never)
     assert list(measure(what, tmp_path, [0], results=tmp_path / "results.jsonl", device="cpu")) == first
+
+
+def test_processes_share_the_work_and_each_tells_all_of_it_in_order(tmp_path, monkeypatch):
+    what = points(run_preset("smoke"), named({"a": {}, "b": {"distill.steps": 20}, "c": {"distill.steps": 30}}))
+    begun, done, together = [], set(), Barrier(2)
+
+    def score(point, source, config, *_):
+        mine = (point.name, config.seed)
+        if mine not in done:
+            begun.append(mine)
+            if len(begun) <= 2:
+                together.wait(10)  # both are at work at the same time, or this raises
+            done.add(mine)
+        return Score(point.name, source, config.seed, 50.0 + config.seed, 7, {})
+
+    monkeypatch.setattr(module, "_score", score)
+    results = [tmp_path / "one", tmp_path / "two"]
+    with ThreadPoolExecutor(2) as pool:
+        both = [pool.submit(lambda r=r: list(measure(what, tmp_path, [0, 1], results=r))) for r in results]
+        scores = [one.result(20) for one in both]
+    assert sorted(begun) == sorted(done)  # nothing twice
+    assert len(done) == 6
+    ordered = [told("x", run_preset("smoke"), what, one, timed=False)["scores"] for one in scores]
+    assert [(one["seed"], one["point"]) for one in ordered[0]] == [(s, name) for s in (0, 1) for name in "abc"]
+    assert ordered[0] == ordered[1]
+    for file in results:
+        assert [json.loads(line) for line in file.read_text().splitlines()] == ordered[0]
 
 
 def test_another_seed_is_another_everything(tmp_path):

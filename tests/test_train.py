@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -53,6 +54,27 @@ def batch_at(step):
 
 def weights(method):
     return torch.cat([value.flatten() for value in method.modules["model"].state_dict().values()])
+
+
+def test_of_two_trainings_in_one_folder_the_second_waits_and_finds_it_done(tmp_path):
+    first, second, steps = Line(), Line(), []
+
+    def meanwhile(record):
+        if record.step == 1:
+            waiting.append(pool.submit(train, second, batch_at, RunFolder(tmp_path, {}), steps=20, callbacks=(count,)))
+            time.sleep(0.3)
+            assert not waiting[0].done()
+
+    def count(record):
+        steps.append(record.step)
+
+    with ThreadPoolExecutor(1) as pool:
+        waiting = []
+        train(first, batch_at, RunFolder(tmp_path, {}), steps=20, log_every=5, callbacks=(meanwhile,))
+        waiting[0].result(20)
+    assert steps == []
+    assert torch.equal(weights(first), weights(second))
+    assert [line["step"] for line in RunFolder(tmp_path, {}).metrics()] == [5, 10, 15, 20]
 
 
 def test_fit_yields_one_numbered_record_per_step():

@@ -189,7 +189,10 @@ def study(
     data_root: DataRoot = None,
     device: DeviceOption = Device.AUTO,
 ) -> None:
-    """Measure the points of a study over seeds: losses, queries, sizes, composition, distortions, correlation."""
+    """Measure the points of a study over seeds: losses, queries, sizes, composition, distortions, correlation.
+
+    The same command in another shell, or on another machine that sees the folder, takes a share of the work.
+    """
     given = {"teacher": teacher, "textures": str(textures) if textures else None}
     changes = {key: value for key, value in given.items() if value}
     _study(name, preset, changes, out, seeds, quick, data_root, device)

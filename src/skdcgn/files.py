@@ -1,7 +1,8 @@
-"""Files as they are written here: atomically, checked when read, and never unpickled."""
+"""Files as they are written here: atomically, by one process at a time, checked when read, and never unpickled."""
 
 import hashlib
 import json
+import logging
 import os
 import tempfile
 from collections.abc import Iterator
@@ -9,11 +10,34 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as to_bytes
 from torch import Tensor
 
 from skdcgn.errors import UserError
+
+
+@contextmanager
+def alone(lock: Path, *, wait: bool = True) -> Iterator[bool]:
+    """Hold the file ``lock``: of all processes one at a time does what is inside, and one that is killed lets go.
+
+    Yields whether it is held: False if another process holds it and there is no ``wait``.
+    """
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    file = FileLock(lock)
+    try:
+        file.acquire(timeout=0)
+    except Timeout:
+        if not wait:
+            yield False
+            return
+        logging.getLogger(__name__).warning("%s: waiting for another process that works there", lock.parent)
+        file.acquire()
+    try:
+        yield True
+    finally:
+        file.release()
 
 
 def write_bytes(path: Path, data: bytes) -> None:

@@ -20,7 +20,7 @@ from torch import Tensor
 from skdcgn.composer import draw
 from skdcgn.config import Noise, QueryConfig, Store
 from skdcgn.errors import UserError
-from skdcgn.files import open_tensors, read_json, read_tensors, sha256, write_json, write_tensors
+from skdcgn.files import alone, open_tensors, read_json, read_tensors, sha256, write_json, write_tensors
 from skdcgn.mechanism import Mechanism, Spec, Teacher, check_answer
 from skdcgn.progress import Watch, unwatched
 from skdcgn.seeds import derive_seed, generator
@@ -86,21 +86,22 @@ def query_pairs(
         "teacher": teacher.digest,
         "spec": teacher.spec.to_dict(),
     }
-    manifest, known = _begin(folder, plan, rank)
-    shards = {shard["file"]: shard for shard in manifest["shards"]}
-    for index in range(rank.own, -(-count // shard_size), rank.ranks):
-        name = f"shard-{index:05d}.safetensors"
-        size = min(shard_size, count - index * shard_size)
-        if not (name in known and _whole(folder / name, known[name]["sha256"])):
-            asked = size if store is not Store.NONE else 0
-            manifest["queries"] += asked
-            write_json(folder / rank.manifest, manifest)
-            kept = _shard(teacher, mechanism, size, index, plan)
-            shards[name] = {"file": name, "count": size, "sha256": write_tensors(folder / name, kept)}
-            manifest["shards"] = [shards[key] for key in sorted(shards)]
-            write_json(folder / rank.manifest, manifest)
-        tell(index * shard_size + size)
-    return manifest
+    with alone(folder / f".{rank.manifest}.lock"):
+        manifest, known = _begin(folder, plan, rank)
+        shards = {shard["file"]: shard for shard in manifest["shards"]}
+        for index in range(rank.own, -(-count // shard_size), rank.ranks):
+            name = f"shard-{index:05d}.safetensors"
+            size = min(shard_size, count - index * shard_size)
+            if not (name in known and _whole(folder / name, known[name]["sha256"])):
+                asked = size if store is not Store.NONE else 0
+                manifest["queries"] += asked
+                write_json(folder / rank.manifest, manifest)
+                kept = _shard(teacher, mechanism, size, index, plan)
+                shards[name] = {"file": name, "count": size, "sha256": write_tensors(folder / name, kept)}
+                manifest["shards"] = [shards[key] for key in sorted(shards)]
+                write_json(folder / rank.manifest, manifest)
+            tell(index * shard_size + size)
+        return manifest
 
 
 def _shard(teacher: Teacher, mechanism: Mechanism, size: int, index: int, plan: dict[str, Any]) -> dict[str, Tensor]:

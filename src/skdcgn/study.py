@@ -2,7 +2,8 @@
 
 A point is a preset with changes laid over it (:mod:`skdcgn.studies` has those of the studies by name). Its stages
 (teacher, pairs, student, classifier) live in folders named by the digest of what they depend on, so that points, and
-studies, share what they have in common, and a killed study goes on where it stopped.
+studies, share what they have in common, and a killed study goes on where it stopped. Processes and machines that see
+one folder share the work: each takes what nobody else is at.
 """
 
 import json
@@ -18,7 +19,7 @@ from skdcgn.config import RunConfig, TeachConfig, digest, override, to_dict
 from skdcgn.distiller import distill, student_size
 from skdcgn.errors import TrainingStoppedError, UserError
 from skdcgn.evaluate import fidelity, versions
-from skdcgn.files import read_json, write_bytes, write_json
+from skdcgn.files import alone, read_json, write_bytes, write_json
 from skdcgn.mechanism import Mechanism, Teacher
 from skdcgn.metrics import frechet, load_extractor
 from skdcgn.pairs import query_all
@@ -81,9 +82,9 @@ def measure(
     device: str = "auto",
     watch: Watch = unwatched,
 ) -> Iterator[Score]:
-    """Yield the score of each point, source and seed, and keep them in the file ``results``, a line each.
+    """Yield the score of each point, source and seed, and keep them in the file ``results``, a line each, in order.
 
-    A training that is stopped gives a score that says so, and the others go on.
+    A training that is stopped gives a score that says so, and the others go on. What another process is at comes last.
 
     Stages go to ``out``: teacher-*, pairs-*, student-*, judge-*, classifier-*, each an ordinary run folder. Seeds are
     of everything: queries, initial weights, batches, labels.
@@ -95,18 +96,25 @@ def measure(
         for source in point.sources:
             if source not in CLASSIFIERS:
                 raise UserError(f"{point.name}: unknown source {source!r}: use one of {', '.join(CLASSIFIERS)}")
-    scores: list[Score] = []
-    for seed in seeds:  # one seed of everything first: a study that was cut short still compares all points
-        for point in what:
+    # one seed of everything first: a study that was cut short still compares all points
+    jobs = [(point, source, seed) for seed in seeds for point in what for source in point.sources]
+    scores: dict[int, Score] = {}
+    for wait in (False, True):  # first what nobody is at, then what others were: they have done it, or died
+        for number, (point, source, seed) in enumerate(jobs):
+            if number in scores:
+                continue
             config = replace(point.config, seed=seed)
-            for source in point.sources:
+            asked = digest([to_dict(config), source, to_dict(point.teach) if point.teach else None])
+            with alone(out / f".{asked}.lock", wait=wait) as mine:
+                if not mine:
+                    continue
                 try:
-                    scores.append(_score(point, source, config, out, data_root, device, watch))
+                    scores[number] = _score(point, source, config, out, data_root, device, watch)
                 except TrainingStoppedError as error:  # that a point's students collapse is a finding
-                    scores.append(Score(point.name, source, seed, None, None, {}, stopped=str(error)))
-                lines = [json.dumps(one._asdict()) + "\n" for one in scores]
-                write_bytes(results, "".join(lines).encode())
-                yield scores[-1]
+                    scores[number] = Score(point.name, source, seed, None, None, {}, stopped=str(error))
+            lines = [json.dumps(scores[known]._asdict()) + "\n" for known in sorted(scores)]
+            write_bytes(results, "".join(lines).encode())
+            yield scores[number]
 
 
 def _score(
@@ -190,10 +198,14 @@ def _known(values: Iterable[float | None]) -> list[float]:
 def told(
     command: str, base: RunConfig, what: Sequence[Point], scores: Sequence[Score], *, timed: bool
 ) -> dict[str, Any]:
-    """Return everything that a study found, as JSON values; paths lose their folders, which tell nobody anything.
+    """Return everything that a study found, as JSON values, in the order of its points, whoever measured them when.
+
+    Paths lose their folders, which tell nobody anything.
 
     ``timed``: with the counterfactuals per second of the teacher and of each point's student, in turn.
     """
+    places = [(point.name, source) for point in what for source in point.sources]
+    scores = sorted(scores, key=lambda one: (one.seed, places.index((one.point, one.source))))
     plain = to_dict(base)
     plain |= {key: Path(plain[key]).name for key in ("teacher", "textures") if plain[key]}
     record = {

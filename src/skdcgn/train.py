@@ -9,7 +9,7 @@ and a run that was killed ends with the weights of one that was not.
 import json
 import math
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from skdcgn.config import digest, to_dict
 from skdcgn.errors import TrainingStoppedError, UserError
-from skdcgn.files import read_json, read_tensors, write_bytes, write_json, write_tensors
+from skdcgn.files import alone, read_json, read_tensors, write_bytes, write_json, write_tensors
 from skdcgn.processes import average_gradients, average_losses, process_index, synchronise, wait_for_all
 from skdcgn.seeds import derive_seed
 
@@ -237,6 +237,10 @@ class RunFolder:
     def checkpoint(self) -> Path:
         return self.path / "checkpoint.safetensors"
 
+    def alone(self) -> AbstractContextManager[bool]:
+        """Keep other processes from training here."""
+        return alone(self.path / ".lock")
+
     def save(self, method: Method, step: int) -> None:
         """Write weights, optimisers and the step counter in one atomic file."""
         counters = {"step": step, "digest": self.digest}
@@ -294,17 +298,20 @@ def train(
 ) -> None:
     """Fit ``method`` in ``folder``: resume if it was begun, log, guard, checkpoint.
 
-    Of several processes (:mod:`skdcgn.processes`) each calls this; ``batch_at`` gives each its own share.
+    Of several processes (:mod:`skdcgn.processes`) each calls this; ``batch_at`` gives each its own share. Another
+    training in the same folder ends first, and then there is nothing left to do.
     """
     accelerator = make_accelerator(device)
     method.to(accelerator)
-    start = folder.restore(method)
-    wait_for_all()
     save: Callback = lambda record: folder.save(method, record.step)  # noqa: E731
     hooks: tuple[Callback, ...] = (stop_if_not_finite, *callbacks)
     if process_index() == 0:
         hooks = (stop_if_not_finite, every(log_every, folder.log), *callbacks, every(save_every, save), at_end(save))
-    for record in fit(method, batch_at, steps, start=start, seed=seed, schedule=schedule, accelerator=accelerator):
-        for hook in hooks:
-            hook(record)
-    wait_for_all()
+    with folder.alone() if process_index() == 0 else nullcontext():
+        wait_for_all()
+        start = folder.restore(method)
+        wait_for_all()
+        for record in fit(method, batch_at, steps, start=start, seed=seed, schedule=schedule, accelerator=accelerator):
+            for hook in hooks:
+                hook(record)
+        wait_for_all()

@@ -140,7 +140,8 @@ def panels(record: dict[str, Any], name: str) -> Any:
             axes.set_xlim(-0.5, len(words) - 0.5)
         else:
             axes.set_xlabel(study.axis)
-    drawn[-1 if across else 0].legend(frameon=False)
+    candidates = drawn[::-1] if across else drawn
+    max(candidates, key=lambda axes: len(axes.get_legend_handles_labels()[1])).legend(frameon=False)
     return figure
 
 

@@ -97,7 +97,7 @@ def dots(record: dict[str, Any]) -> Any:
     for aside, (source, colour) in zip((0.1, -0.1, 0.0), LINES.items(), strict=True):
         own = [row for row in record["summary"] if row["source"] == source]
         if not own or (source == "teacher" and measured_once(record)):
-            continue  # it is a level then
+            continue  # not measured, or a level
         means, away = ([row["ood_accuracy"][key] for row in own] for key in ("mean", "deviation"))
         places = [names.index(row["point"]) - aside for row in own]
         axes.errorbar(means, places, xerr=away, fmt="o", markersize=4, color=colour, capsize=3, label=source)

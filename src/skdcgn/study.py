@@ -104,7 +104,7 @@ def measure(
             if number in scores:
                 continue
             config = replace(point.config, seed=seed)
-            asked = digest([to_dict(config), source, to_dict(point.teach) if point.teach else None])
+            asked = digest([to_dict(config), source, to_dict(point.teach)])
             with alone(out / f".{asked}.lock", wait=wait) as mine:
                 if not mine:
                     continue

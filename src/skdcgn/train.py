@@ -9,7 +9,7 @@ and a run that was killed ends with the weights of one that was not.
 import json
 import math
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -237,10 +237,6 @@ class RunFolder:
     def checkpoint(self) -> Path:
         return self.path / "checkpoint.safetensors"
 
-    def alone(self) -> AbstractContextManager[bool]:
-        """Keep other processes from training here."""
-        return alone(self.path / ".lock")
-
     def save(self, method: Method, step: int) -> None:
         """Write weights, optimisers and the step counter in one atomic file."""
         counters = {"step": step, "digest": self.digest}
@@ -307,7 +303,7 @@ def train(
     hooks: tuple[Callback, ...] = (stop_if_not_finite, *callbacks)
     if process_index() == 0:
         hooks = (stop_if_not_finite, every(log_every, folder.log), *callbacks, every(save_every, save), at_end(save))
-    with folder.alone() if process_index() == 0 else nullcontext():
+    with alone(folder.path / ".lock") if process_index() == 0 else nullcontext():
         wait_for_all()
         start = folder.restore(method)
         wait_for_all()

@@ -95,9 +95,8 @@ def along(line: Sequence[Reached], axis: str) -> str:
     """Compare the ends of a curve."""
     first, last = line[0], line[-1]
     change = last.mean - first.mean
-    moved = f"{'rises' if change > 0 else 'falls'} by {abs(change):.1f} points"
-    if not clear(first, last):
-        moved = "does not change clearly"
+    sense = "rises" if change > 0 else "falls"
+    moved = f"{sense} by {abs(change):.1f} points" if clear(first, last) else "does not change clearly"
     return (
         f"{first.source.capitalize()}, {first.plan.curve}: accuracy {moved} from {first} at {first.plan.at:,g} "
         f"to {last} at {last.plan.at:,g} ({axis})."

@@ -6,14 +6,14 @@ import pytest
 import torch
 
 from skdcgn import losses
-from skdcgn.config import DistillConfig, QueryConfig, StudentConfig
+from skdcgn.config import DistillConfig, Noise, QueryConfig, Store, StudentConfig
 from skdcgn.distiller import Distill, collapse_guard, distill, read_embeddings
 from skdcgn.errors import TrainingStoppedError, UserError
 from skdcgn.evaluate import fidelity
 from skdcgn.features import load_features
 from skdcgn.files import write_tensors
 from skdcgn.mechanism import Mechanism, Spec
-from skdcgn.pairs import Pairs
+from skdcgn.pairs import Pairs, query_all
 from skdcgn.seeds import generator
 from skdcgn.teachers.registry import load_student
 from skdcgn.train import Record, make_accelerator
@@ -64,6 +64,17 @@ def test_the_saved_student_is_the_returned_one(analytic_teacher, tmp_path):
     few = DistillConfig(steps=2, batch_size=8, shape=SMALL, texture=SMALL, background=SMALL)
     student = distill(analytic_teacher, tmp_path, few, budget, device="cpu")
     assert load_student(tmp_path / "student").digest == student.digest
+
+
+@pytest.mark.parametrize("changes", [{"noise": Noise.SOBOL}, {"store": Store.UINT8}])
+def test_a_student_of_other_answers_is_not_taken_for_a_finished_one(analytic_teacher, tmp_path, changes):
+    few = DistillConfig(steps=2, batch_size=8, shape=SMALL, texture=SMALL, background=SMALL)
+    budget = QueryConfig(shape=40, texture=40, background=40, held_out=10)
+    for name, asked in (("pairs", budget), ("others", replace(budget, **changes))):
+        query_all(analytic_teacher, tmp_path / name, asked)
+    distill(tmp_path / "pairs", tmp_path / "run", few, device="cpu")
+    with pytest.raises(UserError, match="pairs"):
+        distill(tmp_path / "others", tmp_path / "run", few, device="cpu")
 
 
 @pytest.mark.parametrize("name", WEIGHTS)

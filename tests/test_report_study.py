@@ -1,8 +1,9 @@
 """The report of a study: sentences that follow from the numbers, and a page with every point."""
 
 import json
+import re
 
-from skdcgn.report.study import Cell, Reached, findings, heat_maps, write_study_report
+from skdcgn.report.study import Cell, Reached, draw, findings, heat_maps, write_study_report
 from skdcgn.studies import Planned, Study
 
 
@@ -129,6 +130,16 @@ def test_far_places_are_printed_as_numbers(tmp_path):
     assert "at 100,000 (images)" in page
     assert ">10,000</text>" in page
     assert "mathdefault" not in page
+
+
+def test_panels_beside_each_other_have_one_scale(tmp_path):
+    reached = [
+        Reached(Planned(f"{curve} {at}", {}, curve=curve, at=at), "student", mean, 1.0)
+        for curve, mean in (("noise", 20.0), ("spin", 80.0))
+        for at in (0.0, 1.0)
+    ]
+    heights = [json.loads(re.search(r"data-marks='(.*?)'", panel)[1])[0][2][0][1] for panel in draw(reached, "amount")]
+    assert heights[0] > heights[1] + 50  # 20 % lies below 80 %: in a drawing places count from above
 
 
 def test_students_that_were_timed_stand_beside_the_eager_teacher(tmp_path):

@@ -227,7 +227,7 @@ def _study(
     base = miniature(base) if quick else base
     stages = out or _default_out(None, f"study-{preset}", base)
     folder, planned = stages / name, chosen.points(base)
-    from skdcgn.files import write_json
+    from skdcgn.files import alone, write_json
     from skdcgn.report.study import write_study_report
     from skdcgn.study import measure, points, told
 
@@ -240,8 +240,9 @@ def _study(
             print(f"seed {score.seed}, {score.point}, {score.source}: {reached}", flush=True)
     flags = [f"--{key} {Path(value).name}" for key, value in changes.items()] + ["--quick"] * quick
     command = " ".join(["skdcgn study", name, preset, f"--seeds {seeds}", *flags])
-    record = told(command, base, what, scores, timed=chosen.timed)
-    write_json(folder / "study.json", record)
+    with alone(folder / ".lock"):  # processes that shared the work time its students one after the other
+        record = told(command, base, what, scores, timed=chosen.timed)
+        write_json(folder / "study.json", record)
     show_study(f"{name}, {preset}", record, what)
     page = write_study_report(folder, name, chosen, planned)
     point_to("report", page)

@@ -192,7 +192,7 @@ def read_embeddings(file: Path, classes: int, size: int) -> Tensor:
 
 
 def _origin(manifest: dict[str, object]) -> dict[str, object]:
-    return {key: manifest[key] for key in ("teacher", "seed", "count", "shard_size")}
+    return {key: manifest[key] for key in ("teacher", "seed", "count", "shard_size", "noise", "store")}
 
 
 def few_of_each(labels: Tensor, total: int) -> Tensor:

@@ -154,14 +154,18 @@ def curves(
 Spread = dict[str, list[tuple[float, float, float]]]  # by name: place, mean, deviation
 
 
-def bands(name: str, alt: str, title: str, axis: str, series: Spread) -> Markup:
-    """Draw means over places, a line per name in a band of one deviation; places far apart get a logarithmic axis."""
+def bands(name: str, alt: str, title: str, axis: str, series: Spread, limits: tuple[float, float]) -> Markup:
+    """Draw means over places, a line per name in a band of one deviation; places far apart get a logarithmic axis.
+
+    Means are drawn between ``limits``, so that panels beside each other compare.
+    """
     from matplotlib.ticker import FuncFormatter, NullLocator
 
     with _style():
         figure, axes = _panel(2.6, 1.9, left=0.13, right=0.95, bottom=0.21, top=0.88)
         axes.set_title(title, color=INK)
         axes.set_xlabel(axis, fontsize=7)
+        axes.set_ylim(limits)
         marks: Marks = []
         for color, (label, values) in zip(LINES, series.items(), strict=False):
             places, means, away = (list(column) for column in zip(*values, strict=True))

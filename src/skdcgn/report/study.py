@@ -12,6 +12,7 @@ from skdcgn.report.build import templates
 from skdcgn.report.words import NOTHING, count, with_deviation
 from skdcgn.studies import Planned, Study
 
+MARGIN = 0.05  # around what is drawn, of its range
 CLEAR = 2.0  # differences of so many of their own standard deviations are called clear
 
 
@@ -188,6 +189,9 @@ def draw(reached: Sequence[Reached], axis: str) -> list[Markup]:
     drawn: list[Markup] = []
     if any(one.plan.cell for one in reached):
         return drawn
+    low, high = min(one.mean - one.deviation for one in reached), max(one.mean + one.deviation for one in reached)
+    margin = MARGIN * (high - low or 1.0)
+    limits = low - margin, high + margin  # the same for every panel
     for curve in dict.fromkeys(one.plan.curve for one in reached):
         own = [one for one in reached if one.plan.curve == curve]
         series = {
@@ -198,7 +202,7 @@ def draw(reached: Sequence[Reached], axis: str) -> list[Markup]:
         alt = "; ".join(f"{one.source}, {one.plan.name}: {one}" for one in own)
         if curve:
             lines = {s: [(at, mean, away) for at, _, mean, away in v] for s, v in series.items()}
-            drawn.append(figures.bands(f"curve-{len(drawn)}", alt, curve, axis, lines))
+            drawn.append(figures.bands(f"curve-{len(drawn)}", alt, curve, axis, lines, limits))
         else:
             names = list(dict.fromkeys(one.plan.name for one in own))
             dots = {s: [(float(names.index(name)), mean, away) for _, name, mean, away in v] for s, v in series.items()}

@@ -4,7 +4,8 @@
     python benchmarks/figures.py runs/dc/shape
 
 The study's record lands in ``benchmarks/results/STUDY-PRESET.json``, the figure in ``docs/STUDY-PRESET.png``; what the
-next one who runs the study may expect of each point in the package, ``src/skdcgn/zoo/expected/STUDY-PRESET.json``.
+next one who runs the study may expect of each point in the package, ``src/skdcgn/zoo/expected/STUDY-PRESET.json``. Of a
+study with ``--teacher`` the first two have its name too, and the last is not written.
 """
 
 import argparse
@@ -17,7 +18,7 @@ from matplotlib.ticker import LogLocator, NullFormatter
 from bands import with_band
 from skdcgn.config import RunConfig, from_dict, to_dict
 from skdcgn.files import read_json, write_json
-from skdcgn.presets import teach_preset
+from skdcgn.presets import run_preset, teach_preset
 from skdcgn.report.study import columns, reached_points
 from skdcgn.studies import find_study
 from skdcgn.study import points
@@ -189,9 +190,12 @@ def main() -> None:
     parser.add_argument("study", type=Path, help="its folder, which holds study.json")
     folder = parser.parse_args().study
     record, name = read_json(folder / "study.json"), folder.name
-    kept = f"{name}-{record['base']['preset']}"
+    preset, teacher = record["base"]["preset"], record["base"]["teacher"]
+    own = teacher == run_preset(preset).teacher
+    kept = f"{name}-{preset}" if own else f"{name}-{preset}-{teacher}"
     write_json(ROOT / "benchmarks" / "results" / f"{kept}.json", record)
-    write_json(EXPECTED / f"{kept}.json", expected(record, name))
+    if own:  # what to expect is told of the preset's teacher alone
+        write_json(EXPECTED / f"{kept}.json", expected(record, name))
     figure = draw(record, name)
     for axes in figure.axes:
         axes.spines[["top", "right"]].set_visible(False)

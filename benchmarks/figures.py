@@ -28,7 +28,7 @@ EXPECTED = ROOT / "src" / "skdcgn" / "zoo" / "expected"
 LINES = {"teacher": "#b3541e", "student": "#1f6f8b", "oracle": "#5b7f3a"}
 ACCURACY = "out-of-domain accuracy, %"
 FAR = 8.0  # places so many times apart get a logarithmic axis
-MARKS = {"the preset's": "*", "plain": "o", "TinyGAN": "s"}
+MARKS = "Dv^os"  # of a student of each size, in turn
 
 
 def front(points: list[tuple[float, float]], *, small: bool) -> list[tuple[float, float]]:
@@ -41,11 +41,10 @@ def front(points: list[tuple[float, float]], *, small: bool) -> list[tuple[float
 
 
 def panel(axes: Any, rows: list[dict[str, Any]], where: dict[str, float], words: str, *, small: bool) -> None:
-    for row in rows:
-        reached, place = row["ood_accuracy"], where[row["point"]]
-        style = {"fmt": MARKS[row["point"].split(",")[0]], "color": LINES["student"], "capsize": 3}
-        axes.errorbar(place, reached["mean"], yerr=reached["deviation"], **style)
-        axes.annotate(row["point"], (place, reached["mean"]), textcoords="offset points", xytext=(6, 6), fontsize=8)
+    for mark, row in zip(MARKS, rows, strict=True):
+        reached, style = row["ood_accuracy"], {"color": LINES["student"], "elinewidth": 1, "capsize": 3}
+        place, name = where[row["point"]], row["point"]
+        axes.errorbar(place, reached["mean"], yerr=reached["deviation"], fmt=mark, label=name, **style)
     best = front([(where[row["point"]], row["ood_accuracy"]["mean"]) for row in rows], small=small)
     axes.plot(*zip(*best, strict=True), color="#999999", linewidth=1, zorder=0)
     logarithmic(axes)
@@ -66,13 +65,14 @@ def pareto(record: dict[str, Any]) -> Any:
     rates = record["counterfactuals_per_second"]
     rows = [row for row in record["summary"] if row["source"] == "student"]
     slow = rates["teacher"]["eager"]
-    figure, (left, right) = plt.subplots(1, 2, figsize=(10, 4), sharey=True, layout="constrained")
+    figure, (left, right) = plt.subplots(1, 2, figsize=(10, 4.2), sharey=True, layout="constrained")
     sizes = {row["point"]: row["parameters"] for row in rows}
     panel(left, rows, sizes, "parameters of the three mechanisms", small=True)
     fast = {name: told["onnx-fp32"] / slow for name, told in rates.items() if name != "teacher"}
     panel(right, rows, fast, "counterfactuals/s (ONNX Runtime), times the eager teacher's", small=False)
     for axes in (left, right):
         level(axes, record, vertical=False)
+    figure.legend(*left.get_legend_handles_labels(), loc="outside lower center", ncols=len(rows) + 1, frameon=False)
     return figure
 
 

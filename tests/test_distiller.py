@@ -166,7 +166,7 @@ def test_a_student_that_ignores_noise_is_stopped_late_but_not_early():
     batch = some_batch(count=40)
     guard = collapse_guard(method, Pairs(**batch), Spec())
     guard(Record(10, 100, {}))
-    with pytest.raises(TrainingStoppedError, match="class 0"):
+    with pytest.raises(TrainingStoppedError, match="one texture whatever the noise for class 0"):
         guard(Record(90, 100, {}))
 
 

@@ -76,7 +76,7 @@ def new_table(title: str, words: Sequence[str], numbers: Sequence[str]) -> "Tabl
 
     table = Table(title=title)
     for column in words:
-        table.add_column(column)
+        table.add_column(column, overflow="fold")
     for column in numbers:
         table.add_column(column, justify="right")
     return table

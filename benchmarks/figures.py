@@ -9,6 +9,7 @@ study with ``--teacher`` the first two have its name too, and the last is not wr
 """
 
 import argparse
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +42,7 @@ def front(points: list[tuple[float, float]], *, small: bool) -> list[tuple[float
 
 
 def panel(axes: Any, rows: list[dict[str, Any]], where: dict[str, float], words: str, *, small: bool) -> None:
-    for mark, row in zip(MARKS, rows, strict=True):
+    for mark, row in zip(cycle(MARKS), rows, strict=False):
         reached, style = row["ood_accuracy"], {"color": LINES["student"], "elinewidth": 1, "capsize": 3}
         place, name = where[row["point"]], row["point"]
         axes.errorbar(place, reached["mean"], yerr=reached["deviation"], fmt=mark, label=name, **style)

@@ -187,7 +187,7 @@ def _cell(one: Reached | None, plain: float) -> Cell | None:
 def draw(reached: Sequence[Reached], axis: str) -> list[Markup]:
     """Draw a panel per curve, or one of dots where points have no order."""
     drawn: list[Markup] = []
-    if any(one.plan.cell for one in reached):
+    if not reached or any(one.plan.cell for one in reached):
         return drawn
     low, high = min(one.mean - one.deviation for one in reached), max(one.mean + one.deviation for one in reached)
     margin = MARGIN * (high - low or 1.0)

@@ -223,8 +223,8 @@ def collapse_guard(method: Distill, few: Pairs, spec: Spec) -> Callback:
         lost = ((found < COLLAPSED * wanted) & (wanted > 0.02)).nonzero()[:, 0].tolist()
         if lost:
             raise TrainingStoppedError(
-                f"the student draws one {student.mechanism} whatever the noise for class {lost[0]} at step {record.step}: "
-                "the last good checkpoint is kept; raise the pixel weight or lower the learning rate"
+                f"the student draws one {student.mechanism} whatever the noise for class {lost[0]} at step "
+                f"{record.step}: the last good checkpoint is kept; raise the pixel weight or lower the learning rate"
             )
 
     return guard

@@ -21,7 +21,7 @@ from skdcgn.errors import TrainingStoppedError, UserError
 from skdcgn.features import load_features
 from skdcgn.mechanism import Mechanism, Spec, Teacher
 from skdcgn.metrics import class_diversity
-from skdcgn.pairs import TRAIN, Pairs, Rank, StoredPairs, query_all
+from skdcgn.pairs import PLAN, TRAIN, Pairs, Rank, StoredPairs, query_all
 from skdcgn.processes import own_share, process_count, process_index, wait_for_all
 from skdcgn.progress import Watch, unwatched
 from skdcgn.seeds import generator
@@ -145,7 +145,8 @@ def distill_mechanism(
     """
     pairs = StoredPairs(pairs_folder, teacher)
     mechanism, spec = pairs.mechanism, pairs.spec
-    folder = RunFolder(out, {**to_dict(config), "mechanism": mechanism, "seed": seed, "pairs": _origin(pairs.manifest)})
+    plan = {key: pairs.manifest[key] for key in PLAN}
+    folder = RunFolder(out, {**to_dict(config), "mechanism": mechanism, "seed": seed, "pairs": plan})
     torch.manual_seed(seed)
     method = Distill(config, mechanism, spec)
     some = few_of_each(pairs.labels, STARTED_FROM)
@@ -189,10 +190,6 @@ def read_embeddings(file: Path, classes: int, size: int) -> Tensor:
             "BigGAN's file or a single tensor, and make the students' embedding as wide"
         )
     return held.float()
-
-
-def _origin(manifest: dict[str, object]) -> dict[str, object]:
-    return {key: manifest[key] for key in ("teacher", "seed", "count", "shard_size", "noise", "store")}
 
 
 def few_of_each(labels: Tensor, total: int) -> Tensor:

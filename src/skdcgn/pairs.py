@@ -28,6 +28,8 @@ from skdcgn.stores import decode, encode, read_rows
 from skdcgn.teachers.subset import as_asked, of_classes
 
 TRAIN, HELD_OUT = "train", "held-out"
+# Of a manifest, what was asked for, and so which pairs these are.
+PLAN = ("mechanism", "purpose", "count", "seed", "shard_size", "store", "noise", "teacher", "spec")
 MEMORY = 4 * 2**30  # bytes of images that are read at once; of more, each batch reads its own
 
 
@@ -175,9 +177,6 @@ def plan_shard(spec: Spec, size: int, index: int, plan: dict[str, Any]) -> tuple
         drawn = spec.sobol_noise(first, last - first + 1, derive_seed(plan["seed"], "sobol", plan["mechanism"], label))
         noise[own] = drawn[turns - first]
     return noise, labels
-
-
-PLAN = ("mechanism", "purpose", "count", "seed", "shard_size", "store", "noise", "teacher", "spec")
 
 
 def _manifests(folder: Path) -> list[dict[str, Any]]:

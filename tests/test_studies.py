@@ -19,6 +19,7 @@ from skdcgn.studies import (
     find_study,
     find_table,
     miniature,
+    told_by_paper,
 )
 from skdcgn.study import points
 
@@ -157,6 +158,14 @@ def test_a_table_is_a_study_on_presets():
     assert set(PAPER) <= set(RUNS)
     with pytest.raises(UserError, match="unknown table 'mnsit': did you mean 'mnist'"):
         find_table("mnsit")
+
+
+def test_the_papers_number_stands_beside_its_own_recipe_alone():
+    first, second, *_ = (override(BASE, plan.changes) for plan in STUDIES["composition"].points(BASE))
+    assert told_by_paper(first, "teacher") == PAPER[BASE.preset]["teacher"]
+    assert told_by_paper(second, "teacher") is None
+    assert told_by_paper(second, "biased") == PAPER[BASE.preset]["biased"]
+    assert told_by_paper(first, "student") is None
 
 
 def test_an_unknown_study_names_the_nearest():

@@ -100,7 +100,10 @@ def test_a_summary_is_mean_and_sample_deviation_over_the_seeds():
 
 
 def test_a_training_that_is_stopped_is_told_and_the_others_go_on(tmp_path, monkeypatch):
+    tried = []
+
     def collapses(*args, **kwargs):
+        tried.append(args)
         raise TrainingStoppedError("the student draws one image")
 
     monkeypatch.setattr(module, "distill", collapses)
@@ -109,6 +112,8 @@ def test_a_training_that_is_stopped_is_told_and_the_others_go_on(tmp_path, monke
     assert (first.ood_accuracy, first.stopped) == (None, "the student draws one image")
     assert second.ood_accuracy > 0
     assert [(row["point"], row["seeds"]) for row in summary([first, second])] == [("ceiling", [0])]
+    again, _ = measure(what, tmp_path, [0], results=tmp_path / "results.jsonl", device="cpu")
+    assert (again, len(tried)) == (first, 1)
 
 
 def test_mistakes_are_told_before_anything_is_done(tmp_path):

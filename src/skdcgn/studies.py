@@ -315,6 +315,14 @@ PAPER = {
     "wildlife-mnist": {"biased": 10.1, "teacher": 85.7},
 }
 
+
+def told_by_paper(config: RunConfig, source: str) -> float | None:
+    """Return the accuracy in ``PAPER``; a teacher's only if ``config`` composes and trains as published."""
+    if source == "teacher" and override(config, PUBLISHED | RECIPE) != config:
+        return None
+    return PAPER.get(config.preset, {}).get(source)
+
+
 QUICK: Changes = {
     "test_copies": 1,
     "query.shape": 1000,

@@ -159,11 +159,19 @@ def _student(
     result = folder / "beside-teacher.json"
     if not result.exists():
         query_all(teacher, pairs, config.query, seed=config.seed, watch=watch)
-        student = distill(pairs, folder, config.distill, teacher=teacher, seed=config.seed, device=device, watch=watch)
+        try:
+            student = distill(
+                pairs, folder, config.distill, teacher=teacher, seed=config.seed, device=device, watch=watch
+            )
+        except TrainingStoppedError as error:  # whoever asks for it next is told at once
+            write_json(result, {"stopped": str(error)})
+            raise
         made = (compose(cgn, COMPARED, seed=config.seed).images for cgn in (teacher, student))
         apart = frechet(load_extractor(), *made).value
         write_json(result, {"pixel_l1": fidelity(student, pairs, teacher)[0], "frechet_distance": apart})
     told = read_json(result)
+    if "stopped" in told:
+        raise TrainingStoppedError(told["stopped"])
     return StudentCGN.load(folder / "student"), told["pixel_l1"], told["frechet_distance"]
 
 

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from skdcgn.config import RunConfig
-from skdcgn.studies import PAPER
+from skdcgn.studies import told_by_paper
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -108,10 +108,8 @@ def show_study(title: str, record: dict[str, Any], points: Sequence["Point"]) ->
     known = {point.name: (point, bands(point.config, point.teach)) for point in points}
     for row in record["summary"]:
         (point, expected), reached = known[row["point"]], row["ood_accuracy"]
-        config, band = point.config, expected.get(row["source"])
-        paper = PAPER.get(config.preset, {}).get(row["source"])
-        if row["source"] == "teacher" and (config.classify.policy or point.teach):
-            paper = None  # it composed without a policy, with a CGN of its own
+        band = expected.get(row["source"])
+        paper = None if point.teach else told_by_paper(point.config, row["source"])
         shown.add_row(
             row["point"],
             row["source"],

@@ -40,7 +40,7 @@ def write_study_report(out: Path, name: str, study: Study, planned: Sequence[Pla
             preset=record["base"]["preset"],
             question=study.question,
             findings=[*findings(reached, study.axis), *stopped(record)],
-            one_seed=all(len(row["seeds"]) == 1 for row in record["summary"]),
+            one_seed=len({one["seed"] for one in record["scores"]}) == 1,
             sources=sources(reached),
             figures=draw(reached, study.axis),
             columns=columns(reached),

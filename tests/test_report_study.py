@@ -115,6 +115,7 @@ def test_one_seed_has_no_deviation_and_says_so(tmp_path):
     told = record([(plan.name, "student", 80.0 - 20 * plan.at) for plan in planned])
     for row in told["summary"]:
         row |= {"seeds": [0], **{key: {**row[key], "deviation": 0.0} for key in ("ood_accuracy", "frechet_distance")}}
+    told["scores"] = [{"point": plan.name, "source": "student", "seed": 0} for plan in planned]
     (tmp_path / "study.json").write_text(json.dumps(told))
     page = write_study_report(tmp_path, "shape", Study("What if?", "amount", lambda base: planned), planned).read_text()
     assert "falls by 20.0 points from 80.0 % at 0 to 60.0 % at 1 (amount)" in page
@@ -167,9 +168,11 @@ def test_a_training_that_was_stopped_is_told(tmp_path):
 def test_a_study_of_which_every_training_was_stopped_has_a_page(tmp_path):
     planned = [Planned("smaller", {}, curve="size", at=1)]
     told = record([])
-    told["scores"] = [{"point": "smaller", "source": "student", "seed": 1, "stopped": "the student draws one shape"}]
+    why = "the student draws one shape"
+    told["scores"] = [{"point": "smaller", "source": "student", "seed": seed, "stopped": why} for seed in (0, 1)]
     (tmp_path / "study.json").write_text(json.dumps(told))
     page = write_study_report(tmp_path, "sizes", Study("?", "size", lambda base: planned), planned).read_text()
     assert draw([], "size") == []
     assert "Student, smaller: stopped with seed 1, for the student draws one shape." in page
+    assert "One seed" not in page
     assert "<svg" not in page

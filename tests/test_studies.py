@@ -115,9 +115,17 @@ def test_students_are_compared_with_each_other_and_one_of_them_with_the_teacher(
     assert all(point.config.classify == base.classify for point in (first, *others))
     assert first.sources == ("teacher", "student")
     assert all(point.sources == ("student",) for point in others)
-    if name != "queries":
+    if name == "sizes":
         assert first.config == base
     assert all(other.config != first.config for other in others)
+
+
+@pytest.mark.parametrize("preset", RUNS)
+def test_losses_are_compared_over_as_many_steps_and_against_pixels_alone(preset):
+    base = run_preset(preset)
+    made = points(base, STUDIES["losses"].points(base))
+    assert {point.config.distill.steps for point in made} == {min(1000, base.distill.steps)}
+    assert replace(made[0].config.distill, steps=base.distill.steps) == base.distill
 
 
 @pytest.mark.parametrize("preset", RUNS)

@@ -104,11 +104,14 @@ class Distill(Method):
                 wanted = [f.float() for f in judge(teacher, labels).features]
             seen = judge(student, labels)
         found = [f.float() for f in seen.features]
-        return {
-            "feature": config.feature * losses.feature_l1(found, wanted),
-            "kl": config.kl * losses.feature_kl(found, wanted, config.temperature),
-            "adversarial": config.adversarial * losses.hinge_generator(seen.logits),
-        }
+        terms = {}
+        if config.feature:
+            terms["feature"] = config.feature * losses.feature_l1(found, wanted)
+        if config.kl:
+            terms["kl"] = config.kl * losses.feature_kl(found, wanted, config.temperature)
+        if config.adversarial:
+            terms["adversarial"] = config.adversarial * losses.hinge_generator(seen.logits)
+        return terms
 
     def _train_discriminator(self, real: Tensor, fake: Tensor, labels: Tensor) -> float:
         judge = self.modules["discriminator"]

@@ -193,7 +193,7 @@ def main() -> None:
     record, name = read_json(folder / "study.json"), folder.name
     preset, teacher = record["base"]["preset"], record["base"]["teacher"]
     own = teacher == run_preset(preset).teacher
-    kept = f"{name}-{preset}" if own else f"{name}-{preset}-{teacher}"
+    kept = f"{name}-{preset}" if own else f"{name}-{preset}-{Path(teacher).stem}"
     write_json(ROOT / "benchmarks" / "results" / f"{kept}.json", record)
     if own:  # what to expect is told of the preset's teacher alone
         write_json(EXPECTED / f"{kept}.json", expected(record, name))

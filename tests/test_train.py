@@ -17,6 +17,7 @@ from skdcgn.errors import TrainingStoppedError, UserError
 from skdcgn.files import read_tensors, write_tensors
 from skdcgn.generate import write_counterfactuals
 from skdcgn.pairs import query_all
+from skdcgn.seeds import derive_seed, seed_global
 from skdcgn.train import (
     Method,
     Record,
@@ -54,6 +55,13 @@ def batch_at(step):
 
 def weights(method):
     return torch.cat([value.flatten() for value in method.modules["model"].state_dict().values()])
+
+
+def test_the_global_random_state_is_what_torch_would_make_of_the_seed():
+    torch.manual_seed(derive_seed(3, "step", 5))
+    wanted = torch.rand(4)
+    seed_global(3, "step", 5)
+    assert torch.equal(torch.rand(4), wanted)
 
 
 def test_of_two_trainings_in_one_folder_the_second_waits_and_finds_it_done(tmp_path):

@@ -18,3 +18,15 @@ def derive_seed(*parts: int | str) -> int:
 def generator(*parts: int | str) -> torch.Generator:
     """Return a CPU generator seeded by the parts."""
     return torch.Generator().manual_seed(derive_seed(*parts))
+
+
+def seed_global(*parts: int | str) -> None:
+    """Set torch's global random state from the parts, on the CPU and on what GPUs are in use.
+
+    ``torch.manual_seed`` does the same, but walks the call stack for each kind of accelerator that it finds asleep: up
+    to 0.7 ms, a tenth of a step of distillation.
+    """
+    seed = derive_seed(*parts)
+    torch.default_generator.manual_seed(seed)
+    if torch.cuda.is_initialized():
+        torch.cuda.manual_seed_all(seed)

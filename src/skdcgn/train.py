@@ -23,7 +23,7 @@ from skdcgn.config import digest, to_dict
 from skdcgn.errors import TrainingStoppedError, UserError
 from skdcgn.files import alone, read_json, read_tensors, write_bytes, write_json, write_tensors
 from skdcgn.processes import average_gradients, average_losses, process_index, synchronise, wait_for_all
-from skdcgn.seeds import derive_seed
+from skdcgn.seeds import seed_global
 
 Batch = dict[str, Tensor]
 
@@ -172,7 +172,7 @@ def fit(
     ``batch_at(step)`` must be a function of the step alone. The global random state is set from (seed, step).
     """
     for step in range(start, steps):
-        torch.manual_seed(derive_seed(seed, "step", step))
+        seed_global(seed, "step", step)
         for name, optimizer in method.optimizers.items():
             for group in optimizer.param_groups:
                 group["lr"] = method.rates[name] * schedule(step / steps)

@@ -40,6 +40,9 @@ def test_student_and_teacher_are_compared_where_both_were_measured():
     said = findings(curve("teacher", 80.0, 70.0, 60.0) + curve("student", 82.0, 69.0), "amount")
     alone = findings(curve("teacher", 80.0) + curve("student", 82.0), "amount")
     assert alone == ["At noise 0 the student leads to 2.0 points more than its teacher."]
+    assert findings(curve("teacher", 80.0) + curve("student", 80.0), "amount") == [
+        "At noise 0 the student leads to as much as its teacher."
+    ]
     assert said[-1] == (
         "Over 2 points the student leads to 0.5 points more than its teacher on average, from -1.0 to +2.0."
     )
@@ -129,8 +132,30 @@ def test_far_places_are_printed_as_numbers(tmp_path):
     (tmp_path / "study.json").write_text(json.dumps(record(rows)))
     page = write_study_report(tmp_path, "budget", Study("?", "images", lambda base: planned), planned).read_text()
     assert "at 100,000 (images)" in page
-    assert ">10,000</text>" in page
+    assert ">100,000</text>" in page
     assert "mathdefault" not in page
+
+
+def test_a_curve_that_settles_is_told_where():
+    (said,) = findings(curve("student", 50.0, 79.5, 80.0, 80.0), "amount")
+    assert said.endswith("at 3 (amount). From 1 on no more than seeds differ.")
+
+
+def test_a_teacher_that_no_change_touches_is_a_line_across_every_panel():
+    reached = [
+        Reached(Planned(f"{at:,}, {curve}", {}, curve=curve, at=at), "student", mean, 1.0)
+        for curve, means in (("random", (50.0, 79.0)), ("sobol", (55.0, 80.0)))
+        for at, mean in zip((100, 1000), means, strict=True)
+    ]
+    reached.insert(0, reached[0]._replace(source="teacher", mean=80.0))
+    for panel in draw(reached, "queries"):
+        teacher, student = json.loads(re.search(r"data-marks='(.*?)'", panel)[1])
+        assert (teacher[:2], student[:2]) == (["--line-1", "teacher"], ["--line-2", "student"])
+        assert [point[2:] for point in teacher[2]] == [["80.0 ± 1.0", ""]]
+        assert len(student[2]) == 2
+    assert findings(reached, "queries")[-1] == (
+        "The teacher leads to 80.0 ± 1.0 %; no more than seeds apart from it: 1,000, random; 1,000, sobol."
+    )
 
 
 def test_panels_beside_each_other_have_one_scale(tmp_path):

@@ -50,6 +50,7 @@ Marks = list[tuple[str, str, list[Mark]]]  # by line or bar: colour, name, its m
 INK, MUTED, RULE, BAR, ACCENT = "#010101", "#010102", "#010103", "#010104", "#010105"
 LINES = ("#010106", "#010107", "#010108", "#010109", "#01010a")
 POINTS = 72  # per inch: what an SVG counts in
+FAR = 8.0  # places so many times apart get a logarithmic axis
 NICE = [1, 2, 2.5, 5, 10]
 VARIABLES = {
     INK: "--ink",
@@ -152,43 +153,61 @@ def curves(
 
 
 Spread = dict[str, list[tuple[float, float, float]]]  # by name: place, mean, deviation
+Levels = dict[str, tuple[float, float]]  # by name: mean, deviation
 
 
-def bands(name: str, alt: str, title: str, axis: str, series: Spread, limits: tuple[float, float]) -> Markup:
+def bands(
+    name: str,
+    alt: str,
+    title: str,
+    axis: str,
+    series: Spread,
+    limits: tuple[float, float],
+    levels: Levels | None = None,
+) -> Markup:
     """Draw means over places, a line per name in a band of one deviation; places far apart get a logarithmic axis.
 
-    Means are drawn between ``limits``, so that panels beside each other compare.
+    Means are drawn between ``limits``, so that panels beside each other compare. What holds at every place is one of
+    ``levels``, a line across. Colours are in the order of levels, then series, one that is empty here included.
     """
-    from matplotlib.ticker import FuncFormatter, NullLocator
-
+    levels = levels or {}
     with _style():
         figure, axes = _panel(2.6, 1.9, left=0.13, right=0.95, bottom=0.21, top=0.88)
         axes.set_title(title, color=INK)
         axes.set_xlabel(axis, fontsize=7)
         axes.set_ylim(limits)
-        marks: Marks = []
-        for color, (label, values) in zip(LINES, series.items(), strict=False):
+        every = sorted({place for values in series.values() for place, _, _ in values})
+        marks = _across(axes.axhline, axes.axhspan, levels, lambda mean: (every[-1], mean))
+        for color, (label, values) in zip(LINES[len(levels) :], series.items(), strict=False):
+            if not values:
+                continue
             places, means, away = (list(column) for column in zip(*values, strict=True))
             axes.plot(places, means, color=color, linewidth=1.2, marker="o", markersize=2.5, label=label)
             marks.append((color, label, [Mark(at, m, with_deviation(m, d), f"{axis} {at:,g}") for at, m, d in values]))
             low, high = ([m + sign * d for m, d in zip(means, away, strict=True)] for sign in (-1, 1))
             axes.fill_between(places, low, high, color=color, alpha=0.15, linewidth=0)
-        if min(places) > 0 and max(places) > 20 * min(places):
+        if every[0] > 0 and every[-1] > FAR * every[0]:
             axes.set_xscale("log")
-            axes.xaxis.set_minor_locator(NullLocator())
-            axes.xaxis.set_major_formatter(FuncFormatter(lambda place, _: f"{place:,g}"))
+            axes.set_xticks(every, [f"{place:,g}" for place in every])
+            axes.set_xticks([], minor=True)
         return _inline(figure, name, alt, marks, along="x")
 
 
-def dots(name: str, alt: str, rows: Sequence[str], series: Spread) -> Markup:
-    """Draw a line per row with a dot per name and its deviation; places are indices of ``rows``."""
+def dots(name: str, alt: str, rows: Sequence[str], series: Spread, levels: Levels | None = None) -> Markup:
+    """Draw a line per row with a dot per name and its deviation; places are indices of ``rows``.
+
+    Levels and colours are as in :func:`bands`.
+    """
+    levels = levels or {}
     with _style():
         width, height, below = 3.6, 0.35 + 0.24 * len(rows), 0.35
         letters = 4.1 * max(map(len, rows))  # points, nearly enough
         left = min((letters + 12) / (width * POINTS), 0.6)
         figure, axes = _panel(width, height, left=left, right=0.985, bottom=below / height, top=1.0)
-        marks: Marks = []
-        for index, (color, (label, values)) in enumerate(zip(LINES, series.items(), strict=False)):
+        marks = _across(axes.axvline, axes.axvspan, levels, lambda mean: (mean, 0.0))
+        for index, (color, (label, values)) in enumerate(zip(LINES[len(levels) :], series.items(), strict=False)):
+            if not values:
+                continue
             places, means, away = (list(column) for column in zip(*values, strict=True))
             shifted = [place + 0.12 * (index - (len(series) - 1) / 2) for place in places]
             axes.errorbar(means, shifted, xerr=away, fmt="o", color=color, markersize=3.5, elinewidth=1, label=label)
@@ -198,6 +217,18 @@ def dots(name: str, alt: str, rows: Sequence[str], series: Spread) -> Markup:
         axes.set_ylim(len(rows) - 0.5, -0.5)
         axes.grid(axis="x")
         return _inline(figure, name, alt, marks, along="y")
+
+
+def _across(
+    line: Callable[..., Any], band: Callable[..., Any], levels: Levels, place: Callable[[float], tuple[float, float]]
+) -> Marks:
+    """Draw each level as a line across the axes in a band of its deviation; return their marks, at ``place(mean)``."""
+    marks: Marks = []
+    for color, (label, (mean, away)) in zip(LINES, levels.items(), strict=False):
+        line(mean, color=color, linewidth=1.2)
+        band(mean - away, mean + away, color=color, alpha=0.15, linewidth=0)
+        marks.append((color, label, [Mark(*place(mean), with_deviation(mean, away), "")]))
+    return marks
 
 
 def _scale(axes: "Axes", values: list[float], limit: float | None) -> None:

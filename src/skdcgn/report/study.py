@@ -66,6 +66,15 @@ def sources(reached: Sequence[Reached]) -> list[str]:
     return list(dict.fromkeys(one.source for one in reached))
 
 
+def untouched(reached: Sequence[Reached]) -> list[Reached]:
+    """Return what the teacher reached, if students alone were changed: one point of many has it, and it holds for all.
+
+    Otherwise nothing.
+    """
+    teachers, students = ([one for one in reached if one.source == source] for source in ("teacher", "student"))
+    return teachers if len(teachers) == 1 < len(students) else []
+
+
 # Sentences
 
 
@@ -79,7 +88,8 @@ def findings(reached: Sequence[Reached], axis: str) -> list[str]:
             line = [one for one in own if one.plan.curve == curve]
             if len(line) > 1:
                 said.append(along(line, axis) if curve else worst_of(line) if line[-1].plan.cell else best_of(line))
-    together = side_by_side(reached)
+    level = untouched(reached)
+    together = beside(level[0], reached) if level else side_by_side(reached)
     return [*said, together] if together else said
 
 
@@ -98,10 +108,14 @@ def along(line: Sequence[Reached], axis: str) -> str:
     change = last.mean - first.mean
     sense = "rises" if change > 0 else "falls"
     moved = f"{sense} by {abs(change):.1f} points" if clear(first, last) else "does not change clearly"
-    return (
+    said = (
         f"{first.source.capitalize()}, {first.plan.curve}: accuracy {moved} from {first} at {first.plan.at:,g} "
         f"to {last} at {last.plan.at:,g} ({axis})."
     )
+    settled = line[max((place for place, one in enumerate(line) if clear(one, last)), default=-1) + 1]
+    if settled in (first, last):
+        return said
+    return f"{said} From {settled.plan.at:,g} on no more than seeds differ."
 
 
 def best_of(line: Sequence[Reached]) -> str:
@@ -123,6 +137,12 @@ def worst_of(line: Sequence[Reached]) -> str:
     return f"{plain.source.capitalize()}: {worst.plan.name} costs most, from {plain} to {worst}.{spared}"
 
 
+def beside(teacher: Reached, reached: Sequence[Reached]) -> str:
+    """Say which students lead to as much as their teacher."""
+    alike = [one.plan.name for one in reached if one.source == "student" and not clear(one, teacher)]
+    return f"The teacher leads to {teacher}; no more than seeds apart from it: {'; '.join(alike) or 'no student'}."
+
+
 def side_by_side(reached: Sequence[Reached]) -> str:
     """Compare the student with its teacher over the points that have both."""
     pairs = [
@@ -135,7 +155,8 @@ def side_by_side(reached: Sequence[Reached]) -> str:
         return ""
     apart = [student.mean - teacher.mean for teacher, student in pairs]
     mean = sum(apart) / len(apart)
-    than = f"the student leads to {abs(mean):.1f} points {'more' if mean >= 0 else 'less'} than its teacher"
+    much = f"{abs(mean):.1f} points {'more' if mean >= 0 else 'less'} than" if abs(mean) >= 0.05 else "as much as"
+    than = f"the student leads to {much} its teacher"
     if len(pairs) == 1:
         return f"At {pairs[0][0].plan.name} {than}."
     return f"Over {len(pairs)} points {than} on average, from {min(apart):+.1f} to {max(apart):+.1f}."
@@ -185,28 +206,31 @@ def _cell(one: Reached | None, plain: float) -> Cell | None:
 
 
 def draw(reached: Sequence[Reached], axis: str) -> list[Markup]:
-    """Draw a panel per curve, or one of dots where points have no order."""
+    """Draw a panel per curve, or one of dots where points have no order; what no change touches is a line across."""
     drawn: list[Markup] = []
     if not reached or any(one.plan.cell for one in reached):
         return drawn
     low, high = min(one.mean - one.deviation for one in reached), max(one.mean + one.deviation for one in reached)
     margin = MARGIN * (high - low or 1.0)
     limits = low - margin, high + margin  # the same for every panel
-    for curve in dict.fromkeys(one.plan.curve for one in reached):
-        own = [one for one in reached if one.plan.curve == curve]
+    level = untouched(reached)
+    levels = {one.source: (one.mean, one.deviation) for one in level}
+    changed = [one for one in reached if one not in level]
+    across = [f"{one.source}: {one}" for one in level]
+    for curve in dict.fromkeys(one.plan.curve for one in changed):
+        own = [one for one in changed if one.plan.curve == curve]
         series = {
             source: [(one.plan.at, one.plan.name, one.mean, one.deviation) for one in own if one.source == source]
-            for source in sources(reached)
+            for source in sources(changed)
         }
-        series = {source: values for source, values in series.items() if values}
-        alt = "; ".join(f"{one.source}, {one.plan.name}: {one}" for one in own)
+        alt = "; ".join([*across, *(f"{one.source}, {one.plan.name}: {one}" for one in own)])
         if curve:
             lines = {s: [(at, mean, away) for at, _, mean, away in v] for s, v in series.items()}
-            drawn.append(figures.bands(f"curve-{len(drawn)}", alt, curve, axis, lines, limits))
+            drawn.append(figures.bands(f"curve-{len(drawn)}", alt, curve, axis, lines, limits, levels))
         else:
             names = list(dict.fromkeys(one.plan.name for one in own))
             dots = {s: [(float(names.index(name)), mean, away) for _, name, mean, away in v] for s, v in series.items()}
-            drawn.append(figures.dots(f"dots-{len(drawn)}", alt, names, dots))
+            drawn.append(figures.dots(f"dots-{len(drawn)}", alt, names, dots, levels))
     return drawn
 
 

@@ -20,7 +20,8 @@ from bands import with_band
 from skdcgn.config import RunConfig, from_dict, to_dict
 from skdcgn.files import read_json, write_json
 from skdcgn.presets import run_preset, teach_preset
-from skdcgn.report.study import columns, reached_points
+from skdcgn.report.figures import FAR
+from skdcgn.report.study import Reached, columns, reached_points, untouched
 from skdcgn.studies import find_study
 from skdcgn.study import points
 
@@ -28,7 +29,6 @@ ROOT = Path(__file__).parents[1]
 EXPECTED = ROOT / "src" / "skdcgn" / "zoo" / "expected"
 LINES = {"teacher": "#b3541e", "student": "#1f6f8b", "oracle": "#5b7f3a"}
 ACCURACY = "out-of-domain accuracy, %"
-FAR = 8.0  # places so many times apart get a logarithmic axis
 MARKS = "Dv^os"  # of a student of each size, in turn
 
 
@@ -61,7 +61,7 @@ def logarithmic(axes: Any) -> None:
     axes.xaxis.set_minor_formatter(NullFormatter())
 
 
-def pareto(record: dict[str, Any]) -> Any:
+def pareto(record: dict[str, Any], reached: list[Reached]) -> Any:
     """Draw accuracy over size and over speed, what no other student beats in both, and what the teacher reaches."""
     rates = record["counterfactuals_per_second"]
     rows = [row for row in record["summary"] if row["source"] == "student"]
@@ -72,38 +72,43 @@ def pareto(record: dict[str, Any]) -> Any:
     fast = {name: told["onnx-fp32"] / slow for name, told in rates.items() if name != "teacher"}
     panel(right, rows, fast, "counterfactuals/s (ONNX Runtime), times the eager teacher's", small=False)
     for axes in (left, right):
-        level(axes, record, vertical=False)
+        level(axes, reached, vertical=False)
     figure.legend(*left.get_legend_handles_labels(), loc="outside lower center", ncols=len(rows) + 1, frameon=False)
     return figure
 
 
-def measured_once(record: dict[str, Any]) -> list[dict[str, float]]:
-    """Return what the teacher reached, if one point alone has it: students were changed, and nothing else."""
-    known = [row["ood_accuracy"] for row in record["summary"] if row["source"] == "teacher"]
-    return known if len(known) == 1 else []
-
-
-def level(axes: Any, record: dict[str, Any], *, vertical: bool) -> None:
-    """Draw what the teacher reaches, if it was measured once, as a line across, in a band of its deviation."""
+def level(axes: Any, reached: list[Reached], *, vertical: bool) -> None:
+    """Draw what the teacher reaches, if students alone were changed, as a line across, in a band of its deviation."""
     line, band = (axes.axvline, axes.axvspan) if vertical else (axes.axhline, axes.axhspan)
-    for told in measured_once(record):
-        mean, away = told["mean"], told["deviation"]
-        line(mean, color=LINES["teacher"], linewidth=1, zorder=0, label="teacher")
-        band(mean - away, mean + away, color=LINES["teacher"], alpha=0.12, linewidth=0, zorder=0)
+    for one in untouched(reached):
+        line(one.mean, color=LINES["teacher"], linewidth=1, zorder=0, label="teacher")
+        band(
+            one.mean - one.deviation,
+            one.mean + one.deviation,
+            color=LINES["teacher"],
+            alpha=0.12,
+            linewidth=0,
+            zorder=0,
+        )
 
 
-def dots(record: dict[str, Any]) -> Any:
+def changed(reached: list[Reached], source: str) -> list[Reached]:
+    """Return the points of ``source``, without what is a level."""
+    return [one for one in reached if one.source == source and one not in untouched(reached)]
+
+
+def dots(reached: list[Reached]) -> Any:
     """Draw a line per point, from top to bottom, for points that have no order: accuracy along it."""
-    names = list(dict.fromkeys(row["point"] for row in record["summary"]))
+    names = list(dict.fromkeys(one.plan.name for one in reached))
     figure, axes = plt.subplots(figsize=(7, 0.9 + 0.32 * len(names)), layout="constrained")
     for aside, (source, colour) in zip((0.1, -0.1, 0.0), LINES.items(), strict=True):
-        own = [row for row in record["summary"] if row["source"] == source]
-        if not own or (source == "teacher" and measured_once(record)):
-            continue  # not measured, or a level
-        means, away = ([row["ood_accuracy"][key] for row in own] for key in ("mean", "deviation"))
-        places = [names.index(row["point"]) - aside for row in own]
+        own = changed(reached, source)
+        if not own:
+            continue
+        means, away = [one.mean for one in own], [one.deviation for one in own]
+        places = [names.index(one.plan.name) - aside for one in own]
         axes.errorbar(means, places, xerr=away, fmt="o", markersize=4, color=colour, capsize=3, label=source)
-    level(axes, record, vertical=True)
+    level(axes, reached, vertical=True)
     axes.set_yticks(range(len(names)), names)
     axes.invert_yaxis()
     axes.set_xlabel(ACCURACY)
@@ -111,12 +116,8 @@ def dots(record: dict[str, Any]) -> Any:
     return figure
 
 
-def panels(record: dict[str, Any], name: str) -> Any:
+def panels(reached: list[Reached], axis: str) -> Any:
     """Draw a panel per curve, a line per source; or, of a heat map, one per column, with the plain point in each."""
-    study = find_study(name)
-    reached = reached_points(record, study.points(from_dict(RunConfig, record["base"])))
-    if measured_once(record):
-        reached = [one for one in reached if one.source != "teacher"]  # it is a level then
     across = columns(reached)
     names = across or list(dict.fromkeys(one.plan.curve for one in reached))
     size = (3.6 * len(names), 3.2)
@@ -124,7 +125,7 @@ def panels(record: dict[str, Any], name: str) -> Any:
     for axes, title in zip(drawn, names, strict=True):
         shown = [one for one in reached if title == (one.plan.cell[1] if one.plan.cell else one.plan.curve or title)]
         for aside, (source, colour) in zip((-0.08, 0.08, 0.0), LINES.items(), strict=True):
-            own = [one for one in shown if one.source == source]
+            own = [one for one in changed(reached, source) if one in shown]
             if not own:
                 continue
             places = [index + aside if across else one.plan.at for index, one in enumerate(own)]
@@ -132,7 +133,7 @@ def panels(record: dict[str, Any], name: str) -> Any:
             style = {"color": colour, "linestyle": "none" if across else "-", "marker": "o", "markersize": 4}
             axes.errorbar(places, means, yerr=away, capsize=3, label=source, **style)
         axes.set_title(title, fontsize=10)
-        level(axes, record, vertical=False)
+        level(axes, reached, vertical=False)
         if not across and max(one.plan.at for one in shown) > FAR * min(one.plan.at for one in shown) > 0:
             logarithmic(axes)
             axes.set_xticks(places, [f"{place:,g}" for place in places])
@@ -141,7 +142,7 @@ def panels(record: dict[str, Any], name: str) -> Any:
             axes.set_xticks(range(len(words)), words)
             axes.set_xlim(-0.5, len(words) - 0.5)
         else:
-            axes.set_xlabel(study.axis)
+            axes.set_xlabel(axis)
     candidates = drawn[::-1] if across else drawn
     max(candidates, key=lambda axes: len(axes.get_legend_handles_labels()[1])).legend(frameon=False)
     return figure
@@ -149,13 +150,14 @@ def panels(record: dict[str, Any], name: str) -> Any:
 
 def draw(record: dict[str, Any], name: str) -> Any:
     """Draw what a study found, as its points ask for."""
-    planned = find_study(name).points(from_dict(RunConfig, record["base"]))
+    study = find_study(name)
+    reached = reached_points(record, study.points(from_dict(RunConfig, record["base"])))
     if "counterfactuals_per_second" in record:
-        figure = pareto(record)
-    elif any(plan.curve or plan.cell for plan in planned):
-        figure = panels(record, name)
+        figure = pareto(record, reached)
+    elif any(one.plan.curve or one.plan.cell for one in reached):
+        figure = panels(reached, study.axis)
     else:
-        return dots(record)
+        return dots(reached)
     figure.axes[0].set_ylabel(ACCURACY)
     return figure
 

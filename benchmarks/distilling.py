@@ -1,4 +1,4 @@
-"""Time what a student of each preset takes, its queries and its distillation, and keep it as JSON.
+"""Time what a student of each preset takes: its queries, its distillation, and a step of it under each loss, in turn.
 
     python benchmarks/distilling.py
 
@@ -7,14 +7,19 @@ Nothing else should run meanwhile. Students are thrown away; ``benchmarks/result
 
 import argparse
 import time
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from skdcgn.distiller import distill
-from skdcgn.evaluate import versions
+from skdcgn.config import override
+from skdcgn.distiller import Distill, distill
+from skdcgn.evaluate import median_seconds, versions
 from skdcgn.files import write_json
+from skdcgn.mechanism import Mechanism
 from skdcgn.pairs import query_all
+from skdcgn.pictures import class_columns
 from skdcgn.presets import RUNS, run_preset
+from skdcgn.studies import LOSSES
 from skdcgn.study import spread
 from skdcgn.teachers.registry import load_teacher
 
@@ -32,6 +37,18 @@ def seconds(preset: str, seed: int) -> dict[str, float]:
         return {"query": queried - started, "distill": time.perf_counter() - queried}
 
 
+def step_seconds(preset: str, rounds: int = 20) -> dict[str, float]:
+    """Return the median seconds of a step that distills textures under each of the losses that the study compares."""
+    base, teacher = run_preset(preset), load_teacher(run_preset(preset).teacher)
+    noise, labels = class_columns(teacher, -(-base.distill.batch_size // teacher.spec.classes), seed=0)
+    batch = {"noise": noise, "labels": labels, "images": teacher.query(Mechanism.TEXTURE, noise, labels).clone()}
+    steps = {
+        name: partial(Distill(override(base, changes).distill, Mechanism.TEXTURE, teacher.spec).step, batch)
+        for name, changes in LOSSES.items()
+    }
+    return median_seconds(steps, rounds, warm_up=3)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("presets", nargs="*", default=[name for name in RUNS if name != "smoke"])
@@ -40,7 +57,8 @@ def main() -> None:
     taken = {}
     for preset in chosen.presets:
         rows = [seconds(preset, seed) for seed in chosen.seeds]
-        taken[preset] = {stage: spread([row[stage] for row in rows]) for stage in rows[0]} | {"runs": rows}
+        taken[preset] = {stage: spread([row[stage] for row in rows]) for stage in rows[0]}
+        taken[preset] |= {"runs": rows, "step": step_seconds(preset)}
         print(preset, {stage: round(taken[preset][stage]["mean"], 1) for stage in rows[0]}, flush=True)
     command = " ".join(["python benchmarks/distilling.py", *chosen.presets, "--seeds", *map(str, chosen.seeds)])
     write_json(RESULT, {"command": command, "versions": versions(), "seconds": taken})

@@ -69,7 +69,7 @@ LOSSES: dict[str, Changes] = {
         "distill.adversarial": 0.01,
     },
 }
-FEW = 4  # times fewer steps than the preset's: with a discriminator each takes fourteen times as long as without
+FEW = 4  # times fewer steps than the preset's: with a discriminator each takes ten times as long as without
 BUDGETS = (100, 300, 1000, 5000, 20_000)
 MANY = 1000  # queries, beyond which it can hardly matter how evenly they lie
 

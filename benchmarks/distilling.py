@@ -28,7 +28,8 @@ RESULT = Path(__file__).parent / "results" / "distilling.json"
 
 def seconds(preset: str, seed: int) -> dict[str, float]:
     """Return how long the queries and the distillation of one seed took, one after the other."""
-    config, teacher = run_preset(preset), load_teacher(run_preset(preset).teacher)
+    config = run_preset(preset)
+    teacher = load_teacher(config.teacher)
     with TemporaryDirectory() as folder:
         started = time.perf_counter()
         query_all(teacher, Path(folder) / "pairs", config.query, seed=seed)
@@ -39,7 +40,8 @@ def seconds(preset: str, seed: int) -> dict[str, float]:
 
 def step_seconds(preset: str, rounds: int = 20) -> dict[str, float]:
     """Return the median seconds of a step that distills textures under each of the losses that the study compares."""
-    base, teacher = run_preset(preset), load_teacher(run_preset(preset).teacher)
+    base = run_preset(preset)
+    teacher = load_teacher(base.teacher)
     noise, labels = class_columns(teacher, -(-base.distill.batch_size // teacher.spec.classes), seed=0)
     batch = {"noise": noise, "labels": labels, "images": teacher.query(Mechanism.TEXTURE, noise, labels).clone()}
     steps = {

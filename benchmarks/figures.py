@@ -21,7 +21,7 @@ from skdcgn.config import RunConfig, from_dict, to_dict
 from skdcgn.files import read_json, write_json
 from skdcgn.presets import run_preset, teach_preset
 from skdcgn.report.figures import FAR
-from skdcgn.report.study import Reached, columns, reached_points, untouched
+from skdcgn.report.study import Reached, changed, columns, reached_points, untouched
 from skdcgn.studies import find_study
 from skdcgn.study import points
 
@@ -92,17 +92,12 @@ def level(axes: Any, reached: list[Reached], *, vertical: bool) -> None:
         )
 
 
-def changed(reached: list[Reached], source: str) -> list[Reached]:
-    """Return the points of ``source``, without what is a level."""
-    return [one for one in reached if one.source == source and one not in untouched(reached)]
-
-
 def dots(reached: list[Reached]) -> Any:
     """Draw a line per point, from top to bottom, for points that have no order: accuracy along it."""
     names = list(dict.fromkeys(one.plan.name for one in reached))
     figure, axes = plt.subplots(figsize=(7, 0.9 + 0.32 * len(names)), layout="constrained")
     for aside, (source, colour) in zip((0.1, -0.1, 0.0), LINES.items(), strict=True):
-        own = changed(reached, source)
+        own = [one for one in changed(reached) if one.source == source]
         if not own:
             continue
         means, away = [one.mean for one in own], [one.deviation for one in own]
@@ -123,9 +118,11 @@ def panels(reached: list[Reached], axis: str) -> Any:
     size = (3.6 * len(names), 3.2)
     figure, (drawn,) = plt.subplots(1, len(names), figsize=size, sharey=True, squeeze=False, layout="constrained")
     for axes, title in zip(drawn, names, strict=True):
-        shown = [one for one in reached if title == (one.plan.cell[1] if one.plan.cell else one.plan.curve or title)]
+        shown = [
+            one for one in changed(reached) if title == (one.plan.cell[1] if one.plan.cell else one.plan.curve or title)
+        ]
         for aside, (source, colour) in zip((-0.08, 0.08, 0.0), LINES.items(), strict=True):
-            own = [one for one in changed(reached, source) if one in shown]
+            own = [one for one in shown if one.source == source]
             if not own:
                 continue
             places = [index + aside if across else one.plan.at for index, one in enumerate(own)]
@@ -138,7 +135,7 @@ def panels(reached: list[Reached], axis: str) -> Any:
             logarithmic(axes)
             axes.set_xticks(places, [f"{place:,g}" for place in places])
         if across:
-            words = [one.plan.cell[0] if one.plan.cell else one.plan.name for one in own]
+            words = list(dict.fromkeys(one.plan.cell[0] if one.plan.cell else one.plan.name for one in shown))
             axes.set_xticks(range(len(words)), words)
             axes.set_xlim(-0.5, len(words) - 0.5)
         else:

@@ -165,10 +165,10 @@ def _student(
             )
         except TrainingStoppedError as error:  # whoever asks for it next is told at once
             write_json(result, {"stopped": str(error)})
-            raise
-        made = (compose(cgn, COMPARED, seed=config.seed).images for cgn in (teacher, student))
-        apart = frechet(load_extractor(), *made).value
-        write_json(result, {"pixel_l1": fidelity(student, pairs, teacher)[0], "frechet_distance": apart})
+        else:
+            made = (compose(cgn, COMPARED, seed=config.seed).images for cgn in (teacher, student))
+            apart = frechet(load_extractor(), *made).value
+            write_json(result, {"pixel_l1": fidelity(student, pairs, teacher)[0], "frechet_distance": apart})
     told = read_json(result)
     if "stopped" in told:
         raise TrainingStoppedError(told["stopped"])

@@ -163,14 +163,13 @@ def bands(
     axis: str,
     series: Spread,
     limits: tuple[float, float],
-    levels: Levels | None = None,
+    levels: Levels,
 ) -> Markup:
     """Draw means over places, a line per name in a band of one deviation; places far apart get a logarithmic axis.
 
     Means are drawn between ``limits``, so that panels beside each other compare. What holds at every place is one of
     ``levels``, a line across. Colours are in the order of levels, then series, one that is empty here included.
     """
-    levels = levels or {}
     with _style():
         figure, axes = _panel(2.6, 1.9, left=0.13, right=0.95, bottom=0.21, top=0.88)
         axes.set_title(title, color=INK)
@@ -193,12 +192,11 @@ def bands(
         return _inline(figure, name, alt, marks, along="x")
 
 
-def dots(name: str, alt: str, rows: Sequence[str], series: Spread, levels: Levels | None = None) -> Markup:
+def dots(name: str, alt: str, rows: Sequence[str], series: Spread, levels: Levels) -> Markup:
     """Draw a line per row with a dot per name and its deviation; places are indices of ``rows``.
 
     Levels and colours are as in :func:`bands`.
     """
-    levels = levels or {}
     with _style():
         width, height, below = 3.6, 0.35 + 0.24 * len(rows), 0.35
         letters = 4.1 * max(map(len, rows))  # points, nearly enough

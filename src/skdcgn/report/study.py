@@ -75,6 +75,12 @@ def untouched(reached: Sequence[Reached]) -> list[Reached]:
     return teachers if len(teachers) == 1 < len(students) else []
 
 
+def changed(reached: Sequence[Reached]) -> list[Reached]:
+    """Return the rest: what is drawn point by point, beside what is :func:`untouched`."""
+    level = untouched(reached)
+    return [one for one in reached if one not in level]
+
+
 # Sentences
 
 
@@ -213,15 +219,14 @@ def draw(reached: Sequence[Reached], axis: str) -> list[Markup]:
     low, high = min(one.mean - one.deviation for one in reached), max(one.mean + one.deviation for one in reached)
     margin = MARGIN * (high - low or 1.0)
     limits = low - margin, high + margin  # the same for every panel
-    level = untouched(reached)
+    level, points = untouched(reached), changed(reached)
     levels = {one.source: (one.mean, one.deviation) for one in level}
-    changed = [one for one in reached if one not in level]
     across = [f"{one.source}: {one}" for one in level]
-    for curve in dict.fromkeys(one.plan.curve for one in changed):
-        own = [one for one in changed if one.plan.curve == curve]
+    for curve in dict.fromkeys(one.plan.curve for one in points):
+        own = [one for one in points if one.plan.curve == curve]
         series = {
             source: [(one.plan.at, one.plan.name, one.mean, one.deviation) for one in own if one.source == source]
-            for source in sources(changed)
+            for source in sources(points)
         }
         alt = "; ".join([*across, *(f"{one.source}, {one.plan.name}: {one}" for one in own)])
         if curve:

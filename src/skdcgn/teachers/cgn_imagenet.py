@@ -18,7 +18,7 @@ from torch import Tensor
 
 from skdcgn.errors import UserError
 from skdcgn.mechanism import Mechanism, Spec
-from skdcgn.seeds import derive_seed, generator
+from skdcgn.seeds import generator, seed_global
 from skdcgn.teachers.biggan import BigGAN, biggan_from, check_truncation, set_standing_statistics
 from skdcgn.teachers.cgn import MASK_HIGH, MASK_LOW, InwardClamp, NeuralCGN
 from skdcgn.teachers.tinygan import WIDTH, TinyGAN, tinygan_from
@@ -120,7 +120,7 @@ def random_cgn(
         seed: of the weights.
     """
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(derive_seed("random CGN", seed))
+        seed_global("random CGN", seed)
         biggans = [BigGAN(image_size, noise_dim, classes, width) for _ in Mechanism]
         cgn = ImageNetCGN(biggans, U2Net((Width(*u2net),) * len(FULL)), truncation)
     calm(cgn.u2net, CALM)

@@ -2,7 +2,8 @@
 
     python benchmarks/distilling.py
 
-Nothing else should run meanwhile. Students are thrown away; ``benchmarks/results/distilling.json`` keeps the seconds.
+Nothing else should run meanwhile. Students are thrown away; ``benchmarks/results/distilling-PRESET.json`` keeps the
+seconds.
 """
 
 import argparse
@@ -23,7 +24,7 @@ from skdcgn.studies import LOSSES
 from skdcgn.study import spread
 from skdcgn.teachers.registry import load_teacher
 
-RESULT = Path(__file__).parent / "results" / "distilling.json"
+RESULTS = Path(__file__).parent / "results"
 
 
 def seconds(preset: str, seed: int) -> dict[str, float]:
@@ -56,14 +57,13 @@ def main() -> None:
     parser.add_argument("presets", nargs="*", default=[name for name in RUNS if name != "smoke"])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     chosen = parser.parse_args()
-    taken = {}
     for preset in chosen.presets:
         rows = [seconds(preset, seed) for seed in chosen.seeds]
-        taken[preset] = {stage: spread([row[stage] for row in rows]) for stage in rows[0]}
-        taken[preset] |= {"runs": rows, "step": step_seconds(preset)}
-        print(preset, {stage: round(taken[preset][stage]["mean"], 1) for stage in rows[0]}, flush=True)
-    command = " ".join(["python benchmarks/distilling.py", *chosen.presets, "--seeds", *map(str, chosen.seeds)])
-    write_json(RESULT, {"command": command, "versions": versions(), "seconds": taken})
+        taken = {stage: spread([row[stage] for row in rows]) for stage in rows[0]}
+        print(preset, {stage: round(told["mean"], 1) for stage, told in taken.items()}, flush=True)
+        command = " ".join(["python benchmarks/distilling.py", preset, "--seeds", *map(str, chosen.seeds)])
+        told = {"command": command, "versions": versions(), "seconds": {**taken, "runs": rows}}
+        write_json(RESULTS / f"distilling-{preset}.json", {**told, "step": step_seconds(preset)})
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@
 
 The study's record lands in ``benchmarks/results/STUDY-PRESET.json``, the figure in ``docs/STUDY-PRESET.png``; what the
 next one who runs the study may expect of each point in the package, ``src/skdcgn/zoo/expected/STUDY-PRESET.json``. Of a
-study with ``--teacher`` the first two have its name too, and the last is not written.
+study with ``--teacher`` the first two have its name too, and the last is not written. Two points get no figure.
 """
 
 import argparse
@@ -30,6 +30,7 @@ EXPECTED = ROOT / "src" / "skdcgn" / "zoo" / "expected"
 LINES = {"teacher": "#b3541e", "student": "#1f6f8b", "oracle": "#5b7f3a"}
 ACCURACY = "out-of-domain accuracy, %"
 MARKS = "Dv^os"  # of a student of each size, in turn
+SHOWN = 3  # points that a figure shows better than a table does
 
 
 def front(points: list[tuple[float, float]], *, small: bool) -> list[tuple[float, float]]:
@@ -196,6 +197,8 @@ def main() -> None:
     write_json(ROOT / "benchmarks" / "results" / f"{kept}.json", record)
     if own:  # what to expect is told of the preset's teacher alone
         write_json(EXPECTED / f"{kept}.json", expected(record, name))
+    if len({row["point"] for row in record["summary"]}) < SHOWN:
+        return
     figure = draw(record, name)
     for axes in figure.axes:
         axes.spines[["top", "right"]].set_visible(False)

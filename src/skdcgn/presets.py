@@ -44,7 +44,7 @@ MNIST = RunConfig(
     classify=VARIED,
 )
 # Textures in detail that hardly vary within a class: an embedding of ten gives each class a first picture of its own.
-DETAILED = StudentConfig(channels=(10, 10), grid=8, embedding=10, rank=4)
+DETAILED = StudentConfig(channels=(8, 8), grid=8, embedding=10, rank=4)
 WILDLIFE = replace(SHAPELY, texture=DETAILED, background=replace(DETAILED, channels=(6, 6)))
 SMOKE = RunConfig(
     test_copies=1,

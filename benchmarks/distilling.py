@@ -60,10 +60,14 @@ def main() -> None:
     for preset in chosen.presets:
         rows = [seconds(preset, seed) for seed in chosen.seeds]
         taken = {stage: spread([row[stage] for row in rows]) for stage in rows[0]}
-        print(preset, {stage: round(told["mean"], 1) for stage, told in taken.items()}, flush=True)
-        command = " ".join(["python benchmarks/distilling.py", preset, "--seeds", *map(str, chosen.seeds)])
-        told = {"command": command, "versions": versions(), "seconds": {**taken, "runs": rows}}
-        write_json(RESULTS / f"distilling-{preset}.json", {**told, "step": step_seconds(preset)})
+        print(preset, {stage: round(summary["mean"], 1) for stage, summary in taken.items()}, flush=True)
+        record = {
+            "command": " ".join(["python benchmarks/distilling.py", preset, "--seeds", *map(str, chosen.seeds)]),
+            "versions": versions(),
+            "seconds": {**taken, "runs": rows},
+            "step": step_seconds(preset),
+        }
+        write_json(RESULTS / f"distilling-{preset}.json", record)
 
 
 if __name__ == "__main__":

@@ -43,7 +43,7 @@ MNIST = RunConfig(
     distill=SHAPELY,
     classify=VARIED,
 )
-# Textures in detail that hardly vary within a class: an embedding of ten gives each class a first picture of its own.
+# Textures in detail: an embedding of ten gives each class a first picture of its own; narrower ones miss its mean.
 DETAILED = StudentConfig(channels=(8, 8), grid=8, embedding=10, rank=4)
 WILDLIFE = replace(SHAPELY, texture=DETAILED, background=replace(DETAILED, channels=(6, 6)))
 SMOKE = RunConfig(

@@ -1,5 +1,6 @@
 """Export: one file that draws what PyTorch draws, whatever the batch; smaller variants say what they cost."""
 
+import copy
 import sys
 
 import pytest
@@ -8,7 +9,7 @@ import torch
 from skdcgn.composer import Composition, Inputs, compose, sample_inputs
 from skdcgn.config import Precision
 from skdcgn.errors import UserError
-from skdcgn.export import export_cgn, exported, onnx_session
+from skdcgn.export import CHECKED, TOLERANCE, export_cgn, exported, onnx_session
 from skdcgn.mechanism import Mechanism, Spec
 from skdcgn.seeds import generator
 from skdcgn.students.generator import StudentCGN
@@ -88,12 +89,28 @@ def test_the_file_is_written_with_what_it_costs(student, tmp_path):
     assert 0 < told.mean <= told.greatest < 127.5e-5
 
 
-def test_a_teacher_can_be_exported_too():
+def test_a_file_may_round_as_pytorch_does_but_not_draw_something_else(student, tmp_path, monkeypatch):
+    steep = copy.deepcopy(student)
+    with torch.no_grad():
+        for generator_of in steep.mechanisms.values():
+            generator_of.output.weight *= 200
+    inputs = sample_inputs(student.spec, CHECKED, generator("export", "check"))
+    with torch.no_grad():
+        assert (onnx_session(exported(steep))(*inputs) - Composition(steep)(*inputs)).abs().max() > 2 * TOLERANCE
+    export_cgn(steep, tmp_path / "steep.onnx")
+    monkeypatch.setattr("skdcgn.export.onnx_session", lambda data: lambda *asked: Composition(student)(*asked) + 3e-5)
+    with pytest.raises(RuntimeError, match="away from PyTorch"):
+        export_cgn(student, tmp_path / "other.onnx")
+    assert not (tmp_path / "other.onnx").exists()
+
+
+def test_a_teacher_can_be_exported_too(tmp_path):
     teacher = load_teacher("double-colored-digits")
     inputs = sample_inputs(teacher.spec, 4, generator("teacher"))
     with torch.no_grad():
         wanted = Composition(teacher.cgn)(*inputs)
     assert torch.allclose(onnx_session(exported(teacher))(*inputs), wanted, atol=1e-4)
+    assert export_cgn(teacher, tmp_path / "teacher.onnx").mean < 0.001
 
 
 def test_folding_changes_no_image_and_leaves_no_batch_norm(student):

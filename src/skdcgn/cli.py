@@ -388,8 +388,8 @@ def export(
 
     written = export_cgn(load_teacher(cgn), out, precision)
     print(
-        f"{out}: {written.size / 1024:.0f} KB; from PyTorch it differs by {written.mean:.2g} of 256 grey levels on "
-        f"average, {written.greatest:.2g} at most"
+        f"{out}: {written.size / 1024:.0f} KB; from PyTorch it differs by {written.mean:#.2g} of 256 grey levels on "
+        f"average, {written.greatest:#.3g} at most"
     )
 
 

@@ -28,14 +28,14 @@ from skdcgn.students.generator import StudentCGN
 from skdcgn.teachers.cgn import CGNTeacher
 
 OPSET = 20
-TOLERANCE = 1e-5
+TOLERANCE = 1e-5  # or twice what PyTorch itself rounds in single precision, which steep students make more
 CALIBRATION = 512
 CHECKED = 256
 WORTH_HALVING = 128  # numbers in a weight: a cast is some hundred bytes itself
 
 
 class Exported(NamedTuple):
-    """A written file: its size in bytes, and how far it draws from PyTorch in grey levels of 256."""
+    """A written file: its size in bytes; in grey levels of 256, how far it draws from PyTorch in double precision."""
 
     size: int
     greatest: float
@@ -43,16 +43,20 @@ class Exported(NamedTuple):
 
 
 def export_cgn(cgn: Teacher, out: Path, precision: str = Precision.FP32) -> Exported:
-    """Write ``cgn`` to the ONNX file ``out`` and compare it with PyTorch on random inputs.
+    """Write ``cgn`` to the ONNX file ``out`` and compare it with PyTorch in double precision on random inputs.
+
+    In single precision PyTorch itself is some 1e-5 away from that, and a file mostly less.
 
     Raises:
         UserError: the CGN is a black box, the precision is unknown, or the packages of ``skdcgn[onnx]`` are missing.
     """
     data = exported(cgn, precision)
-    inputs = sample_inputs(cgn.spec, CHECKED, generator("export", "check"))
+    module, inputs = as_module(cgn), sample_inputs(cgn.spec, CHECKED, generator("export", "check"))
     with torch.inference_mode():
-        away = (onnx_session(data)(*inputs) - as_module(cgn)(*inputs)).abs()
-    if precision == Precision.FP32 and float(away.max()) > TOLERANCE:
+        single = module(*inputs)
+        exact = module.double()(*(value.double() if value.is_floating_point() else value for value in inputs))
+        away, rounded = (onnx_session(data)(*inputs) - exact).abs(), (single - exact).abs()
+    if precision == Precision.FP32 and away.max() > max(TOLERANCE, 2 * rounded.max()):
         raise RuntimeError(f"ONNX Runtime draws {float(away.max()):.2g} away from PyTorch")
     write_bytes(out, data)
     return Exported(len(data), 127.5 * float(away.max()), 127.5 * float(away.mean()))

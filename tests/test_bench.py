@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from skdcgn import bench, evaluate
-from skdcgn.bench import forms, measure, medians
-from skdcgn.composer import Composition, sample_inputs
+from skdcgn.bench import ORDER, forms, measure, medians
+from skdcgn.composer import Composition, Inputs, sample_inputs
 from skdcgn.errors import UserError
 from skdcgn.mechanism import Mechanism, Spec
 from skdcgn.seeds import generator
@@ -31,6 +31,18 @@ def test_all_forms_draw_the_same(student):
         drawn = {name: form(*inputs) for name, form in forms(student, CHEAP).items()}
     assert tuple(drawn) == CHEAP
     assert all(torch.allclose(images, wanted, atol=1e-5) for images in drawn.values())
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
+@pytest.mark.filterwarnings("ignore:TensorFloat32")
+def test_all_forms_draw_the_same_on_a_gpu(student, monkeypatch):
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
+    inputs = sample_inputs(student.spec, 6, generator("same"))
+    placed = Inputs(*(value.cuda() for value in inputs))
+    with torch.inference_mode():
+        wanted = Composition(student)(*inputs)
+        for name, form in forms(student, ORDER, "cuda").items():
+            assert torch.allclose(form(*placed).cpu(), wanted, atol=1e-4), name
 
 
 def test_a_black_box_is_timed_through_its_answers(analytic_teacher):

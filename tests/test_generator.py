@@ -7,7 +7,7 @@ from skdcgn.distiller import student_size
 from skdcgn.errors import UserError
 from skdcgn.mechanism import Mechanism, Spec
 from skdcgn.presets import run_preset
-from skdcgn.students.generator import ConditionalBatchNorm2d, StudentCGN, StudentGenerator, WakingSigmoid
+from skdcgn.students.generator import ConditionalBatchNorm2d, Doubling, StudentCGN, StudentGenerator, WakingSigmoid
 from skdcgn.teachers.cgn import CGN
 
 SPEC = Spec()
@@ -40,6 +40,26 @@ def test_conditional_batch_norm_takes_scale_and_offset_from_the_class():
     out = norm(x, torch.full((64, 1), 2.0))
     assert torch.allclose(out[:, 0].std(), torch.tensor(3.0), atol=0.01)
     assert torch.allclose(out[:, 1].mean(), torch.tensor(10.0), atol=0.01)
+
+
+@pytest.mark.parametrize("side", [1, 4, 7])
+def test_doubling_by_a_matrix_is_bilinear_interpolation(side):
+    double, x = Doubling(side), torch.randn(3, 2, side, side, requires_grad=True)
+    usual, product = double(x), double.by_matrix(x)
+    assert usual.shape == product.shape == (3, 2, 2 * side, 2 * side)
+    assert torch.allclose(usual, product, atol=1e-6)
+    weights = torch.randn_like(usual)
+    gradients = [torch.autograd.grad((drawn * weights).sum(), x)[0] for drawn in (usual, product)]
+    assert torch.allclose(*gradients, atol=1e-5)
+    assert double.by_matrix(x.bfloat16()).dtype == torch.bfloat16
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
+def test_a_gpu_draws_the_same(monkeypatch):
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
+    student, (noise, labels) = student_cgn(), question()
+    drawn = [student.query("texture", noise, labels), student.cuda().query("texture", noise, labels)]
+    assert torch.allclose(*drawn, atol=1e-4)
 
 
 @pytest.mark.parametrize("mechanism", Mechanism)

@@ -85,11 +85,35 @@ def conv3x3(inputs: int, outputs: int, separable: bool) -> nn.Module:
     return nn.Sequential(depthwise, nn.Conv2d(inputs, outputs, 1))
 
 
-class UpBlock(nn.Module):
-    """[CBN, LeakyReLU, bilinear x2, conv, CBN, LeakyReLU, conv] + 1 x 1 shortcut."""
+class Doubling(nn.Module):
+    """Bilinear interpolation of images (B, C, S, S), of one ``side`` S, to twice the side.
 
-    def __init__(self, inputs: int, outputs: int, embedding: int, separable: bool) -> None:
+    CUDA's own kernel has a thread for each pixel of one image, which then goes through all images and channels: 96 % of
+    what a student's 4,096 counterfactuals took. There it is two products with a matrix, which also give the same
+    gradients every time.
+    """
+
+    def __init__(self, side: int) -> None:
         super().__init__()
+        columns = F.interpolate(torch.eye(side)[None], scale_factor=2, mode="linear", align_corners=False)[0]
+        self.register_buffer("columns", columns, persistent=False)  # (S, 2 S)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.is_cuda:
+            return self.by_matrix(x)
+        return F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
+
+    def by_matrix(self, x: Tensor) -> Tensor:
+        columns = cast(Tensor, self.columns).to(x.dtype)  # quarters: exact in half precision too
+        return columns.T @ (x @ columns)
+
+
+class UpBlock(nn.Module):
+    """[CBN, LeakyReLU, bilinear x2, conv, CBN, LeakyReLU, conv] + 1 x 1 shortcut, from a grid of ``side``."""
+
+    def __init__(self, inputs: int, outputs: int, embedding: int, separable: bool, side: int) -> None:
+        super().__init__()
+        self.up = Doubling(side)
         self.norm1 = ConditionalBatchNorm2d(inputs, embedding)
         self.conv1 = conv3x3(inputs, outputs, separable)
         self.norm2 = ConditionalBatchNorm2d(outputs, embedding)
@@ -97,13 +121,9 @@ class UpBlock(nn.Module):
         self.shortcut = nn.Conv2d(inputs, outputs, 1)
 
     def forward(self, x: Tensor, embedded: Tensor) -> Tensor:
-        h = _double(F.leaky_relu(self.norm1(x, embedded), LEAK))
+        h = self.up(F.leaky_relu(self.norm1(x, embedded), LEAK))
         h = self.conv2(F.leaky_relu(self.norm2(self.conv1(h), embedded), LEAK))
-        return h + _double(self.shortcut(x))
-
-
-def _double(x: Tensor) -> Tensor:
-    return F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
+        return cast(Tensor, h + self.up(self.shortcut(x)))
 
 
 class StudentGenerator(nn.Module):
@@ -143,8 +163,10 @@ class StudentGenerator(nn.Module):
         self.project = nn.Linear(spec.noise_dim, rank, bias=False) if rank else nn.Identity()
         self.class_input = class_input
         self.input = nn.Linear((rank or spec.noise_dim) + embedding * class_input, channels[0] * grid * grid)
-        pairs = pairwise(channels)
-        self.blocks = nn.ModuleList(UpBlock(i, o, embedding, separable) for i, o in pairs)
+        self.blocks = nn.ModuleList(
+            UpBlock(inputs, outputs, embedding, separable, grid * 2**number)
+            for number, (inputs, outputs) in enumerate(pairwise(channels))
+        )
         self.norm = ConditionalBatchNorm2d(channels[-1], embedding)
         self.output = nn.Conv2d(channels[-1], self.mechanism.channels * self.shuffle**2, 3, padding=1)
         self.colour = nn.Embedding(spec.classes, self.mechanism.channels)

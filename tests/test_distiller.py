@@ -121,6 +121,14 @@ def test_every_loss_changes_where_a_step_goes(name):
     assert not torch.allclose(left, right, atol=1e-5)
 
 
+def test_masks_alone_may_be_learned_by_their_mean():
+    for mechanism, changed in ((Mechanism.SHAPE, True), (Mechanism.TEXTURE, False)):
+        method, batch = make(mechanism, masks="l2"), some_batch(mechanism)
+        drawn = method.modules["student"].train()(batch["noise"], batch["labels"])
+        distance = losses.pixel_l2 if changed else losses.pixel_l1
+        assert method.step(batch)["pixel"] == pytest.approx(distance(drawn, batch["images"]).item(), rel=1e-5)
+
+
 def test_pixel_loss_alone_needs_no_discriminator():
     assert set(make().modules) == {"student"}
     assert make().frozen == {}

@@ -92,6 +92,15 @@ def test_sharpening_is_a_power_of_the_odds():
     assert torch.allclose(do.sharpen(mask, 1.0, generator(0)), mask, atol=2e-4)
 
 
+def test_a_level_becomes_a_half_and_each_image_has_its_own():
+    ramp = torch.linspace(0.005, 0.995, 100).expand(COUNT, 1, 1, 100)
+    drawn = do.level(ramp, 0.4, generator(0))
+    levels = ramp.flatten(1)[:, 0] + 0.01 * (drawn < 0.5).flatten(1).sum(1)  # where a half is reached
+    assert levels.min() < 0.2 < 0.8 < levels.max()
+    assert 0.1 <= levels.min() < levels.max() <= 0.91
+    assert bool((drawn.diff(dim=-1) > 0).all())
+
+
 def test_strokes_grow_and_shrink_by_up_to_the_pixels_asked_for():
     drawn = do.stroke(squares(12), 2.0, generator(0))
     assert torch.equal((drawn > 0).float().amax(0, keepdim=True), squares(16)[:1])

@@ -12,6 +12,14 @@ def test_pixel_l1_is_the_mean_distance():
     assert losses.pixel_l1(torch.tensor([1.0, -1.0]), torch.tensor([0.0, 1.0])) == 1.5
 
 
+def test_pixel_l2_is_the_mean_squared_distance_and_least_at_the_mean():
+    assert losses.pixel_l2(torch.tensor([1.0, -1.0]), torch.tensor([0.0, 1.0])) == 2.5
+    drawn = torch.tensor([0.0, 0.0, 1.0, 1.0, 1.0, 0.0, 0.0, 0.0])  # 3 of 8
+    guesses = torch.linspace(0, 1, 9)
+    assert guesses[torch.stack([losses.pixel_l2(g, drawn) for g in guesses]).argmin()] == 3 / 8
+    assert guesses[torch.stack([losses.pixel_l1(g, drawn) for g in guesses]).argmin()] == 0
+
+
 def test_feature_l1_weighs_coarse_features_most():
     student = [torch.ones(2, 3, 4, 4), torch.ones(2, 3, 2, 2), torch.ones(2, 3, 1, 1)]
     for i, weight in enumerate((1 / 4, 1 / 2, 1)):

@@ -158,7 +158,7 @@ def test_each_word_composes_the_same_bytes_for_the_same_seed(analytic_teacher, w
     [
         ("shape.elastik:1", "unknown intervention 'shape.elastik': did you mean shape.elastic?"),
         ("texture.corelate:1", "unknown intervention 'texture.corelate': did you mean texture.correlate?"),
-        ("shape.jitter:1", "unknown intervention 'shape.jitter': use one of sharpen, binarise"),
+        ("shape.jitter:1", "unknown intervention 'shape.jitter': use one of sharpen, level, binarise"),
         ("shape.correlate:1", "unknown intervention 'shape.correlate': use one of"),
         ("texture.sharpen:1", "unknown intervention 'texture.sharpen': use one of jitter, grey"),
         ("colour.noise:1", "unknown mechanism 'colour': use shape, texture or background"),

@@ -71,6 +71,17 @@ def test_composition_goes_from_the_published_to_the_presets_a_step_at_a_time():
     assert made[-1].config == base
 
 
+def test_masks_are_cut_before_they_are_sharpened_whether_the_preset_does_so_or_not():
+    words = ["shape.elastic:1", "shape.level:0.4", "shape.sharpen:4"]
+    for policy in (words, [words[0], words[2]]):
+        base = override(BASE, {"classify.policy": policy, "distill.masks": "l2"})
+        made = {point.name: point.config for point in points(base, STUDIES["masks"].points(base))}
+        assert list(made) == ["median", "median, any level", "mean", "mean, any level"]
+        assert [config.distill.masks for config in made.values()] == ["l1", "l1", "l2", "l2"]
+        assert made["mean"].classify.policy == made["median"].classify.policy == (words[0], words[2])
+        assert made["mean, any level"].classify.policy == made["median, any level"].classify.policy == tuple(words)
+
+
 def test_a_step_that_the_preset_does_not_take_is_left_out():
     base = override(BASE, {**PUBLISHED, **RECIPE, "classify.he_init": True})
     assert [point.name for point in STUDIES["composition"].points(base)] == ["published", "He's weights"]

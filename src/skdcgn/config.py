@@ -49,6 +49,13 @@ class Store(StrEnum):
     NONE = "none"
 
 
+class Distance(StrEnum):
+    """Between masks: ``l1``, which makes a student draw their median, or ``l2``, which makes it draw their mean."""
+
+    L1 = "l1"
+    L2 = "l2"
+
+
 class Noise(StrEnum):
     """How the noise of queries is drawn: ``random``, or ``sobol``, which fills its distribution more evenly."""
 
@@ -99,6 +106,7 @@ class DistillConfig:
     learning_rate: PositiveFloat = option(1e-2, "Adam's rate for the student")
     discriminator_rate: PositiveFloat = option(4e-4, "Adam's rate for the discriminator")
     pixel: NonNegativeFloat = option(1.0, "weight of the pixel L1")
+    masks: Distance = option(Distance.L1, "what that is for masks: l1, or l2, by which a student draws doubt as grey")
     feature: NonNegativeFloat = option(0.0, "weight of the L1 on discriminator features")
     kl: NonNegativeFloat = option(0.0, "weight of the KL divergence of discriminator features")
     temperature: PositiveFloat = option(8.0, "temperature of the KL divergence")

@@ -4,8 +4,8 @@
               + w_p sum_i w_i |g_i(s) - g_i(t)|
 
 (SKDCGN; TinyGAN, Chang & Lu 2020, Eq. 6). The discriminator D with its features f_i, hinge-trained to tell t from s,
-exists only while w_f, w_k or w_a is not zero; the features g_i stay as they are (:mod:`skdcgn.features`). Teachers are
-seen through stored pairs alone.
+exists only while w_f, w_k or w_a is not zero; the features g_i stay as they are (:mod:`skdcgn.features`). Of masks the
+first term may be the mean of (s - t)^2 instead. Teachers are seen through stored pairs alone.
 """
 
 import copy
@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from skdcgn import losses
-from skdcgn.config import DistillConfig, QueryConfig, StudentConfig, to_dict
+from skdcgn.config import Distance, DistillConfig, QueryConfig, StudentConfig, to_dict
 from skdcgn.errors import TrainingStoppedError, UserError
 from skdcgn.features import load_features
 from skdcgn.mechanism import Mechanism, Spec, Teacher
@@ -70,6 +70,8 @@ class Distill(Method):
             modules["ema"] = copy.deepcopy(student).requires_grad_(False)
         super().__init__(modules, optimizers, {"features": load_features(config.features)} if config.perceptual else {})
         self.config = config
+        by_mean = mechanism is Mechanism.SHAPE and config.masks is Distance.L2
+        self.distance = losses.pixel_l2 if by_mean else losses.pixel_l1
         self.bf16, self.channels_last, self.compiled = config.bf16, config.channels_last, config.compile
 
     @property
@@ -80,7 +82,7 @@ class Distill(Method):
     def step(self, batch: Batch) -> dict[str, float]:
         with self.autocast():
             student = self.modules["student"].train()(batch["noise"], batch["labels"])
-        terms = {"pixel": self.config.pixel * losses.pixel_l1(student, batch["images"])}
+        terms = {"pixel": self.config.pixel * self.distance(student, batch["images"])}
         if self.config.perceptual:
             terms["perceptual"] = self.config.perceptual * self._perceived(student, batch["images"])
         logged: dict[str, float] = {}

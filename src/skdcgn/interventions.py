@@ -33,6 +33,15 @@ def sharpen(mask: Tensor, power: float, rng: torch.Generator) -> Tensor:
     return (power * mask.clamp(MASK_MARGIN, 1 - MASK_MARGIN).logit()).sigmoid()
 
 
+def level(mask: Tensor, reach: float, rng: torch.Generator) -> Tensor:
+    """Divide the odds of m by those of t, a level per image, uniform in [0.5 - reach, 0.5 + reach]: t becomes a half.
+
+    What was grey, as in the mean of several masks, comes out as one mask of many: sharpened, thick or thin strokes.
+    """
+    t = (0.5 + reach * _uniform((len(mask), 1, 1, 1), rng)).to(mask)
+    return (mask.clamp(MASK_MARGIN, 1 - MASK_MARGIN).logit() - t.logit()).sigmoid()
+
+
 def binarise(mask: Tensor, threshold: float, rng: torch.Generator) -> Tensor:
     """1 where m > threshold, else 0; the gradient is the identity's (straight-through, Bengio et al. 2013)."""
     return (mask > threshold).to(mask.dtype) + (mask - mask.detach())

@@ -15,6 +15,11 @@ def pixel_l1(student: Tensor, teacher: Tensor) -> Tensor:
     return (student - teacher).abs().mean()
 
 
+def pixel_l2(student: Tensor, teacher: Tensor) -> Tensor:
+    """Mean (s - t)^2 over all pixels, least where s is the mean of what t may be; the L1 is least at its median."""
+    return (student - teacher).square().mean()
+
+
 def feature_l1(student: Sequence[Tensor], teacher: Sequence[Tensor]) -> Tensor:
     """sum_i w_i mean |f_i(s) - f_i(t)|, w = ..., 1/4, 1/2, 1 from fine to coarse (TinyGAN, Eq. 3)."""
     weights = [2.0 ** (i - len(student) + 1) for i in range(len(student))]

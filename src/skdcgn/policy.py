@@ -49,6 +49,7 @@ class Word(NamedTuple, Generic[Act]):
 # fmt: off
 MASKS: dict[str, Word[Change]] = {
     "sharpen":  Word(do.sharpen,  "4"),
+    "level":    Word(do.level,    "0.4",  high=0.49),
     "binarise": Word(do.binarise, "0.5",  high=1),
     "opacity":  Word(do.opacity,  "0.75", high=1),
     "constant": Word(do.solid,    "0.5",  high=1),

@@ -71,6 +71,7 @@ LOSSES: dict[str, Changes] = {
 }
 FEW = 4  # times fewer steps than the preset's: with a discriminator each takes ten times as long as without
 BUDGETS = (100, 300, 1000, 5000, 20_000)
+LEVEL = "shape.level:0.4"
 MANY = 1000  # queries, beyond which it can hardly matter how evenly they lie
 
 # Channels of shape, texture and background; side of the initial grid; TinyGAN's separable convolutions,
@@ -111,6 +112,16 @@ def queries(base: RunConfig) -> list[Planned]:
             for count in counts
         ]
     )
+
+
+def masks(base: RunConfig) -> list[Planned]:
+    """What a student draws where it cannot know, masks' median or mean; each as it is, and cut at any level."""
+    plain = [word for word in base.classify.policy if word != LEVEL]
+    end = next((i for i, word in enumerate(plain) if word.startswith("shape.sharpen")), len(plain))
+    whole, cut = ({"classify.policy": words} for words in (plain, [*plain[:end], LEVEL, *plain[end:]]))
+    median, mean = ({"distill.masks": name} for name in ("l1", "l2"))
+    of_both = named({"median": median | whole, "median, any level": median | cut}, BOTH)
+    return [*of_both, *named({"mean": mean | whole, "mean, any level": mean | cut})]
 
 
 def sizes(base: RunConfig) -> list[Planned]:
@@ -288,6 +299,7 @@ STUDIES = {
     "main": Study("What do teacher and student lead to, under the published composition and the preset's?", "", main),
     "losses": Study("Which losses of distillation earn their place?", "", losses),
     "queries": Study("How many answers does a student need?", "queries per mechanism", queries),
+    "masks": Study("What should a student draw of a mask that it cannot know?", "", masks),
     "sizes": Study("What do size and layout of a student cost?", "", sizes, timed=True),
     "composition": Study("What is each step of the preset's composition worth?", "", composition),
     "budget": Study("How many counterfactuals, and how many per shape?", "counterfactuals", budget),

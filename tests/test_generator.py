@@ -52,6 +52,8 @@ def test_doubling_by_a_matrix_is_bilinear_interpolation(side):
     gradients = [torch.autograd.grad((drawn * weights).sum(), x)[0] for drawn in (usual, product)]
     assert torch.allclose(*gradients, atol=1e-5)
     assert double.by_matrix(x.bfloat16()).dtype == torch.bfloat16
+    with torch.device("meta"):
+        assert torch.equal(Doubling(side).columns, double.columns)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")

@@ -25,7 +25,6 @@ from skdcgn.students.generator import StudentCGN
 Form = Callable[..., Tensor]
 Name = TypeVar("Name")
 WARM_UP = 3
-COMPILED = {"cpu": "default", "cuda": "reduce-overhead"}  # a GPU waits for launches: there they are kept as one graph
 ORDER = ("eager", "channels-last", "compiled", "onnx-fp32", "onnx-fp16", "onnx-int8")
 
 
@@ -54,10 +53,11 @@ def forms(cgn: Teacher, wanted: tuple[str, ...], device: str = "cpu") -> dict[st
     except UserError:
         return {"eager": Composition(Queried(cgn))}
     traced = cache(partial(exported, cgn))  # once for all precisions
+    mode = "default" if device == "cpu" else "reduce-overhead"  # a GPU waits for launches: one graph has them all
     made: dict[str, Callable[[], Form]] = {
         "eager": lambda: _laid_out(cgn, device, torch.contiguous_format),
         "channels-last": lambda: _laid_out(cgn, device, torch.channels_last),
-        "compiled": lambda: torch.compile(as_module(cgn).to(device), mode=COMPILED[device]),
+        "compiled": lambda: torch.compile(as_module(cgn).to(device), mode=mode),
         **{f"onnx-{precision}": partial(_in_onnx, cgn, traced, precision) for precision in Precision},
     }
     on_cpu = device == "cpu" and importlib.util.find_spec("onnxruntime") is not None

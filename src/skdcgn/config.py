@@ -106,7 +106,7 @@ class DistillConfig:
     learning_rate: PositiveFloat = option(1e-2, "Adam's rate for the student")
     discriminator_rate: PositiveFloat = option(4e-4, "Adam's rate for the discriminator")
     pixel: NonNegativeFloat = option(1.0, "weight of the pixel L1")
-    masks: Distance = option(Distance.L1, "what that is for masks: l1, or l2, by which a student draws doubt as grey")
+    masks: Distance = option(Distance.L1, "pixel loss of masks: l1, or l2, by which a student draws doubt as grey")
     feature: NonNegativeFloat = option(0.0, "weight of the L1 on discriminator features")
     kl: NonNegativeFloat = option(0.0, "weight of the KL divergence of discriminator features")
     temperature: PositiveFloat = option(8.0, "temperature of the KL divergence")

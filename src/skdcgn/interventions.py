@@ -30,7 +30,7 @@ LEAST_DEVIATION = 1e-2  # pixels: so narrow a Gaussian is zero, in floating poin
 
 def sharpen(mask: Tensor, power: float, rng: torch.Generator) -> Tensor:
     """m^p / (m^p + (1 - m)^p): nearer to binary for p > 1, softer for p < 1."""
-    return (power * mask.clamp(MASK_MARGIN, 1 - MASK_MARGIN).logit()).sigmoid()
+    return (power * _log_odds(mask)).sigmoid()
 
 
 def level(mask: Tensor, reach: float, rng: torch.Generator) -> Tensor:
@@ -39,7 +39,11 @@ def level(mask: Tensor, reach: float, rng: torch.Generator) -> Tensor:
     What was grey, as in the mean of several masks, comes out as one mask of many: sharpened, thick or thin strokes.
     """
     t = (0.5 + reach * _uniform((len(mask), 1, 1, 1), rng)).to(mask)
-    return (mask.clamp(MASK_MARGIN, 1 - MASK_MARGIN).logit() - t.logit()).sigmoid()
+    return (_log_odds(mask) - t.logit()).sigmoid()
+
+
+def _log_odds(mask: Tensor) -> Tensor:
+    return mask.clamp(MASK_MARGIN, 1 - MASK_MARGIN).logit()
 
 
 def binarise(mask: Tensor, threshold: float, rng: torch.Generator) -> Tensor:

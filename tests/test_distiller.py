@@ -167,14 +167,22 @@ def test_the_generator_step_leaves_the_discriminator_trainable():
     assert all(p.requires_grad for p in method.modules["discriminator"].parameters())
 
 
-def test_a_student_that_ignores_noise_is_stopped_late_but_not_early():
-    method = make()
+@pytest.mark.parametrize(
+    ("mechanism", "masks", "mend"),
+    [
+        ("texture", "l1", "rate$"),
+        ("shape", "l1", r"rate, or let masks be learned .* \(masks: l2\)$"),
+        ("shape", "l2", "rate$"),
+    ],
+)
+def test_a_student_that_ignores_noise_is_stopped_late_but_not_early(mechanism, masks, mend):
+    mechanism = Mechanism(mechanism)
+    method = make(mechanism, masks=masks)
     with torch.no_grad():
         method.modules["student"].input.weight[:, : Spec().noise_dim] = 0
-    batch = some_batch(count=40)
-    guard = collapse_guard(method, Pairs(**batch), Spec())
+    guard = collapse_guard(method, Pairs(**some_batch(mechanism, count=40)), Spec())
     guard(Record(10, 100, {}))
-    with pytest.raises(TrainingStoppedError, match="one texture whatever the noise for class 0"):
+    with pytest.raises(TrainingStoppedError, match=f"one {mechanism} whatever the noise for class 0.*{mend}"):
         guard(Record(90, 100, {}))
 
 

@@ -224,9 +224,11 @@ def collapse_guard(method: Distill, few: Pairs, spec: Spec) -> Callback:
             found = class_diversity(student(noise.to(device), labels.to(device)).cpu(), labels, spec.classes)
         lost = ((found < COLLAPSED * wanted) & (wanted > 0.02)).nonzero()[:, 0].tolist()
         if lost:
+            by_median = student.mechanism is Mechanism.SHAPE and method.config.masks is Distance.L1
             raise TrainingStoppedError(
                 f"the student draws one {student.mechanism} whatever the noise for class {lost[0]} at step "
                 f"{record.step}: the last good checkpoint is kept; raise the pixel weight or lower the learning rate"
+                + (", or let masks be learned by their mean (masks: l2)" if by_median else "")
             )
 
     return guard

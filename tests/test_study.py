@@ -21,6 +21,12 @@ PLANNED = named(
 )
 
 
+@pytest.fixture(autouse=True)
+def few_compared(monkeypatch):
+    """A teacher takes ten seconds for as many as a study compares, and no test here asks how near they are."""
+    monkeypatch.setattr(module, "COMPARED", 300)
+
+
 def folders(out):
     return {kind: len(list(out.glob(f"{kind}-*"))) for kind in ("pairs", "student", "classifier")}
 

@@ -82,6 +82,13 @@ def test_masks_are_cut_before_they_are_sharpened_whether_the_preset_does_so_or_n
         assert made["mean, any level"].classify.policy == made["median, any level"].classify.policy == tuple(words)
 
 
+@pytest.mark.parametrize(("preset", "name"), [("colored-mnist", "mean, any level"), ("double-colored-mnist", "median")])
+def test_what_a_preset_does_with_masks_is_a_point_of_their_study(preset, name):
+    base = run_preset(preset)
+    made = {point.name: point.config for point in points(base, STUDIES["masks"].points(base))}
+    assert made[name] == base
+
+
 def test_a_step_that_the_preset_does_not_take_is_left_out():
     base = override(BASE, {**PUBLISHED, **RECIPE, "classify.he_init": True})
     assert [point.name for point in STUDIES["composition"].points(base)] == ["published", "He's weights"]

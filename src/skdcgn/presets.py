@@ -25,13 +25,14 @@ DIGITS = RunConfig(classify=SHORT)
 TINY = StudentConfig(channels=(8, 8), grid=8, embedding=4)
 NATURAL = StudentConfig(channels=(192, 128, 64, 32, 16), grid=4, embedding=64)  # of each mechanism at 256 pixels
 SMOKE_DISTILL = DistillConfig(steps=40, batch_size=32, shape=TINY, texture=TINY, background=TINY)
+MOVED, LEVEL, SHARP = ("shape.affine:0.1", "shape.elastic:1"), "shape.level:0.4", "shape.sharpen:4"
 # One mask per counterfactual, as varied as handwriting and as sharp, and of its class: chosen on double-colored MNIST.
 VARIED = replace(
     SHORT,
     images=100_000,
     epochs=1,
     per_shape=1,
-    policy=("shape.affine:0.1", "shape.elastic:1", "shape.sharpen:4"),
+    policy=(*MOVED, SHARP),
     agreement=0.1,
 )
 # A student loses accuracy by its shapes: most of what 32 times fewer parameters than its teacher leave goes there.
@@ -52,7 +53,7 @@ WILDLIFE = replace(SHAPELY, texture=DETAILED, background=replace(DETAILED, chann
 DOUBTED = replace(
     MNIST,
     distill=replace(SHAPELY, masks=Distance.L2),
-    classify=replace(VARIED, policy=("shape.affine:0.1", "shape.elastic:1", "shape.level:0.4", "shape.sharpen:4")),
+    classify=replace(VARIED, policy=(*MOVED, LEVEL, SHARP)),
 )
 SMOKE = RunConfig(
     test_copies=1,

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from skdcgn.config import TINYGAN, RunConfig, override
 from skdcgn.errors import find
+from skdcgn.presets import LEVEL
 
 MECHANISMS = ("shape", "texture", "background")
 ALL = ("biased", "teacher", "student", "oracle")
@@ -72,7 +73,6 @@ LOSSES: dict[str, Changes] = {
 FEW = 4  # times fewer steps than the preset's: with a discriminator each takes ten times as long as without
 BUDGETS = (100, 300, 1000, 5000, 20_000)
 MANY = 1000  # queries, beyond which it can hardly matter how evenly they lie
-LEVEL = "shape.level:0.4"
 
 # Channels of shape, texture and background; side of the initial grid; TinyGAN's separable convolutions,
 # and its input layer, which gets no class. Embedding and rank are the preset's.

@@ -95,10 +95,8 @@ class Doubling(nn.Module):
 
     def __init__(self, side: int) -> None:
         super().__init__()
-        one_hot = torch.eye(side, device="cpu")[
-            None
-        ]  # a constant has values, also where weights are to come yet (meta)
-        columns = F.interpolate(one_hot, scale_factor=2, mode="linear", align_corners=False)[0]
+        one_hot = torch.eye(side, device="cpu")  # a constant has values, also where weights are to come yet (meta)
+        columns = F.interpolate(one_hot[None], scale_factor=2, mode="linear", align_corners=False)[0]
         self.register_buffer("columns", columns, persistent=False)  # (S, 2 S)
 
     def forward(self, x: Tensor) -> Tensor:

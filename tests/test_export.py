@@ -9,7 +9,7 @@ import torch
 from skdcgn.composer import Composition, Inputs, compose, sample_inputs
 from skdcgn.config import Precision
 from skdcgn.errors import UserError
-from skdcgn.export import CHECKED, TOLERANCE, export_cgn, exported, onnx_session
+from skdcgn.export import CHECKED, STORED, TOLERANCE, as_module, export_cgn, exported, onnx_session, to_onnx
 from skdcgn.mechanism import Mechanism, Spec
 from skdcgn.seeds import generator
 from skdcgn.students.generator import StudentCGN
@@ -33,7 +33,8 @@ def student():
 
 @pytest.fixture(scope="module")
 def files(student):
-    return {precision: exported(student, precision) for precision in Precision}
+    traced = to_onnx(as_module(student), student.spec)
+    return {precision: STORED[precision](traced, student.spec) for precision in Precision}
 
 
 def test_a_composition_is_the_blend_of_its_cropped_mechanisms(student):
@@ -89,14 +90,16 @@ def test_the_file_is_written_with_what_it_costs(student, tmp_path):
     assert 0 < told.mean <= told.greatest < 127.5e-5
 
 
-def test_a_file_may_round_as_pytorch_does_but_not_draw_something_else(student, tmp_path, monkeypatch):
+def test_a_file_may_round_as_pytorch_does_but_not_draw_something_else(student, files, tmp_path, monkeypatch):
     steep = copy.deepcopy(student)
     with torch.no_grad():
         for generator_of in steep.mechanisms.values():
             generator_of.output.weight *= 200
     inputs = sample_inputs(student.spec, CHECKED, generator("export", "check"))
+    data = exported(steep)
     with torch.no_grad():
-        assert (onnx_session(exported(steep))(*inputs) - Composition(steep)(*inputs)).abs().max() > 2 * TOLERANCE
+        assert (onnx_session(data)(*inputs) - Composition(steep)(*inputs)).abs().max() > 2 * TOLERANCE
+    monkeypatch.setattr("skdcgn.export.exported", lambda cgn, _: {steep: data, student: files["fp32"]}[cgn])
     export_cgn(steep, tmp_path / "steep.onnx")
     monkeypatch.setattr("skdcgn.export.onnx_session", lambda data: lambda *asked: Composition(student)(*asked) + 3e-5)
     with pytest.raises(RuntimeError, match="away from PyTorch"):
@@ -104,12 +107,14 @@ def test_a_file_may_round_as_pytorch_does_but_not_draw_something_else(student, t
     assert not (tmp_path / "other.onnx").exists()
 
 
-def test_a_teacher_can_be_exported_too(tmp_path):
+def test_a_teacher_can_be_exported_too(tmp_path, monkeypatch):
     teacher = load_teacher("double-colored-digits")
     inputs = sample_inputs(teacher.spec, 4, generator("teacher"))
     with torch.no_grad():
         wanted = Composition(teacher.cgn)(*inputs)
-    assert torch.allclose(onnx_session(exported(teacher))(*inputs), wanted, atol=1e-4)
+    data = exported(teacher)
+    assert torch.allclose(onnx_session(data)(*inputs), wanted, atol=1e-4)
+    monkeypatch.setattr("skdcgn.export.exported", lambda *asked: data)
     assert export_cgn(teacher, tmp_path / "teacher.onnx").mean < 0.001
 
 

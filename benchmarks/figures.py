@@ -190,7 +190,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("study", type=Path, help="its folder, which holds study.json")
     folder = parser.parse_args().study
-    record, name = read_json(folder / "study.json"), folder.name
+    record = read_json(folder / "study.json")
+    name = record["command"].split()[2]  # skdcgn study NAME ...
     preset, teacher = record["base"]["preset"], record["base"]["teacher"]
     own = teacher == run_preset(preset).teacher
     kept = f"{name}-{preset}" if own else f"{name}-{preset}-{Path(teacher).stem}"

@@ -1,6 +1,7 @@
 """The command line: one function per stage. torch is imported inside them, so that ``--help`` answers at once."""
 
 import os
+import shlex
 import sys
 from collections.abc import Callable
 from enum import StrEnum
@@ -27,7 +28,7 @@ from skdcgn.config import (
 )
 from skdcgn.errors import UserError, find
 from skdcgn.presets import DEFAULT, NATURAL_TEACHERS, NATURALS, RUNS, TEACHERS, run_preset, teach_preset
-from skdcgn.studies import STUDIES, TABLES, find_study, find_table, miniature
+from skdcgn.studies import STUDIES, TABLES, chosen_points, find_study, find_table, miniature
 from skdcgn.terminal import (
     err_console,
     out_console,
@@ -185,6 +186,9 @@ def study(
     seeds: SeedsOption = 3,
     teacher: Annotated[str | None, typer.Option(help="A zoo name or a file. Default: the preset's.")] = None,
     textures: Annotated[Path | None, typer.Option(help="Folder of texture pictures; default: the preset's.")] = None,
+    only: Annotated[
+        list[str] | None, typer.Option(help="Of its points only this one, by its name. Repeat for more.")
+    ] = None,
     quick: QuickOption = False,
     data_root: DataRoot = None,
     device: DeviceOption = Device.AUTO,
@@ -195,7 +199,7 @@ def study(
     """
     given = {"teacher": teacher, "textures": str(textures) if textures else None}
     changes = {key: value for key, value in given.items() if value}
-    _study(name, preset, changes, out, seeds, quick, data_root, device)
+    _study(name, preset, changes, only or [], out, seeds, quick, data_root, device)
 
 
 @app.command(rich_help_panel="The whole")
@@ -210,13 +214,14 @@ def reproduce(
     """Measure a table of the README again: each cell beside its band, and beside the paper's where there is one."""
     name, presets = find_table(table)
     for preset in presets:
-        _study(name, preset, {}, out / preset, seeds, quick, data_root, device)
+        _study(name, preset, {}, [], out / preset, seeds, quick, data_root, device)
 
 
 def _study(
     name: str,
     preset: str,
     changes: dict[str, Any],
+    only: list[str],
     out: Path | None,
     seeds: int,
     quick: bool,
@@ -226,7 +231,8 @@ def _study(
     chosen, base, seeds = find_study(name), override(run_preset(preset), changes), 1 if quick else seeds
     base = miniature(base) if quick else base
     stages = out or _default_out(None, f"study-{preset}", base)
-    folder, planned = stages / name, chosen.points(base)
+    planned = chosen_points(chosen.points(base), only)
+    folder = stages / name / digest(sorted(only)) if only else stages / name  # beside what is known of all points
     from skdcgn.files import alone, write_json
     from skdcgn.report.study import write_study_report
     from skdcgn.study import measure, points, told
@@ -238,7 +244,8 @@ def _study(
             scores.append(score)
             reached = f"{score.ood_accuracy:.1f} %" if score.ood_accuracy is not None else f"stopped: {score.stopped}"
             print(f"seed {score.seed}, {score.point}, {score.source}: {reached}", flush=True)
-    flags = [f"--{key} {Path(value).name}" for key, value in changes.items()] + ["--quick"] * quick
+    flags = [f"--{key} {Path(value).name}" for key, value in changes.items()]
+    flags += [f"--only {shlex.quote(one)}" for one in only] + ["--quick"] * quick
     command = " ".join(["skdcgn study", name, preset, f"--seeds {seeds}", *flags])
     with alone(folder / ".lock"):  # processes that shared the work time its students one after the other
         record = told(command, base, what, scores, timed=chosen.timed)

@@ -4,7 +4,7 @@ A point is what is laid over a preset, and for a teacher that is to be taught ag
 one ``curve`` differ in a number, ``at``; the report draws them as a line.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from skdcgn.config import TINYGAN, RunConfig, override
@@ -322,7 +322,7 @@ TABLES = {
     "taught": ("taught", ("double-colored-mnist",)),
     "correlation": ("correlation", ("double-colored-mnist",)),
     "budget": ("budget", ("double-colored-mnist",)),
-    "sizes": ("sizes", ("double-colored-mnist",)),
+    "sizes": ("sizes", ("double-colored-mnist", "wildlife-mnist")),
 }
 # Sauer & Geiger (2021), Table 1: one seed, 10 epochs; the CGN's counterfactuals, and the biased originals.
 PAPER = {
@@ -355,6 +355,13 @@ QUICK: Changes = {
 def find_study(name: str) -> Study:
     """Return the study called ``name``; raise UserError that tells the nearest."""
     return find("study", name, STUDIES)
+
+
+def chosen_points(planned: Sequence[Planned], only: Sequence[str]) -> list[Planned]:
+    """Return those points whose names are in ``only``, or all if it is empty; raise UserError on an unknown name."""
+    known = {plan.name: plan for plan in planned}
+    names = {find("point", name, known).name for name in only}
+    return [plan for plan in planned if plan.name in names or not names]
 
 
 def find_table(name: str) -> tuple[str, tuple[str, ...]]:

@@ -71,6 +71,7 @@ MISTAKES = {
     "a judges' CGN without judges": (["evaluate", "double-colored-digits", "--cgn", "smoke"], "--judges DIR"),
     "pairs to compare with that are not there": (["evaluate", "double-colored-digits", "--pairs", "EMPTY"],
                                                  "manifest.json does not exist"),
+    "unknown point": (["study", "losses", "smoke", "--only", "pixels", "--out", "OUT"], "did you mean 'pixel'"),
     "unknown study": (["study", "lossses", "smoke", "--out", "OUT"], "did you mean 'losses'"),
     "pictures that are not there": (["teach", "--images", "EMPTY", "--out", "OUT"], "has 0 sub-folders"),
     "output below a file": (["generate", "double-colored-digits", "--out", "TEXT/below", "-n", "1"],
@@ -144,6 +145,13 @@ def test_a_study_ends_in_a_table_and_a_report(tmp_path, skdcgn):
     assert [word in said for word in ("published composition", "expected, %", "paper, %")] == [True] * 3
     assert "skdcgn study main smoke --seeds 1" in (tmp_path / "main" / "report.html").read_text()
     assert len((tmp_path / "main" / "results.jsonl").read_text().splitlines()) == 6
+    only = "published composition"
+    skdcgn("study", "main", "smoke", "--seeds", "1", "--out", tmp_path, "--device", "cpu", "--only", only)
+    (part,) = (tmp_path / "main").glob("*/")
+    told = json.loads((part / "study.json").read_text())
+    assert told["command"] == f"skdcgn study main smoke --seeds 1 --only '{only}'"
+    assert {row["point"] for row in told["summary"]} == {only}
+    assert len((tmp_path / "main" / "results.jsonl").read_text().splitlines()) == 6  # the whole is still there
 
 
 def test_the_stages_work_one_by_one(tmp_path, skdcgn, monkeypatch):

@@ -16,6 +16,7 @@ from skdcgn.studies import (
     RECIPE,
     STUDIES,
     TABLES,
+    chosen_points,
     find_study,
     find_table,
     miniature,
@@ -198,3 +199,12 @@ def test_the_papers_number_stands_beside_its_own_recipe_alone():
 def test_an_unknown_study_names_the_nearest():
     with pytest.raises(UserError, match="unknown study 'lossses': did you mean 'losses'"):
         find_study("lossses")
+
+
+def test_some_points_are_those_of_the_whole_in_its_order():
+    planned = STUDIES["main"].points(BASE)
+    assert chosen_points(planned, []) == planned
+    assert chosen_points(planned, ["the preset's"]) == planned[1:]
+    assert chosen_points(planned, ["the preset's", "published composition"]) == planned
+    with pytest.raises(UserError, match="unknown point 'the presets': did you mean \"the preset's\""):
+        chosen_points(planned, ["the presets"])

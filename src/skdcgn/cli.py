@@ -232,7 +232,9 @@ def _study(
     base = miniature(base) if quick else base
     stages = out or _default_out(None, f"study-{preset}", base)
     planned = chosen_points(chosen.points(base), only)
-    folder = stages / name / digest(sorted(only)) if only else stages / name  # beside what is known of all points
+    folder = stages / name
+    if only:  # beside what is known of all points
+        folder /= digest([plan.name for plan in planned])
     from skdcgn.files import alone, write_json
     from skdcgn.report.study import write_study_report
     from skdcgn.study import measure, points, told

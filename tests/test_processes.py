@@ -19,10 +19,11 @@ from skdcgn.pairs import query_all
 from skdcgn.processes import SharedBatchNorm2d, average_losses, own_share, synchronise
 from skdcgn.seeds import generator
 
+NARROW = [word for name in ("shape", "texture", "background") for word in (f"--{name}-channels", "4") * 2]
 COMMANDS = {
     "distill": ["distill", "PAIRS", "--out", "OUT", "--steps", "50", "--batch-size", "8", "--save-every", "10",
                 "--learning-rate", "1e-3", "--discriminator-rate", "1e-5", "--feature", "0.5", "--kl", "1",
-                "--adversarial", "0.01", "--shape-channels", "4", "--shape-channels", "4"],
+                "--adversarial", "0.01", *NARROW],
     "ensemble": ["ensemble", "--real", "REAL", "--images", "IMAGES", "--out", "OUT", "--epochs", "10", "--width", "4",
                  "--image-size", "16", "--batch-size", "8", "--counterfactuals", "8", "--save-every", "10",
                  "--no-freeze-norms"],
@@ -44,24 +45,26 @@ def places(analytic_teacher, tmp_path_factory):
     return {"PAIRS": folder / "pairs", "IMAGES": images, "REAL": folder / "real"}
 
 
-def start(verb, places, out, rank=0, ranks=1, port=0):
-    words = [str({**places, "OUT": out}.get(word, word)) for word in COMMANDS[verb]]
-    several = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": ranks, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
-    told = {key: str(value) for key, value in several.items()} if ranks > 1 else {}
+def command(verb, places, out):
+    return [*(str({**places, "OUT": out}.get(word, word)) for word in COMMANDS[verb]), "--device", "cpu"]
+
+
+def start(words, rank, port):
+    told = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": 2, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
     return subprocess.Popen(
-        [sys.executable, "-m", "skdcgn", *words, "--device", "cpu"],
-        env={**os.environ, "OMP_NUM_THREADS": "1", **told},
+        [sys.executable, "-m", "skdcgn", *words],
+        env={**os.environ, "OMP_NUM_THREADS": "1", **{key: str(value) for key, value in told.items()}},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
     )
 
 
-def start_two(verb, places, out):
+def start_two(words):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    return [start(verb, places, out, rank, 2, port) for rank in (0, 1)]
+    return [start(words, rank, port) for rank in (0, 1)]
 
 
 def finish(*processes):
@@ -71,16 +74,17 @@ def finish(*processes):
 
 
 @pytest.mark.parametrize("verb", COMMANDS)
-def test_two_processes_killed_once_follow_the_curve_of_one(verb, places, tmp_path):
-    finish(start(verb, places, tmp_path / "one"))
-    killed, deadline = start_two(verb, places, tmp_path / "two"), time.monotonic() + 60
+def test_two_processes_killed_once_follow_the_curve_of_one(verb, places, tmp_path, skdcgn):
+    assert skdcgn(*command(verb, places, tmp_path / "one"))[0] == 0
+    shared = command(verb, places, tmp_path / "two")
+    killed, deadline = start_two(shared), time.monotonic() + 60
     while not list((tmp_path / "two").rglob("checkpoint.safetensors")) and time.monotonic() < deadline:
         time.sleep(0.01)
     for process in killed:
         process.send_signal(signal.SIGKILL)
         error = process.communicate()[1]
         assert process.returncode == -signal.SIGKILL, error
-    finish(*start_two(verb, places, tmp_path / "two"))
+    finish(*start_two(shared))
     one, two = (
         [json.loads(line) for line in (tmp_path / n / CURVES[verb]).read_text().splitlines()] for n in ("one", "two")
     )

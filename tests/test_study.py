@@ -23,7 +23,7 @@ PLANNED = named(
 
 @pytest.fixture(autouse=True)
 def few_compared(monkeypatch):
-    """A teacher takes ten seconds for as many as a study compares, and no test here asks how near they are."""
+    """A teacher takes ten seconds for as many as a study compares; no test here asks how near they are."""
     monkeypatch.setattr(module, "COMPARED", 300)
 
 
@@ -54,9 +54,13 @@ def test_points_share_pairs_and_students_and_nothing_is_done_twice(tmp_path, mon
     def never(*args, **kwargs):
         raise AssertionError("done twice")
 
-    for name in ("query_all", "distill"):
-        monkeypatch.setattr(module, name, never)
-    assert list(measure(what, tmp_path, [0], results=tmp_path / "results.jsonl", device="cpu")) == first
+    with monkeypatch.context() as patched:
+        for name in ("query_all", "distill"):
+            patched.setattr(module, name, never)
+        assert list(measure(what, tmp_path, [0], results=tmp_path / "results.jsonl", device="cpu")) == first
+
+    *_, other = measure(what[:1], tmp_path, [0, 1], results=tmp_path / "another.jsonl", device="cpu")
+    assert (other.seed, folders(tmp_path)) == (1, {"pairs": 2, "student": 3, "classifier": 6})  # another everything
 
 
 def test_processes_share_the_work_and_each_tells_all_of_it_in_order(tmp_path, monkeypatch):
@@ -84,12 +88,6 @@ def test_processes_share_the_work_and_each_tells_all_of_it_in_order(tmp_path, mo
     assert ordered[0] == ordered[1]
     for file in results:
         assert [json.loads(line) for line in file.read_text().splitlines()] == ordered[0]
-
-
-def test_another_seed_is_another_everything(tmp_path):
-    plain = points(run_preset("smoke"), named({"plain": {}}))
-    list(measure(plain, tmp_path, [0, 1], results=tmp_path / "results.jsonl", device="cpu"))
-    assert folders(tmp_path) == {"pairs": 2, "student": 2, "classifier": 2}
 
 
 def test_a_summary_is_mean_and_sample_deviation_over_the_seeds():

@@ -31,7 +31,7 @@ def folders(out):
     return {kind: len(list(out.glob(f"{kind}-*"))) for kind in ("pairs", "student", "classifier")}
 
 
-def test_points_share_pairs_and_students_and_nothing_is_done_twice(tmp_path, monkeypatch):
+def test_points_share_pairs_and_students_and_seeds_nothing_and_nothing_is_done_twice(tmp_path, monkeypatch):
     what = [*points(run_preset("smoke"), PLANNED), Point("ceiling", run_preset("smoke"), ("oracle", "teacher"))]
     first = list(measure(what, tmp_path, [0], results=tmp_path / "results.jsonl", device="cpu"))
     assert [(one.point, one.source) for one in first] == [

@@ -5,7 +5,7 @@ import sys
 import pytest
 import torch
 
-from skdcgn import cli
+from skdcgn import cli, study
 from skdcgn.mechanism import Mechanism, Spec
 from skdcgn.teachers.cgn import CGN, CGNTeacher
 
@@ -42,6 +42,12 @@ def random_cgn():
             module.running_mean.normal_(0, 0.1)
             module.running_var.uniform_(0.5, 2)
     return CGNTeacher(cgn, digest="random")
+
+
+@pytest.fixture
+def few_compared(monkeypatch):
+    """A teacher takes ten seconds for as many as a study compares, and no test of studies asks how near they are."""
+    monkeypatch.setattr(study, "COMPARED", 300)
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from functools import partial
 import pytest
 import torch
 
-from skdcgn import cli, metrics, study
+from skdcgn import cli, metrics
 from skdcgn.config import ClassifyConfig
 from skdcgn.teachers.registry import load_student
 
@@ -139,8 +139,8 @@ def test_bugs_keep_their_traceback(monkeypatch):
         cli.main()
 
 
-def test_a_study_ends_in_a_table_and_a_report(tmp_path, monkeypatch, skdcgn):
-    monkeypatch.setattr(study, "COMPARED", 300)  # no test here asks how near student and teacher are
+@pytest.mark.usefixtures("few_compared")
+def test_a_study_ends_in_a_table_and_a_report(tmp_path, skdcgn):
     status, said, _ = skdcgn("study", "main", "smoke", "--seeds", "1", "--out", tmp_path, "--device", "cpu")
     assert status == 0
     assert [word in said for word in ("published composition", "expected, %", "paper, %")] == [True] * 3

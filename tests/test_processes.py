@@ -15,11 +15,12 @@ from torch import nn
 
 from skdcgn.config import QueryConfig
 from skdcgn.generate import write_counterfactuals
+from skdcgn.mechanism import Mechanism
 from skdcgn.pairs import query_all
 from skdcgn.processes import SharedBatchNorm2d, average_losses, own_share, synchronise
 from skdcgn.seeds import generator
 
-NARROW = [word for name in ("shape", "texture", "background") for word in (f"--{name}-channels", "4") * 2]
+NARROW = [word for name in Mechanism for word in (f"--{name}-channels", "4") * 2]
 COMMANDS = {
     "distill": ["distill", "PAIRS", "--out", "OUT", "--steps", "50", "--batch-size", "8", "--save-every", "10",
                 "--learning-rate", "1e-3", "--discriminator-rate", "1e-5", "--feature", "0.5", "--kl", "1",

@@ -21,10 +21,7 @@ PLANNED = named(
 )
 
 
-@pytest.fixture(autouse=True)
-def few_compared(monkeypatch):
-    """A teacher takes ten seconds for as many as a study compares; no test here asks how near they are."""
-    monkeypatch.setattr(module, "COMPARED", 300)
+pytestmark = pytest.mark.usefixtures("few_compared")
 
 
 def folders(out):

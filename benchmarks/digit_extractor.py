@@ -14,14 +14,15 @@ from pathlib import Path
 
 import torch
 
-from skdcgn.classifiers import accuracy, classify
-from skdcgn.config import to_dict
-from skdcgn.data import APPEARANCES, Dataset, Glyphs, load_glyphs, paint, vary
-from skdcgn.files import sha256, write_json, write_tensors
-from skdcgn.metrics.extractors import DIGITS, Extractor, load_extractor
-from skdcgn.metrics.measure import frechet
-from skdcgn.presets import SHORT
-from skdcgn.seeds import generator
+from skdcgn.base.config import to_dict
+from skdcgn.base.files import sha256, write_json, write_tensors
+from skdcgn.base.presets import SHORT
+from skdcgn.base.seeds import generator
+from skdcgn.classifiers.small_cnn import accuracy, classify
+from skdcgn.data.appearances import APPEARANCES, Dataset, paint
+from skdcgn.data.glyphs import Glyphs, load_glyphs, vary
+from skdcgn.evaluation.measure import frechet
+from skdcgn.features.extractors import DIGITS, Extractor, load_extractor
 
 ZOO = Path(__file__).parents[1] / "src" / "skdcgn" / "zoo" / "extractors"
 APPEARANCE = "double-colored"
@@ -84,7 +85,7 @@ def main() -> None:
     write_tensors(weights, classifier.state_dict())
     card = {
         "title": f"{DIGITS}: features of a digit classifier for 32 px, trained by this project",
-        "architecture": "skdcgn.classifiers.Classifier, log(1 + f) of the 64 pooled activations before its last layer",
+        "architecture": "skdcgn.classifiers.small_cnn, log(1 + f) of the 64 pooled activations before its last layer",
         "parameters": sum(p.numel() for p in classifier.parameters()),
         "classes": classifier.head.out_features,
         "image_size": 32,

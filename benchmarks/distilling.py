@@ -12,17 +12,17 @@ from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from skdcgn.config import override
-from skdcgn.distiller import Distill, distill
-from skdcgn.evaluate import median_seconds, versions
-from skdcgn.files import write_json
-from skdcgn.mechanism import Mechanism
-from skdcgn.pairs import query_all
-from skdcgn.pictures import class_columns
-from skdcgn.presets import RUNS, run_preset
-from skdcgn.studies import LOSSES
-from skdcgn.study import spread
-from skdcgn.teachers.registry import load_teacher
+from skdcgn.base.config import override
+from skdcgn.base.files import write_json
+from skdcgn.base.presets import RUNS, run_preset
+from skdcgn.cgn.mechanism import Mechanism
+from skdcgn.cgn.pictures import class_columns
+from skdcgn.evaluation.evaluate import median_seconds, versions
+from skdcgn.experiments.studies import LOSSES
+from skdcgn.experiments.study import spread
+from skdcgn.pairs.query import query_all
+from skdcgn.students.distill import Distill, distill
+from skdcgn.teachers.load import load_teacher
 
 RESULTS = Path(__file__).parent / "results"
 

@@ -9,13 +9,13 @@ import argparse
 import tempfile
 from pathlib import Path
 
-from skdcgn.config import Precision
-from skdcgn.evaluate import versions
-from skdcgn.export import export_cgn
-from skdcgn.files import write_json
-from skdcgn.presets import RUNS
+from skdcgn.base.config import Precision
+from skdcgn.base.files import write_json
+from skdcgn.base.presets import RUNS
+from skdcgn.deploy.export import export_cgn
+from skdcgn.evaluation.evaluate import versions
+from skdcgn.experiments.study import spread
 from skdcgn.students.generator import StudentCGN
-from skdcgn.study import spread
 
 RESULTS = Path(__file__).parent / "results"
 

@@ -16,15 +16,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from skdcgn.classifiers import accuracy, classify
-from skdcgn.config import ClassifyConfig, RunConfig, TeachConfig, override, to_dict
-from skdcgn.data import Dataset, load_glyphs, paint
-from skdcgn.files import write_json
-from skdcgn.health import check_health
-from skdcgn.mechanism import Teacher
-from skdcgn.pipeline import test_set, training_sets
-from skdcgn.presets import DEFAULT, run_preset, teach_preset
-from skdcgn.teach import teach
+from skdcgn.base.config import ClassifyConfig, RunConfig, TeachConfig, override, to_dict
+from skdcgn.base.files import write_json
+from skdcgn.base.presets import DEFAULT, run_preset, teach_preset
+from skdcgn.cgn.mechanism import Teacher
+from skdcgn.classifiers.small_cnn import accuracy, classify
+from skdcgn.data.appearances import Dataset, paint
+from skdcgn.data.glyphs import load_glyphs
+from skdcgn.experiments.run_mnist import test_set, training_sets
+from skdcgn.teachers.health import check_health
+from skdcgn.teachers.teach import teach
 
 RESULTS = Path(__file__).parent / "results"
 

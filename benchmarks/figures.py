@@ -17,13 +17,13 @@ import matplotlib.pyplot as plt
 from matplotlib.ticker import LogLocator, NullFormatter
 
 from bands import with_band
-from skdcgn.config import RunConfig, from_dict, to_dict
-from skdcgn.files import read_json, write_json
-from skdcgn.presets import run_preset, teach_preset
+from skdcgn.base.config import RunConfig, from_dict, to_dict
+from skdcgn.base.files import read_json, write_json
+from skdcgn.base.presets import run_preset, teach_preset
+from skdcgn.experiments.studies import find_study
+from skdcgn.experiments.study import points
 from skdcgn.report.figures import FAR
 from skdcgn.report.study import Reached, changed, columns, reached_points, untouched
-from skdcgn.studies import find_study
-from skdcgn.study import points
 
 ROOT = Path(__file__).parents[1]
 EXPECTED = ROOT / "src" / "skdcgn" / "zoo" / "expected"

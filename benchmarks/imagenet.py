@@ -13,19 +13,19 @@ from pathlib import Path
 
 import torch
 
-from skdcgn.composer import compose
-from skdcgn.config import to_dict
-from skdcgn.evaluate import median_seconds, versions
-from skdcgn.files import write_json
-from skdcgn.mechanism import Mechanism
-from skdcgn.presets import NATURAL
+from skdcgn.base.config import to_dict
+from skdcgn.base.files import write_json
+from skdcgn.base.presets import NATURAL
+from skdcgn.base.weights import on_meta, parameter_count
+from skdcgn.cgn.compose import compose
+from skdcgn.cgn.mechanism import Mechanism
+from skdcgn.evaluation.evaluate import median_seconds, versions
 from skdcgn.students.generator import StudentCGN
 from skdcgn.teachers.biggan import BigGAN
 from skdcgn.teachers.cgn import CGNTeacher
 from skdcgn.teachers.cgn_imagenet import assembled
 from skdcgn.teachers.tinygan import TinyGAN
 from skdcgn.teachers.u2net import FULL, U2Net
-from skdcgn.teachers.weights import on_meta, parameter_count
 
 RESULTS = Path(__file__).parent / "results"
 

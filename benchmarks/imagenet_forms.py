@@ -20,18 +20,18 @@ import torch
 from torch import nn
 from torch.nn.utils.parametrizations import spectral_norm
 
-from skdcgn.config import TINYGAN, DistillConfig, StudentConfig
-from skdcgn.distiller import Distill
-from skdcgn.evaluate import median_seconds, versions
-from skdcgn.files import write_json
-from skdcgn.mechanism import Mechanism
-from skdcgn.presets import NATURAL
-from skdcgn.seeds import generator
+from skdcgn.base.config import TINYGAN, DistillConfig, StudentConfig
+from skdcgn.base.files import write_json
+from skdcgn.base.presets import NATURAL
+from skdcgn.base.seeds import generator
+from skdcgn.cgn.mechanism import Mechanism
+from skdcgn.evaluation.evaluate import median_seconds, versions
+from skdcgn.students.distill import Distill
 from skdcgn.teachers.biggan import BigGAN
 from skdcgn.teachers.cgn_imagenet import ImageNetCGN, assembled
 from skdcgn.teachers.tinygan import DOUBLED
 from skdcgn.teachers.u2net import FULL, U2Net
-from skdcgn.train import make_accelerator
+from skdcgn.training.train import make_accelerator
 
 RESULTS = Path(__file__).parent / "results"
 LOSSES = {"feature": 1.0, "kl": 1.0, "adversarial": 0.01, "pixel": 0.2}

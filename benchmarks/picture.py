@@ -6,10 +6,10 @@ python benchmarks/picture.py runs/table-double-colored-digits-0/student
 import argparse
 from pathlib import Path
 
-from skdcgn.composer import compose
-from skdcgn.mechanism import Mechanism
-from skdcgn.pictures import as_rgb, beside, class_columns, grid, save_picture
-from skdcgn.teachers.registry import load_student
+from skdcgn.cgn.compose import compose
+from skdcgn.cgn.mechanism import Mechanism
+from skdcgn.cgn.pictures import as_rgb, beside, class_columns, grid, save_picture
+from skdcgn.teachers.load import load_student
 
 ROWS = 4
 PICTURE = Path(__file__).parents[1] / "docs" / "picture.png"

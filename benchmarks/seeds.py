@@ -13,12 +13,12 @@ import platform
 from pathlib import Path
 from typing import Any
 
-from skdcgn.config import override, to_dict
-from skdcgn.mechanism import Mechanism
-from skdcgn.pipeline import run
-from skdcgn.presets import run_preset
+from skdcgn.base.config import override, to_dict
+from skdcgn.base.presets import run_preset
+from skdcgn.cgn.mechanism import Mechanism
+from skdcgn.experiments.run_mnist import run
+from skdcgn.experiments.study import spread
 from skdcgn.report.words import with_deviation
-from skdcgn.study import spread
 
 RESULTS = Path(__file__).parent / "results"
 

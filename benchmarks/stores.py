@@ -18,14 +18,15 @@ import torch.nn.functional as F
 from safetensors.torch import save
 from torch import Tensor
 
-from skdcgn.config import Store
-from skdcgn.data import as_unit, load_glyphs
+from skdcgn.base.config import Store
+from skdcgn.base.files import write_json
+from skdcgn.base.seeds import generator
+from skdcgn.cgn.mechanism import Mechanism
+from skdcgn.data.folders import as_unit
+from skdcgn.data.glyphs import load_glyphs
 from skdcgn.data.photos import list_photos, random_crop
-from skdcgn.evaluate import median_seconds, versions
-from skdcgn.files import write_json
-from skdcgn.mechanism import Mechanism
-from skdcgn.seeds import generator
-from skdcgn.stores import decode, encode
+from skdcgn.evaluation.evaluate import median_seconds, versions
+from skdcgn.pairs.stores import decode, encode
 
 RESULTS = Path(__file__).parent / "results"
 SIZE, COUNT, NOISE = 256, 100, 128

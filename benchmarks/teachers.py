@@ -6,9 +6,10 @@
 
 One training set of each kind, as many images as the preset's, composed as published; a classifier per seed on each;
 every classifier an ordinary run folder, so that an interrupted table goes on where it stopped. Of each teacher: its
-health (see skdcgn.health), how well its binarised masks overlap with the nearest real glyph of their class, and what
-the classifier reads off one mechanism alone: its own label, in colour, and real glyphs, in grey and standardised, which
-only a mechanism that draws shapes can teach. Raw results land in ``benchmarks/results/teachers-NAME.json``.
+health (see skdcgn.teachers.health), how well its binarised masks overlap with the nearest real glyph of their class,
+and what the classifier reads off one mechanism alone: its own label, in colour, and real glyphs, in grey and
+standardised, which only a mechanism that draws shapes can teach. Raw results land in
+``benchmarks/results/teachers-NAME.json``.
 """
 
 import json
@@ -22,22 +23,23 @@ import torch
 from torch import Tensor
 
 import commands
-from skdcgn.classifiers import accuracy, classify
-from skdcgn.composer import draw
-from skdcgn.config import ClassifyConfig, RunConfig, override, to_dict
-from skdcgn.data import Dataset, Glyphs, load_glyphs
-from skdcgn.evaluate import versions
-from skdcgn.files import write_json
-from skdcgn.health import check_health
-from skdcgn.mechanism import Mechanism, Teacher
-from skdcgn.metrics import nearest_iou
-from skdcgn.pipeline import score, test_set, training_sets
-from skdcgn.presets import run_preset
-from skdcgn.progress import unwatched
-from skdcgn.seeds import generator
-from skdcgn.studies import PUBLISHED, RECIPE
-from skdcgn.study import spread
-from skdcgn.teachers.registry import load_teacher
+from skdcgn.base.config import ClassifyConfig, RunConfig, override, to_dict
+from skdcgn.base.files import write_json
+from skdcgn.base.presets import run_preset
+from skdcgn.base.progress import unwatched
+from skdcgn.base.seeds import generator
+from skdcgn.cgn.compose import draw
+from skdcgn.cgn.mechanism import Mechanism, Teacher
+from skdcgn.classifiers.small_cnn import accuracy, classify
+from skdcgn.data.appearances import Dataset
+from skdcgn.data.glyphs import Glyphs, load_glyphs
+from skdcgn.evaluation.evaluate import versions
+from skdcgn.experiments.run_mnist import score, test_set, training_sets
+from skdcgn.experiments.studies import PUBLISHED, RECIPE
+from skdcgn.experiments.study import spread
+from skdcgn.metrics.pixels import nearest_iou
+from skdcgn.teachers.health import check_health
+from skdcgn.teachers.load import load_teacher
 
 RESULTS = Path(__file__).parent / "results"
 PROBE = ClassifyConfig(images=10_000, epochs=1)

@@ -15,15 +15,15 @@ from pathlib import Path
 from typing import Any
 
 from bands import with_band
-from skdcgn.composer import draw
-from skdcgn.config import merge, to_dict
-from skdcgn.files import read_json, read_tensors, sha256, write_json, write_tensors
-from skdcgn.mechanism import Mechanism
-from skdcgn.metrics import paired_l1
-from skdcgn.pictures import class_columns
-from skdcgn.presets import teach_preset
-from skdcgn.teachers.registry import load_cgn
-from skdcgn.train import read_metrics
+from skdcgn.base.config import merge, to_dict
+from skdcgn.base.files import read_json, read_tensors, sha256, write_json, write_tensors
+from skdcgn.base.presets import teach_preset
+from skdcgn.cgn.compose import draw
+from skdcgn.cgn.mechanism import Mechanism
+from skdcgn.cgn.pictures import class_columns
+from skdcgn.metrics.pixels import paired_l1
+from skdcgn.teachers.load import load_cgn
+from skdcgn.training.train import read_metrics
 
 ZOO = Path(__file__).parents[1] / "src" / "skdcgn" / "zoo"
 RESULTS = Path(__file__).parent / "results"

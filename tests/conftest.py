@@ -5,8 +5,9 @@ import sys
 import pytest
 import torch
 
-from skdcgn import cli, study
-from skdcgn.mechanism import Mechanism, Spec
+from skdcgn.cgn.mechanism import Mechanism, Spec
+from skdcgn.cli import app as cli
+from skdcgn.experiments import study
 from skdcgn.teachers.cgn import CGN, CGNTeacher
 
 LINE = torch.linspace(-1, 1, 32)

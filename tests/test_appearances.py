@@ -6,10 +6,9 @@ import time
 import pytest
 import torch
 
-from skdcgn.data import Glyphs, load_glyphs, paint, vary
-from skdcgn.data.appearances import COLORED, COLORED_VARIANCE, DOUBLE_COLORED, DOUBLE_COLORED_DEVIATION
-from skdcgn.data.glyphs import binarise
-from skdcgn.errors import UserError
+from skdcgn.base.errors import UserError
+from skdcgn.data.appearances import COLORED, COLORED_VARIANCE, DOUBLE_COLORED, DOUBLE_COLORED_DEVIATION, paint
+from skdcgn.data.glyphs import Glyphs, binarise, load_glyphs, vary
 
 
 def half_masks(count):

@@ -7,9 +7,9 @@ import pytest
 import torch
 from torch import nn
 
-from skdcgn.backbones import SmallResNet, load_backbone
-from skdcgn.errors import UserError
-from skdcgn.files import write_tensors
+from skdcgn.base.errors import UserError
+from skdcgn.base.files import write_tensors
+from skdcgn.classifiers.backbones import SmallResNet, load_backbone
 
 
 class Foreign(nn.Module):

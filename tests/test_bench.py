@@ -5,14 +5,15 @@ import json
 import pytest
 import torch
 
-from skdcgn import bench, evaluate
-from skdcgn.bench import ORDER, forms, measure, medians
-from skdcgn.composer import Composition, Inputs, sample_inputs
-from skdcgn.errors import UserError
-from skdcgn.mechanism import Mechanism, Spec
-from skdcgn.seeds import generator
+from skdcgn.base.errors import UserError
+from skdcgn.base.seeds import generator
+from skdcgn.cgn.compose import Composition, Inputs, sample_inputs
+from skdcgn.cgn.mechanism import Mechanism, Spec
+from skdcgn.deploy import bench
+from skdcgn.deploy.bench import ORDER, forms, measure, medians
+from skdcgn.evaluation import evaluate
 from skdcgn.students.generator import StudentCGN
-from skdcgn.teachers.registry import load_teacher
+from skdcgn.teachers.load import load_teacher
 
 SIZE = {"channels": (4,), "grid": 4, "embedding": 2, "rank": 0, "separable": False}
 CHEAP = ("eager", "channels-last", "onnx-fp32")

@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from skdcgn.errors import UserError
+from skdcgn.base.errors import UserError
+from skdcgn.base.weights import on_meta, parameter_count
 from skdcgn.teachers.biggan import (
     LAYOUTS,
     Attention,
@@ -17,7 +18,6 @@ from skdcgn.teachers.biggan import (
     fold_spectral_norm,
     set_standing_statistics,
 )
-from skdcgn.teachers.weights import on_meta, parameter_count
 
 NOISE, LABELS = 0.5 * torch.randn(3, 8, generator=torch.Generator().manual_seed(0)), torch.tensor([0, 5, 2])
 PUBLISHED = {128: 50_388_609, 256: 55_880_833, 512: 56_163_905}  # "50.4M", "55.9M" and "56.2M"

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from skdcgn.categories import CATEGORIES, averages
-from skdcgn.errors import UserError
+from skdcgn.base.errors import UserError
+from skdcgn.data.categories import CATEGORIES, averages
 
 PUBLISHED = {  # indices among the thousand classes, from Geirhos et al.'s toolbox; of the two long ones, their number
     "airplane": [404],

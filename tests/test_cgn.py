@@ -7,10 +7,10 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from skdcgn.errors import UserError
-from skdcgn.mechanism import Mechanism, Spec
+from skdcgn.base.errors import UserError
+from skdcgn.cgn.mechanism import Mechanism, Spec
 from skdcgn.teachers.cgn import AT_ONCE_CPU, CGN, CGNTeacher, InwardClamp
-from skdcgn.teachers.registry import load_teacher
+from skdcgn.teachers.load import load_teacher
 
 PUBLISHED = ("cgn_colored_mnist", "cgn_double_colored_mnist", "cgn_wildlife_mnist")
 

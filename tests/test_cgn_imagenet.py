@@ -7,16 +7,16 @@ import pytest
 import torch
 
 import skdcgn
-from skdcgn.errors import UserError
-from skdcgn.files import sha256, write_tensors
-from skdcgn.mechanism import Mechanism, Spec, Teacher, check_answer
-from skdcgn.seeds import generator
+from skdcgn.base.errors import UserError
+from skdcgn.base.files import sha256, write_tensors
+from skdcgn.base.seeds import generator
+from skdcgn.base.weights import below, on_meta, parameter_count
+from skdcgn.cgn.mechanism import Mechanism, Spec, Teacher, check_answer
 from skdcgn.teachers.biggan import BigGAN
 from skdcgn.teachers.cgn import CGN, CGNTeacher
 from skdcgn.teachers.cgn_imagenet import ImageNetCGN, assembled, random_cgn
-from skdcgn.teachers.registry import cards, initial_cgn, load_cgn, load_teacher, whereabouts
+from skdcgn.teachers.load import cards, initial_cgn, load_cgn, load_teacher, whereabouts
 from skdcgn.teachers.u2net import FULL, U2Net, Width
-from skdcgn.teachers.weights import below, on_meta, parameter_count
 
 SPEC = Spec(64, noise_dim=6, classes=3, distribution="truncated-normal")
 NOISE, LABELS = SPEC.sample_noise(5, generator("test")), torch.tensor([0, 1, 2, 1, 0])

@@ -3,10 +3,19 @@
 import pytest
 import torch
 
-from skdcgn.classifiers import Classifier, Classify, accuracy, classify, epoch_order, load_classifier, predict, rate
-from skdcgn.config import ClassifyConfig
-from skdcgn.data import Dataset
-from skdcgn.errors import UserError
+from skdcgn.base.config import ClassifyConfig
+from skdcgn.base.errors import UserError
+from skdcgn.classifiers.small_cnn import (
+    Classifier,
+    Classify,
+    accuracy,
+    classify,
+    epoch_order,
+    load_classifier,
+    predict,
+    rate,
+)
+from skdcgn.data.appearances import Dataset
 
 
 def coloured(count, seed=0):

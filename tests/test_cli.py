@@ -10,9 +10,10 @@ from functools import partial
 import pytest
 import torch
 
-from skdcgn import cli, metrics
-from skdcgn.config import ClassifyConfig
-from skdcgn.teachers.registry import load_student
+from skdcgn import metrics
+from skdcgn.base.config import ClassifyConfig
+from skdcgn.cli import app as cli
+from skdcgn.teachers.load import load_student
 
 VERBS = (
     "run",
@@ -32,9 +33,7 @@ VERBS = (
 
 
 def test_help_does_not_import_torch():
-    code = (
-        "import sys; sys.argv = ['skdcgn', '--help']\ntry:\n import skdcgn.cli as c; c.app()\nexcept SystemExit: pass\n"
-    )
+    code = "import sys; sys.argv = ['', '--help']\ntry:\n import skdcgn.cli as c; c.main()\nexcept SystemExit: pass\n"
     heavy = "assert not {'torch', 'sklearn', 'matplotlib', 'accelerate', 'numpy'} & set(sys.modules), 'heavy import'"
     done = subprocess.run([sys.executable, "-c", code + heavy], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
@@ -109,7 +108,7 @@ def test_a_full_or_read_only_disk_ends_in_one_line(number, words, tmp_path, monk
     def fail(*arguments, **keywords):
         raise OSError(number, os.strerror(number), str(tmp_path / "out"))
 
-    monkeypatch.setattr("skdcgn.files.os.replace", fail)
+    monkeypatch.setattr("skdcgn.base.files.os.replace", fail)
     status, _, said = skdcgn("generate", "double-colored-digits", "--out", tmp_path / "out", "-n", 4)
     assert (status, said.count("\n")) == (2, 1)
     assert words in said

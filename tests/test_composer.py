@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import skdcgn
-from skdcgn.composer import Counterfactuals, blend, compose, draw, sample_offsets, tile_crop
-from skdcgn.errors import UserError
-from skdcgn.mechanism import Layers, Mechanism, Spec
+from skdcgn.base.errors import UserError
+from skdcgn.cgn.compose import Counterfactuals, blend, compose, draw, sample_offsets, tile_crop
+from skdcgn.cgn.mechanism import Layers, Mechanism, Spec
 
 # 99.9 % points of chi-square for the degrees of freedom used below
 CHI_SQUARE_999 = {9: 27.88, 81: 126.1}
@@ -116,7 +116,7 @@ def chi_square(counts):
 def test_drawing_in_batches_changes_nothing(random_cgn, monkeypatch):
     noise, labels = torch.randn(7, 32), torch.arange(7)
     whole = draw(random_cgn, Mechanism.TEXTURE, noise, labels)
-    monkeypatch.setattr("skdcgn.composer.BATCH", 3)
+    monkeypatch.setattr("skdcgn.cgn.compose.BATCH", 3)
     assert torch.allclose(draw(random_cgn, Mechanism.TEXTURE, noise, labels), whole, atol=1e-5)
 
 

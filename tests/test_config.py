@@ -6,9 +6,19 @@ from enum import StrEnum
 
 import pytest
 
-from skdcgn.config import DistillConfig, RunConfig, TeachConfig, digest, from_dict, leaves, merge, override, to_dict
-from skdcgn.errors import UserError
-from skdcgn.presets import NATURALS, RUNS, TEACHERS, run_preset, teach_preset
+from skdcgn.base.config import (
+    DistillConfig,
+    RunConfig,
+    TeachConfig,
+    digest,
+    from_dict,
+    leaves,
+    merge,
+    override,
+    to_dict,
+)
+from skdcgn.base.errors import UserError
+from skdcgn.base.presets import NATURALS, RUNS, TEACHERS, run_preset, teach_preset
 
 
 @pytest.mark.parametrize("config", [*RUNS.values(), *NATURALS.values(), *TEACHERS.values(), DistillConfig()])

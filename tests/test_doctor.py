@@ -2,8 +2,8 @@
 
 import importlib.metadata
 
-from skdcgn.doctor import examine
-from skdcgn.teachers.registry import cards
+from skdcgn.experiments.doctor import examine
+from skdcgn.teachers.load import cards
 
 
 def findings(**keywords):
@@ -19,7 +19,7 @@ def test_a_whole_installation_is_fine():
 
 
 def test_a_missing_package_names_its_mend(monkeypatch):
-    monkeypatch.setattr("skdcgn.doctor.CORE", ("no-such-package",))
+    monkeypatch.setattr("skdcgn.experiments.doctor.CORE", ("no-such-package",))
     assert findings()["no-such-package"] == (False, "pip install no-such-package")
 
 
@@ -30,5 +30,5 @@ def test_data_that_is_not_there_is_told(tmp_path):
 
 
 def test_a_disk_that_is_nearly_full_is_told(monkeypatch):
-    monkeypatch.setattr("skdcgn.doctor.shutil.disk_usage", lambda path: type("Usage", (), {"free": 2**20}))
+    monkeypatch.setattr("skdcgn.experiments.doctor.shutil.disk_usage", lambda path: type("Usage", (), {"free": 2**20}))
     assert findings()["disk"][0] is False

@@ -6,16 +6,24 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import nn
 
-from skdcgn.backbones import SmallResNet
-from skdcgn.classifiers import load_classifier
-from skdcgn.composer import Counterfactuals, compose
-from skdcgn.config import EnsembleConfig
-from skdcgn.ensemble import Ensemble, TrainEnsemble, fitted, freeze_norms, load_ensemble, rate, train_ensemble
-from skdcgn.errors import UserError
-from skdcgn.generate import write_counterfactuals
-from skdcgn.mechanism import Mechanism
-from skdcgn.seeds import generator
-from skdcgn.sources import Source, from_cgn, from_file
+from skdcgn.base.config import EnsembleConfig
+from skdcgn.base.errors import UserError
+from skdcgn.base.seeds import generator
+from skdcgn.cgn.compose import Counterfactuals, compose
+from skdcgn.cgn.mechanism import Mechanism
+from skdcgn.classifiers.backbones import SmallResNet
+from skdcgn.classifiers.ensemble import (
+    Ensemble,
+    TrainEnsemble,
+    fitted,
+    freeze_norms,
+    load_ensemble,
+    rate,
+    train_ensemble,
+)
+from skdcgn.classifiers.small_cnn import load_classifier
+from skdcgn.data.counterfactuals import Source, from_cgn, from_file
+from skdcgn.deploy.generate import write_counterfactuals
 
 TINY = EnsembleConfig(
     width=4, image_size=16, epochs=2, batch_size=8, counterfactuals=6, save_every=2, learning_rate=0.05

@@ -4,11 +4,11 @@ from dataclasses import replace
 
 import pytest
 
-from skdcgn.config import RunConfig, from_dict, override
-from skdcgn.evaluate import Band, bands, studied, table
-from skdcgn.presets import RUNS, run_preset, teach_preset
-from skdcgn.studies import find_study
-from skdcgn.study import points
+from skdcgn.base.config import RunConfig, from_dict, override
+from skdcgn.base.presets import RUNS, run_preset, teach_preset
+from skdcgn.evaluation.evaluate import Band, bands, studied, table
+from skdcgn.experiments.studies import find_study
+from skdcgn.experiments.study import points
 
 RESULTS = {
     "parameters": {"teacher": 659_992, "student": 42_000},

@@ -6,14 +6,14 @@ import sys
 import pytest
 import torch
 
-from skdcgn.composer import Composition, Inputs, compose, sample_inputs
-from skdcgn.config import Precision
-from skdcgn.errors import UserError
-from skdcgn.export import CHECKED, STORED, TOLERANCE, as_module, export_cgn, exported, onnx_session, to_onnx
-from skdcgn.mechanism import Mechanism, Spec
-from skdcgn.seeds import generator
+from skdcgn.base.config import Precision
+from skdcgn.base.errors import UserError
+from skdcgn.base.seeds import generator
+from skdcgn.cgn.compose import Composition, Inputs, compose, sample_inputs
+from skdcgn.cgn.mechanism import Mechanism, Spec
+from skdcgn.deploy.export import CHECKED, STORED, TOLERANCE, as_module, export_cgn, exported, onnx_session, to_onnx
 from skdcgn.students.generator import StudentCGN
-from skdcgn.teachers.registry import load_teacher
+from skdcgn.teachers.load import load_teacher
 
 SIZE = {"channels": (6, 6), "grid": 4, "embedding": 4, "rank": 5, "separable": False}
 
@@ -99,9 +99,11 @@ def test_a_file_may_round_as_pytorch_does_but_not_draw_something_else(student, f
     data = exported(steep)
     with torch.no_grad():
         assert (onnx_session(data)(*inputs) - Composition(steep)(*inputs)).abs().max() > 2 * TOLERANCE
-    monkeypatch.setattr("skdcgn.export.exported", lambda cgn, _: {steep: data, student: files["fp32"]}[cgn])
+    monkeypatch.setattr("skdcgn.deploy.export.exported", lambda cgn, _: {steep: data, student: files["fp32"]}[cgn])
     export_cgn(steep, tmp_path / "steep.onnx")
-    monkeypatch.setattr("skdcgn.export.onnx_session", lambda data: lambda *asked: Composition(student)(*asked) + 3e-5)
+    monkeypatch.setattr(
+        "skdcgn.deploy.export.onnx_session", lambda data: lambda *asked: Composition(student)(*asked) + 3e-5
+    )
     with pytest.raises(RuntimeError, match="away from PyTorch"):
         export_cgn(student, tmp_path / "other.onnx")
     assert not (tmp_path / "other.onnx").exists()
@@ -114,7 +116,7 @@ def test_a_teacher_can_be_exported_too(tmp_path, monkeypatch):
         wanted = Composition(teacher.cgn)(*inputs)
     data = exported(teacher)
     assert torch.allclose(onnx_session(data)(*inputs), wanted, atol=1e-4)
-    monkeypatch.setattr("skdcgn.export.exported", lambda *asked: data)
+    monkeypatch.setattr("skdcgn.deploy.export.exported", lambda *asked: data)
     assert export_cgn(teacher, tmp_path / "teacher.onnx").mean < 0.001
 
 

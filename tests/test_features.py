@@ -4,12 +4,12 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from skdcgn.classifiers import Classify
-from skdcgn.config import ClassifyConfig
-from skdcgn.errors import UserError
-from skdcgn.features import VGG16, TextureEnergy, load_features
-from skdcgn.losses import style_l1
-from skdcgn.train import RunFolder
+from skdcgn.base.config import ClassifyConfig
+from skdcgn.base.errors import UserError
+from skdcgn.classifiers.small_cnn import Classify
+from skdcgn.features.perceptual import VGG16, TextureEnergy, load_features
+from skdcgn.training.losses import style_l1
+from skdcgn.training.train import RunFolder
 
 IMAGES = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0)) * 2 - 1
 

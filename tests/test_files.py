@@ -4,12 +4,12 @@ import subprocess
 import sys
 import time
 
-from skdcgn.files import alone
+from skdcgn.base.files import alone
 
 HOLD = """
 import sys, time
 from pathlib import Path
-from skdcgn.files import alone
+from skdcgn.base.files import alone
 with alone(Path(sys.argv[1])):
     print("held", flush=True)
     time.sleep(60)

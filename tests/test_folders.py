@@ -4,8 +4,8 @@ import pytest
 import torch
 from PIL import Image
 
+from skdcgn.base.errors import UserError
 from skdcgn.data.folders import as_unit, load_pictures
-from skdcgn.errors import UserError
 
 
 @pytest.fixture

@@ -6,12 +6,12 @@ import pytest
 import torch
 from PIL import Image, ImageSequence
 
-from skdcgn.composer import blend, compose
-from skdcgn.errors import UserError
-from skdcgn.files import read_tensors
-from skdcgn.generate import read_counterfactuals, write_counterfactuals, write_interpolation
-from skdcgn.mechanism import Layers, Mechanism
-from skdcgn.pictures import GAP, as_rgb, grid, interpolate
+from skdcgn.base.errors import UserError
+from skdcgn.base.files import read_tensors
+from skdcgn.cgn.compose import blend, compose
+from skdcgn.cgn.mechanism import Layers, Mechanism
+from skdcgn.cgn.pictures import GAP, as_rgb, grid, interpolate
+from skdcgn.deploy.generate import read_counterfactuals, write_counterfactuals, write_interpolation
 
 
 def test_safetensors_hold_the_counterfactuals_exactly(analytic_teacher, tmp_path):
@@ -40,7 +40,7 @@ def test_pngs_and_their_table_hold_them_to_a_256th(analytic_teacher, tmp_path):
 @pytest.mark.parametrize("what", ["shape", "texture", "background", "all"])
 def test_interpolation_begins_and_ends_at_the_drawn_images_and_moves_only_what_it_says(analytic_teacher, what):
     images = interpolate(analytic_teacher, what, 3, 5, frames=9, seed=2)
-    from skdcgn.seeds import generator
+    from skdcgn.base.seeds import generator
 
     noise = analytic_teacher.spec.sample_noise(2, generator(2, "interpolate"))
     for frame, end in ((0, 0), (-1, 1)):

@@ -3,10 +3,10 @@
 import pytest
 import torch
 
-from skdcgn.distiller import student_size
-from skdcgn.errors import UserError
-from skdcgn.mechanism import Mechanism, Spec
-from skdcgn.presets import run_preset
+from skdcgn.base.errors import UserError
+from skdcgn.base.presets import run_preset
+from skdcgn.cgn.mechanism import Mechanism, Spec
+from skdcgn.students.distill import student_size
 from skdcgn.students.generator import ConditionalBatchNorm2d, Doubling, StudentCGN, StudentGenerator, WakingSigmoid
 from skdcgn.teachers.cgn import CGN
 

@@ -3,9 +3,10 @@
 import pytest
 import torch
 
-from skdcgn.data import load_glyphs, paint
-from skdcgn.health import Health, check_health, leakage, symptoms
-from skdcgn.mechanism import Mechanism, Spec
+from skdcgn.cgn.mechanism import Mechanism, Spec
+from skdcgn.data.appearances import paint
+from skdcgn.data.glyphs import load_glyphs
+from skdcgn.teachers.health import Health, check_health, leakage, symptoms
 
 GLYPHS = load_glyphs("digits", "train")
 

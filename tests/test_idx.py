@@ -11,9 +11,9 @@ import pooch
 import pytest
 import torch
 
+from skdcgn.base.errors import UserError
 from skdcgn.data import idx
 from skdcgn.data.idx import CHECKSUMS, FILES, MIRRORS, load_idx_folder, mnist_folder, read_idx
-from skdcgn.errors import UserError
 
 OFFICIAL = os.environ.get("SKDCGN_DATA")
 needs_official = pytest.mark.skipif(not OFFICIAL, reason="SKDCGN_DATA does not name the official MNIST files")

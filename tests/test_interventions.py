@@ -9,12 +9,12 @@ import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
 
-from skdcgn import interventions as do
-from skdcgn.composer import tile_crop
-from skdcgn.errors import UserError
-from skdcgn.mechanism import Layers, Mechanism
-from skdcgn.policy import BOTH_PICTURES, MASKS, PICTURES, parse_policy
-from skdcgn.seeds import generator
+from skdcgn.base.errors import UserError
+from skdcgn.base.seeds import generator
+from skdcgn.cgn import interventions as do
+from skdcgn.cgn.compose import tile_crop
+from skdcgn.cgn.mechanism import Layers, Mechanism
+from skdcgn.cgn.policy import BOTH_PICTURES, MASKS, PICTURES, parse_policy
 
 COUNT = 64
 FIXED = ("sharpen", "binarise", "opacity", "constant", "dilate", "erode", "rotate", "blur", "grey")  # whatever the seed

@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import torch
 
-from skdcgn import judge
-from skdcgn.composer import TRIES, compose
-from skdcgn.mechanism import Mechanism, Spec
+from skdcgn.cgn.compose import TRIES, compose
+from skdcgn.cgn.mechanism import Mechanism, Spec
+from skdcgn.classifiers import mask_filter as judge
 
 
 class Mislabelled:

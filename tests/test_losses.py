@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from skdcgn import losses
+from skdcgn.training import losses
 
 
 def test_pixel_l1_is_the_mean_distance():

@@ -5,8 +5,8 @@ import math
 import pytest
 import torch
 
-from skdcgn.errors import UserError
-from skdcgn.mechanism import INVERSES, Mechanism, Spec, Teacher, as_mechanism, check_answer, check_query
+from skdcgn.base.errors import UserError
+from skdcgn.cgn.mechanism import INVERSES, Mechanism, Spec, Teacher, as_mechanism, check_answer, check_query
 
 SPEC = Spec(image_size=8, noise_dim=4, classes=3)
 

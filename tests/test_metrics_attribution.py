@@ -6,24 +6,25 @@ import json
 import pytest
 import torch
 
-from skdcgn.classifiers import classify, load_classifier, predict
-from skdcgn.composer import Inputs, compose
-from skdcgn.config import ClassifyConfig
-from skdcgn.data import Dataset
-from skdcgn.errors import UserError
-from skdcgn.mechanism import Mechanism, Spec
-from skdcgn.metrics import (
+from skdcgn.base.config import ClassifyConfig
+from skdcgn.base.errors import UserError
+from skdcgn.cgn.compose import Inputs, compose
+from skdcgn.cgn.mechanism import Mechanism, Spec
+from skdcgn.classifiers.small_cnn import classify, load_classifier, predict
+from skdcgn.data.appearances import Dataset
+from skdcgn.evaluation.attribution import (
     composition,
     confusion,
     effectiveness,
     hold_trial,
+    labels_of,
     minimality,
     quality,
+    render,
     sensitivity,
     train_judges,
 )
-from skdcgn.metrics.attribution import labels_of, render
-from skdcgn.metrics.extractors import Extractor
+from skdcgn.features.extractors import Extractor
 
 CLASSES = 4
 
@@ -220,7 +221,7 @@ def test_each_judge_is_taught_its_own_mechanisms_labels(tmp_path, monkeypatch):
         taught[Mechanism(out.name)] = data
         return classify(data, config, out, **rest)
 
-    monkeypatch.setattr("skdcgn.metrics.attribution.classify", spy)
+    monkeypatch.setattr("skdcgn.evaluation.attribution.classify", spy)
     judges = train_judges(Legible(), tmp_path, ClassifyConfig(images=64, per_shape=2, epochs=1), device="cpu")
     for mechanism, read in READ.items():
         assert torch.equal(read(taught[mechanism].images), taught[mechanism].labels)

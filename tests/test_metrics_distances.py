@@ -8,15 +8,15 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from skdcgn.errors import UserError
-from skdcgn.metrics import (
-    Moments,
+from skdcgn.base.errors import UserError
+from skdcgn.metrics.distances import (
     density_coverage,
     frechet_distance,
     intra_class_frechet,
     kernel_distance,
     precision_recall,
 )
+from skdcgn.metrics.moments import Moments
 
 
 def normal(seed, *shape):

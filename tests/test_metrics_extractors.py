@@ -8,15 +8,16 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from skdcgn.classifiers import Classify, load_classifier
-from skdcgn.config import ClassifyConfig
-from skdcgn.data import load_glyphs, paint
-from skdcgn.errors import UserError
-from skdcgn.features import EFFICIENTNET
-from skdcgn.files import sha256
-from skdcgn.metrics.extractors import BATCH, Extractor, load_extractor, regroup
-from skdcgn.teachers.registry import cards
-from skdcgn.train import RunFolder
+from skdcgn.base.config import ClassifyConfig
+from skdcgn.base.errors import UserError
+from skdcgn.base.files import sha256
+from skdcgn.classifiers.small_cnn import Classify, load_classifier
+from skdcgn.data.appearances import paint
+from skdcgn.data.glyphs import load_glyphs
+from skdcgn.features.extractors import BATCH, Extractor, load_extractor, regroup
+from skdcgn.features.perceptual import EFFICIENTNET
+from skdcgn.teachers.load import cards
+from skdcgn.training.train import RunFolder
 
 IMAGES = torch.rand(9, 3, 32, 32, generator=torch.Generator().manual_seed(0)) * 2 - 1
 

@@ -5,26 +5,20 @@ import json
 import pytest
 import torch
 
-from skdcgn.composer import compose, draw
-from skdcgn.config import QueryConfig, from_dict
-from skdcgn.data import Dataset, Glyphs, load_glyphs, paint
-from skdcgn.errors import UserError
-from skdcgn.mechanism import Mechanism
-from skdcgn.metrics import (
-    Measured,
-    Moments,
-    compare_with_pairs,
-    frechet,
-    frechet_distance,
-    load_extractor,
-    measure,
-    measure_cgn,
-    moments,
-    paired_l1,
-)
-from skdcgn.metrics.extractors import Extractor
-from skdcgn.pairs import HELD_OUT, query_all, read_pairs
-from skdcgn.teachers.registry import load_teacher
+from skdcgn.base.config import QueryConfig, from_dict
+from skdcgn.base.errors import UserError
+from skdcgn.cgn.compose import compose, draw
+from skdcgn.cgn.mechanism import Mechanism
+from skdcgn.data.appearances import Dataset, paint
+from skdcgn.data.glyphs import Glyphs, load_glyphs
+from skdcgn.evaluation import measure
+from skdcgn.evaluation.measure import Measured, compare_with_pairs, frechet, measure_cgn, moments
+from skdcgn.features.extractors import Extractor, load_extractor
+from skdcgn.metrics.distances import frechet_distance
+from skdcgn.metrics.moments import Moments
+from skdcgn.metrics.pixels import paired_l1
+from skdcgn.pairs.query import HELD_OUT, query_all, read_pairs
+from skdcgn.teachers.load import load_teacher
 
 FIRST, SECOND = (Glyphs(*(x[part] for x in load_glyphs("digits", "train"))) for part in (slice(300), slice(300, 560)))
 REAL, LIKE = (paint(glyphs, "double-colored", correlated=False, seed=0) for glyphs in (FIRST, SECOND))

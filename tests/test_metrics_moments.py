@@ -10,8 +10,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from skdcgn.errors import UserError
-from skdcgn.metrics import Moments, Scores
+from skdcgn.base.errors import UserError
+from skdcgn.metrics.moments import Moments, Scores
 
 ROWS = torch.randn(50, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
 SPLITS = st.lists(st.integers(1, 12), min_size=1, max_size=12).filter(lambda sizes: sum(sizes) <= 50)

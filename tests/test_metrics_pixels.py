@@ -6,8 +6,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from skdcgn.errors import UserError
-from skdcgn.metrics import class_diversity, label_means, nearest_iou, paired, paired_l1
+from skdcgn.base.errors import UserError
+from skdcgn.metrics.pixels import class_diversity, label_means, nearest_iou, paired, paired_l1
 
 RNG = torch.Generator().manual_seed(0)
 DRAWN, WANTED = (torch.rand(7, 3, 32, 32, generator=RNG) * 2 - 1 for _ in range(2))

@@ -6,14 +6,14 @@ import pytest
 import torch
 from PIL import Image
 
-from skdcgn import natural
-from skdcgn.categories import CATEGORIES
-from skdcgn.config import EnsembleConfig
+from skdcgn.base.config import EnsembleConfig
+from skdcgn.base.errors import UserError
+from skdcgn.classifiers.ensemble import train_ensemble
+from skdcgn.data.categories import CATEGORIES
+from skdcgn.data.counterfactuals import from_cgn
 from skdcgn.data.photos import list_photos
-from skdcgn.ensemble import train_ensemble
-from skdcgn.errors import UserError
-from skdcgn.natural import Share, gap, in9, list_cues, measure, nine_of, open_tests, shape_bias, top_k
-from skdcgn.sources import from_cgn
+from skdcgn.evaluation import imagenet as natural
+from skdcgn.evaluation.imagenet import Share, gap, in9, list_cues, measure, nine_of, open_tests, shape_bias, top_k
 
 NINE = ("dog", "bird", "vehicle", "reptile", "carnivore", "insect", "instrument", "primate", "fish")
 

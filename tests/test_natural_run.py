@@ -4,13 +4,13 @@ import json
 
 import pytest
 
-from skdcgn import natural_run
-from skdcgn.categories import CATEGORIES
-from skdcgn.config import NaturalConfig, override
+from skdcgn.base.config import NaturalConfig, override
+from skdcgn.base.errors import UserError
+from skdcgn.base.presets import NATURALS, RUNS
+from skdcgn.cgn.mechanism import Spec
+from skdcgn.data.categories import CATEGORIES
 from skdcgn.data.stand_in import TEST, TRAIN, stand_in
-from skdcgn.errors import UserError
-from skdcgn.mechanism import Spec
-from skdcgn.presets import NATURALS, RUNS
+from skdcgn.experiments import run_imagenet as natural_run
 
 SHORT = ("--device", "cpu", "--ensemble-epochs", "1", "--distill-steps", "20", "--ensemble-counterfactuals", "8")
 HEADS = {"ensemble", "shape", "texture", "background"}

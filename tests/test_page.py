@@ -16,10 +16,10 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from skdcgn.files import write_json
-from skdcgn.report import write_report
+from skdcgn.base.files import write_json
+from skdcgn.experiments.studies import Planned, Study
+from skdcgn.report.build import write_report
 from skdcgn.report.study import write_study_report
-from skdcgn.studies import Planned, Study
 from test_report import write_run
 from test_report_study import record
 

@@ -5,12 +5,12 @@ import json
 import pytest
 import torch
 
-from skdcgn import pairs as pairs_module
-from skdcgn.config import Noise, QueryConfig, Store
-from skdcgn.errors import UserError
-from skdcgn.mechanism import Mechanism
-from skdcgn.pairs import Rank, StoredPairs, query_all, query_pairs, read_manifest, read_pairs
-from skdcgn.seeds import derive_seed
+from skdcgn.base.config import Noise, QueryConfig, Store
+from skdcgn.base.errors import UserError
+from skdcgn.base.seeds import derive_seed
+from skdcgn.cgn.mechanism import Mechanism
+from skdcgn.pairs import query as pairs_module
+from skdcgn.pairs.query import Rank, StoredPairs, query_all, query_pairs, read_manifest, read_pairs
 
 
 def ask(teacher, folder, count=25, **changes):

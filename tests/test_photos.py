@@ -6,9 +6,9 @@ import pytest
 import torch
 from PIL import Image
 
+from skdcgn.base.errors import UserError
+from skdcgn.base.seeds import generator
 from skdcgn.data.photos import in_batches, list_photos, middle_crop, random_box, random_crop, read_ahead
-from skdcgn.errors import UserError
-from skdcgn.seeds import generator
 
 
 @pytest.fixture

@@ -6,11 +6,11 @@ import pytest
 import torch
 from PIL import Image
 
-from skdcgn.composer import compose
-from skdcgn.config import override
-from skdcgn.errors import UserError
-from skdcgn.pipeline import own_test_set, run, training_sets
-from skdcgn.presets import run_preset
+from skdcgn.base.config import override
+from skdcgn.base.errors import UserError
+from skdcgn.base.presets import run_preset
+from skdcgn.cgn.compose import compose
+from skdcgn.experiments.run_mnist import own_test_set, run, training_sets
 
 PROMISED = {
     "preset": str,
@@ -66,7 +66,7 @@ def test_a_report_and_its_pictures_lie_in_the_folder(finished):
 
 def test_a_finished_run_answers_at_once_with_the_same_results(finished, monkeypatch):
     out, results = finished
-    monkeypatch.setattr("skdcgn.pipeline.distill", None)  # would fail if it were called
+    monkeypatch.setattr("skdcgn.experiments.run_mnist.distill", None)  # would fail if it were called
     assert run(run_preset("smoke"), out, device="cpu") == results
 
 

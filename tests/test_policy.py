@@ -7,12 +7,12 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from skdcgn.composer import compose
-from skdcgn.errors import UserError
-from skdcgn.mechanism import Mechanism, Spec
-from skdcgn.pipeline import run
-from skdcgn.policy import known, parse_policy
-from skdcgn.presets import run_preset
+from skdcgn.base.errors import UserError
+from skdcgn.base.presets import run_preset
+from skdcgn.cgn.compose import compose
+from skdcgn.cgn.mechanism import Mechanism, Spec
+from skdcgn.cgn.policy import known, parse_policy
+from skdcgn.experiments.run_mnist import run
 
 MANY = 20_000
 

@@ -13,12 +13,12 @@ import torch
 from PIL import Image
 from torch import nn
 
-from skdcgn.config import QueryConfig
-from skdcgn.generate import write_counterfactuals
-from skdcgn.mechanism import Mechanism
-from skdcgn.pairs import query_all
-from skdcgn.processes import SharedBatchNorm2d, average_losses, own_share, synchronise
-from skdcgn.seeds import generator
+from skdcgn.base.config import QueryConfig
+from skdcgn.base.seeds import generator
+from skdcgn.cgn.mechanism import Mechanism
+from skdcgn.deploy.generate import write_counterfactuals
+from skdcgn.pairs.query import query_all
+from skdcgn.training.processes import SharedBatchNorm2d, average_losses, own_share, synchronise
 
 NARROW = [word for name in Mechanism for word in (f"--{name}-channels", "4") * 2]
 COMMANDS = {
@@ -116,8 +116,8 @@ def test_a_single_process_takes_all_and_changes_nothing():
 def test_shares_are_equally_large_and_hold_every_row(count, monkeypatch):
     shares = []
     for index in range(count):
-        monkeypatch.setattr("skdcgn.processes.process_count", lambda: count)
-        monkeypatch.setattr("skdcgn.processes.process_index", lambda index=index: index)
+        monkeypatch.setattr("skdcgn.training.processes.process_count", lambda: count)
+        monkeypatch.setattr("skdcgn.training.processes.process_index", lambda index=index: index)
         shares.append(own_share(torch.arange(5)))
     assert len({len(share) for share in shares}) == 1
     assert torch.cat(shares).unique().tolist() == [0, 1, 2, 3, 4]

@@ -3,8 +3,8 @@
 import json
 import re
 
+from skdcgn.experiments.studies import Planned, Study
 from skdcgn.report.study import Cell, Reached, draw, findings, heat_maps, write_study_report
-from skdcgn.studies import Planned, Study
 
 
 def curve(source, *means, deviation=0.5):

@@ -4,11 +4,11 @@ from dataclasses import replace
 
 import pytest
 
-from skdcgn.config import Noise, override
-from skdcgn.errors import UserError
-from skdcgn.policy import parse_policy
-from skdcgn.presets import RUNS, run_preset, teach_preset
-from skdcgn.studies import (
+from skdcgn.base.config import Noise, override
+from skdcgn.base.errors import UserError
+from skdcgn.base.presets import RUNS, run_preset, teach_preset
+from skdcgn.cgn.policy import parse_policy
+from skdcgn.experiments.studies import (
     ALL,
     LAYOUTS,
     PAPER,
@@ -22,7 +22,7 @@ from skdcgn.studies import (
     miniature,
     told_by_paper,
 )
-from skdcgn.study import points
+from skdcgn.experiments.study import points
 
 BASE = run_preset("double-colored-mnist")
 

@@ -6,11 +6,11 @@ from threading import Barrier
 
 import pytest
 
-from skdcgn import study as module
-from skdcgn.errors import TrainingStoppedError, UserError
-from skdcgn.presets import run_preset
-from skdcgn.studies import named
-from skdcgn.study import Point, Score, measure, points, summary, told
+from skdcgn.base.errors import TrainingStoppedError, UserError
+from skdcgn.base.presets import run_preset
+from skdcgn.experiments import study as module
+from skdcgn.experiments.studies import named
+from skdcgn.experiments.study import Point, Score, measure, points, summary, told
 
 PLANNED = named(
     {

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from skdcgn.errors import UserError
-from skdcgn.teachers.subset import ClassSubset, as_asked, as_ranges, of_classes, parse_classes
+from skdcgn.base.errors import UserError
+from skdcgn.cgn.subset import ClassSubset, as_asked, as_ranges, of_classes, parse_classes
 
 
 @pytest.mark.parametrize(

@@ -6,18 +6,19 @@ import pytest
 import torch
 from PIL import Image
 
-from skdcgn import losses
-from skdcgn.composer import blend, compose, tile_crop
-from skdcgn.config import TeachConfig
-from skdcgn.data import load_glyphs, paint
-from skdcgn.errors import TrainingStoppedError, UserError
-from skdcgn.health import Health
-from skdcgn.mechanism import Layers, Mechanism, Spec
-from skdcgn.policy import Policy
-from skdcgn.teach import Segmenter, Teach, expectation, seen, shift, start_at, teach
+from skdcgn.base.config import TeachConfig
+from skdcgn.base.errors import TrainingStoppedError, UserError
+from skdcgn.cgn.compose import blend, compose, tile_crop
+from skdcgn.cgn.mechanism import Layers, Mechanism, Spec
+from skdcgn.cgn.policy import Policy
+from skdcgn.data.appearances import paint
+from skdcgn.data.glyphs import load_glyphs
 from skdcgn.teachers.cgn import CGN
-from skdcgn.teachers.registry import load_teacher
-from skdcgn.train import fit
+from skdcgn.teachers.health import Health
+from skdcgn.teachers.load import load_teacher
+from skdcgn.teachers.teach import Segmenter, Teach, expectation, seen, shift, start_at, teach
+from skdcgn.training import losses
+from skdcgn.training.train import fit
 
 CONFIG = TeachConfig(steps=4, batch_size=8, patch=0.15, segment=2.0, smooth=0.2, smooth_texture=0.1)
 EMPTY = Health(0.0, 0.0, 0.9, 1.1, 0.001, 0.1, 0.0)
@@ -114,7 +115,7 @@ def test_a_killed_teacher_resumes_to_the_same_bytes(tmp_path):
 def test_a_policy_distorts_what_is_compared_and_judged_not_what_is_drawn(monkeypatch):
     """With the masks made one everywhere, samples and reconstructions are textures; entropy is still of the masks."""
     composed, judged = [], []
-    monkeypatch.setattr("skdcgn.teach.blend", lambda layers: composed.append(layers) or blend(layers))
+    monkeypatch.setattr("skdcgn.teachers.teach.blend", lambda layers: composed.append(layers) or blend(layers))
     monkeypatch.setattr(losses, "binary_entropy", lambda mask: judged.append(mask) or mask.mean())
     torch.manual_seed(0)
     Teach(replace(CONFIG, policy=("shape.constant:1", "background.grey:1")), Spec()).step(batch())
@@ -203,7 +204,7 @@ def test_sizes_and_folders_that_cannot_be_are_told(changes, words, tmp_path):
 
 def test_a_collapsed_teacher_is_warned_of_and_stopped(tmp_path, monkeypatch):
     """Warned of after a quarter of the steps, stopped after half."""
-    monkeypatch.setattr("skdcgn.teach.check_health", lambda *arguments: EMPTY)
+    monkeypatch.setattr("skdcgn.teachers.teach.check_health", lambda *arguments: EMPTY)
     said = []
     with pytest.raises(TrainingStoppedError, match="step 2: the masks are empty"):
         teach(CONFIG, tmp_path, device="cpu", sample_every=1, announce=said.append)
@@ -213,7 +214,7 @@ def test_a_collapsed_teacher_is_warned_of_and_stopped(tmp_path, monkeypatch):
 
 
 def test_what_a_distortion_collapses_is_warned_of_and_taught_to_its_end(tmp_path, monkeypatch):
-    monkeypatch.setattr("skdcgn.teach.check_health", lambda *arguments: EMPTY)
+    monkeypatch.setattr("skdcgn.teachers.teach.check_health", lambda *arguments: EMPTY)
     said = []
     teach(
         replace(CONFIG, policy=("shape.noise:1",)),

@@ -5,19 +5,19 @@ from dataclasses import replace
 import pytest
 import torch
 
-from skdcgn import losses
-from skdcgn.config import Network, TeachNaturalConfig
-from skdcgn.errors import UserError
-from skdcgn.mechanism import Mechanism
-from skdcgn.presets import NATURAL_TEACHERS
-from skdcgn.seeds import generator
-from skdcgn.teach_natural import TeachNatural, begin, middle, mosaic_sizes, symptom, teach_natural
+from skdcgn.base.config import Network, TeachNaturalConfig
+from skdcgn.base.errors import UserError
+from skdcgn.base.presets import NATURAL_TEACHERS
+from skdcgn.base.seeds import generator
+from skdcgn.base.weights import on_meta, parameter_count
+from skdcgn.cgn.mechanism import Mechanism
 from skdcgn.teachers.biggan import BigGAN
 from skdcgn.teachers.cgn_imagenet import NETWORKS, baseline
-from skdcgn.teachers.registry import load_teacher
+from skdcgn.teachers.load import load_teacher
+from skdcgn.teachers.teach_imagenet import TeachNatural, begin, middle, mosaic_sizes, symptom, teach_natural
 from skdcgn.teachers.tinygan import TinyGAN
 from skdcgn.teachers.u2net import FULL, U2Net
-from skdcgn.teachers.weights import on_meta, parameter_count
+from skdcgn.training import losses
 
 SMOKE = NATURAL_TEACHERS["natural-smoke"]
 OFF = dict.fromkeys(("reconstruction", "perceptual", "binary", "mask", "texture", "background"), 0.0)

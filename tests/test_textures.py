@@ -8,9 +8,9 @@ import pytest
 import torch
 from PIL import Image
 
+from skdcgn.base.errors import UserError
 from skdcgn.data import textures
 from skdcgn.data.textures import FIELDS, TABLES, load_textures
-from skdcgn.errors import UserError
 
 PARTS = tuple(TABLES)
 PAIRS = list(itertools.combinations(range(10), 2))

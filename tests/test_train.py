@@ -12,13 +12,13 @@ import pytest
 import torch
 from torch import nn
 
-from skdcgn.config import QueryConfig
-from skdcgn.errors import TrainingStoppedError, UserError
-from skdcgn.files import read_tensors, write_tensors
-from skdcgn.generate import write_counterfactuals
-from skdcgn.pairs import query_all
-from skdcgn.seeds import derive_seed, seed_global
-from skdcgn.train import (
+from skdcgn.base.config import QueryConfig
+from skdcgn.base.errors import TrainingStoppedError, UserError
+from skdcgn.base.files import read_tensors, write_tensors
+from skdcgn.base.seeds import derive_seed, seed_global
+from skdcgn.deploy.generate import write_counterfactuals
+from skdcgn.pairs.query import query_all
+from skdcgn.training.train import (
     Method,
     Record,
     RunFolder,

@@ -11,27 +11,27 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from skdcgn.composer import Counterfactuals, compose
-    from skdcgn.distiller import distill
-    from skdcgn.errors import UserError
-    from skdcgn.mechanism import Layers, Mechanism, Spec, Teacher
+    from skdcgn.base.errors import UserError
+    from skdcgn.cgn.compose import Counterfactuals, compose
+    from skdcgn.cgn.mechanism import Layers, Mechanism, Spec, Teacher
+    from skdcgn.students.distill import distill
     from skdcgn.students.generator import StudentCGN
-    from skdcgn.teachers.registry import load_student, load_teacher
+    from skdcgn.teachers.load import load_student, load_teacher
 
 __version__ = "0.1.0"
 
 _HOMES = {
-    "Counterfactuals": "composer",
-    "Layers": "mechanism",
-    "Mechanism": "mechanism",
-    "Spec": "mechanism",
+    "Counterfactuals": "cgn.compose",
+    "Layers": "cgn.mechanism",
+    "Mechanism": "cgn.mechanism",
+    "Spec": "cgn.mechanism",
     "StudentCGN": "students.generator",
-    "Teacher": "mechanism",
-    "UserError": "errors",
-    "compose": "composer",
-    "distill": "distiller",
-    "load_student": "teachers.registry",
-    "load_teacher": "teachers.registry",
+    "Teacher": "cgn.mechanism",
+    "UserError": "base.errors",
+    "compose": "cgn.compose",
+    "distill": "students.distill",
+    "load_student": "teachers.load",
+    "load_teacher": "teachers.load",
 }
 
 __all__ = [
@@ -54,3 +54,7 @@ def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module 'skdcgn' has no attribute {name!r}")
     return getattr(import_module(f"skdcgn.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -17,12 +17,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from skdcgn.composer import blend
+from skdcgn.base.errors import UserError
+from skdcgn.base.seeds import generator
+from skdcgn.cgn.compose import blend
+from skdcgn.cgn.mechanism import Layers
 from skdcgn.data.glyphs import Glyphs
 from skdcgn.data.textures import load_textures
-from skdcgn.errors import UserError
-from skdcgn.mechanism import Layers
-from skdcgn.seeds import generator
 
 CLASSES = 10
 APPEARANCES = ("colored", "double-colored", "wildlife")

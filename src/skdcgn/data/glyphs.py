@@ -12,9 +12,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from skdcgn.base.errors import UserError
+from skdcgn.base.seeds import generator
 from skdcgn.data.idx import load_idx_folder, mnist_folder
-from skdcgn.errors import UserError
-from skdcgn.seeds import generator
 
 SIZE = 32
 DIGITS_TEST_SHARE = 500

@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from skdcgn.errors import UserError
+from skdcgn.base.errors import UserError
 
 GZIP_MAGIC = b"\x1f\x8b"
 IDX_MAGIC = b"\0\0\x08"  # 8: unsigned bytes

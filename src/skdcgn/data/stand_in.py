@@ -10,13 +10,13 @@ from collections import Counter
 from pathlib import Path
 from typing import NamedTuple
 
-from skdcgn.categories import CATEGORIES
-from skdcgn.composer import Counterfactuals, compose
-from skdcgn.errors import UserError
-from skdcgn.files import write_bytes, write_json
-from skdcgn.mechanism import Teacher
-from skdcgn.pictures import as_rgb, encode
-from skdcgn.seeds import derive_seed
+from skdcgn.base.errors import UserError
+from skdcgn.base.files import write_bytes, write_json
+from skdcgn.base.seeds import derive_seed
+from skdcgn.cgn.compose import Counterfactuals, compose
+from skdcgn.cgn.mechanism import Teacher
+from skdcgn.cgn.pictures import as_rgb, encode
+from skdcgn.data.categories import CATEGORIES
 
 NAMES = tuple(CATEGORIES)
 NINE = ("dog", "bird", "vehicle", "reptile", "carnivore", "insect", "instrument", "primate", "fish")

@@ -18,9 +18,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from skdcgn.base.errors import UserError
+from skdcgn.base.seeds import generator
 from skdcgn.data.folders import UNREADABLE
-from skdcgn.errors import UserError
-from skdcgn.seeds import generator
 
 CLASSES = 10
 SHADING = 0.07  # deviation of the light on every picture: slow clouds and fine grain

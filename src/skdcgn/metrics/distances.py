@@ -18,9 +18,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from skdcgn.errors import UserError
+from skdcgn.base.errors import UserError
+from skdcgn.base.seeds import generator
 from skdcgn.metrics.moments import Moments
-from skdcgn.seeds import generator
 
 SUBSETS, SUBSET_SIZE = 100, 1000
 MANIFOLD_NEIGHBOURS, DENSITY_NEIGHBOURS = 3, 5

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from skdcgn.errors import UserError
+from skdcgn.base.errors import UserError
 
 
 @dataclass(frozen=True)

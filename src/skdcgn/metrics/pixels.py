@@ -13,7 +13,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from skdcgn.errors import UserError
+from skdcgn.base.errors import UserError
 
 SSIM_PIXELS = 11
 

@@ -1,5 +1,1 @@
-"""The report of a run: one HTML file that needs nothing but a browser."""
-
-from skdcgn.report.build import write_report
-
-__all__ = ["write_report"]
+"""Reports: one HTML file that needs nothing but a browser. Reads results, measures nothing."""

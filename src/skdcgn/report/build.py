@@ -14,12 +14,12 @@ from typing import Any, NamedTuple
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from skdcgn.config import RunConfig, leaves, to_dict
-from skdcgn.errors import UserError
-from skdcgn.files import read_json, write_bytes
-from skdcgn.mechanism import Mechanism
-from skdcgn.pictures import frames_in
-from skdcgn.presets import RUNS
+from skdcgn.base.config import RunConfig, leaves, to_dict
+from skdcgn.base.errors import UserError
+from skdcgn.base.files import read_json, write_bytes
+from skdcgn.base.presets import RUNS
+from skdcgn.cgn.mechanism import Mechanism
+from skdcgn.cgn.pictures import frames_in
 from skdcgn.report import figures
 from skdcgn.report.results import Distilled, Diversity, PixelL1, Results, Scores, read_results
 from skdcgn.report.words import (
@@ -38,7 +38,7 @@ from skdcgn.report.words import (
     times,
     verdict,
 )
-from skdcgn.train import read_metrics
+from skdcgn.training.train import read_metrics
 
 MEANING = {
     "biased": "the training images as they are: the appearance gives the class away",

@@ -6,8 +6,8 @@ from typing import TypeVar
 from pydantic import FiniteFloat, PositiveFloat, PositiveInt, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
-from skdcgn.errors import UserError
-from skdcgn.files import read_json
+from skdcgn.base.errors import UserError
+from skdcgn.base.files import read_json
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ class Distilled:
 
 @dataclass(frozen=True, kw_only=True)
 class Results(Distilled):
-    """``results.json`` as :mod:`skdcgn.pipeline` writes it."""
+    """``results.json`` as :mod:`skdcgn.experiments.run_mnist` writes it."""
 
     ood_accuracy: Scores
     classifier_budget: Budget
@@ -110,7 +110,7 @@ class Measured:
 
 @dataclass(frozen=True, kw_only=True)
 class NaturalResults(Distilled):
-    """``results.json`` as :mod:`skdcgn.natural_run` writes it; ``stand_in``: the teacher drew all images."""
+    """``results.json`` of a run on photographs; ``stand_in``: the teacher drew all images."""
 
     ensembles: dict[str, dict[str, Measured]]
     stand_in: bool

@@ -6,11 +6,11 @@ from typing import Any, NamedTuple
 
 from markupsafe import Markup
 
-from skdcgn.files import read_json, write_bytes
+from skdcgn.base.files import read_json, write_bytes
+from skdcgn.experiments.studies import Planned, Study
 from skdcgn.report import figures
 from skdcgn.report.build import templates
 from skdcgn.report.words import NOTHING, count, with_deviation
-from skdcgn.studies import Planned, Study
 
 MARGIN = 0.05  # around what is drawn, of its range
 CLEAR = 2.0  # differences of so many of their own standard deviations are called clear

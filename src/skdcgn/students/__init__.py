@@ -1,1 +1,1 @@
-"""Students: tiny conditional generators, and the discriminator they are trained against."""
+"""Students: tiny conditional generators, the discriminator beside them, and the distillation that trains them."""

@@ -20,8 +20,8 @@ from huggingface_hub import PyTorchModelHubMixin
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
-from skdcgn.errors import UserError
-from skdcgn.mechanism import Mechanism, Spec, as_mechanism, check_query
+from skdcgn.base.errors import UserError
+from skdcgn.cgn.mechanism import Mechanism, Spec, as_mechanism, check_query
 
 LEAK = 0.1
 MARGIN = 0.02  # how near to black or white a colour begins at most: beyond, gradients vanish
@@ -207,7 +207,7 @@ class StudentCGN(nn.Module, PyTorchModelHubMixin, library_name="skdcgn", license
     """Three student mechanisms behind the same ``query`` as their teacher.
 
     Args:
-        spec: the fields of :class:`~skdcgn.mechanism.Spec` by name.
+        spec: the fields of :class:`~skdcgn.cgn.mechanism.Spec` by name.
         sizes: for each mechanism the keywords of :class:`StudentGenerator` that give its size.
     """
 

@@ -20,8 +20,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from skdcgn.errors import UserError
-from skdcgn.teachers.weights import fill, on_meta, require, widened
+from skdcgn.base.errors import UserError
+from skdcgn.base.weights import fill, on_meta, require, widened
 
 GRID = 4
 STATISTICS = 51

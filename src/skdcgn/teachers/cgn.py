@@ -12,8 +12,8 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from skdcgn.errors import UserError
-from skdcgn.mechanism import Mechanism, Spec, as_mechanism, check_query
+from skdcgn.base.errors import UserError
+from skdcgn.cgn.mechanism import Mechanism, Spec, as_mechanism, check_query
 
 SIZES = (32, 64)
 WIDTH = 32

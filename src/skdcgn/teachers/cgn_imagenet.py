@@ -6,7 +6,7 @@ with u a truncated normal on [-2, 2] in R^128, y a label of 1,000 and the trunca
 gets BigGAN's picture as it is, in [-1, 1]: the published code does not normalise it, and its shape mechanism was
 trained through the U2-Net that way. Names are those of ``cgn.pth``: ``f_shape.*``, ``f_text.*``, ``f_bg.*``,
 ``u2net.*``, and ``biggan_GT.*``, the fourth BigGAN, which only training needs and which is not read. In SKDCGN's
-baseline the three are TinyGANs, trained in the same way (:mod:`skdcgn.teach_natural`).
+baseline the three are TinyGANs, trained in the same way (:mod:`skdcgn.teachers.teach_imagenet`).
 """
 
 import copy
@@ -16,14 +16,14 @@ from typing import cast
 import torch
 from torch import Tensor
 
-from skdcgn.errors import UserError
-from skdcgn.mechanism import Mechanism, Spec
-from skdcgn.seeds import generator, seed_global
+from skdcgn.base.errors import UserError
+from skdcgn.base.seeds import generator, seed_global
+from skdcgn.base.weights import below
+from skdcgn.cgn.mechanism import Mechanism, Spec
 from skdcgn.teachers.biggan import BigGAN, biggan_from, check_truncation, set_standing_statistics
 from skdcgn.teachers.cgn import MASK_HIGH, MASK_LOW, InwardClamp, NeuralCGN
 from skdcgn.teachers.tinygan import WIDTH, TinyGAN, tinygan_from
 from skdcgn.teachers.u2net import FULL, U2Net, Width, calm, standardise, u2net_from
-from skdcgn.teachers.weights import below
 
 TRUNCATION = 0.5
 PICTURES_AT_ONCE = 8

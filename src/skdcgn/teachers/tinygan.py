@@ -5,11 +5,11 @@ A student's generator in TinyGAN's own layout, with BigGAN's way of being called
 
 from torch import Tensor
 
-from skdcgn.config import TINYGAN
-from skdcgn.errors import UserError
-from skdcgn.mechanism import Mechanism, Spec
+from skdcgn.base.config import TINYGAN
+from skdcgn.base.errors import UserError
+from skdcgn.base.weights import fill, on_meta, require, widened
+from skdcgn.cgn.mechanism import Mechanism, Spec
 from skdcgn.students.generator import StudentGenerator
-from skdcgn.teachers.weights import fill, on_meta, require, widened
 
 DOUBLED = 2 ** (len(TINYGAN) - 1)
 WIDTH = 32

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from skdcgn.teachers.weights import fill, on_meta, require, widened
+from skdcgn.base.weights import fill, on_meta, require, widened
 
 DESCENT = ("stage1", "stage2", "stage3", "stage4", "stage5", "stage6")
 ASCENT = ("stage5d", "stage4d", "stage3d", "stage2d", "stage1d")

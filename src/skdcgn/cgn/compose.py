@@ -1,0 +1,186 @@
+"""The composer: ``x = m * t + (1 - m) * b`` (Sauer & Geiger 2021, Eq. 2), written here and nowhere else.
+
+Labels of the three mechanisms are drawn independently, so that the composed image is a counterfactual; the
+textures are tiled and cropped at random here, never inside a mechanism, which stays a function of (u, y). A policy
+(:mod:`skdcgn.cgn.policy`) may change labels before, and layers after that. What it does to labels has random numbers of
+its own: whatever its probabilities, noise and crops stay, and so does every image whose labels it leaves alone.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from skdcgn.base.errors import UserError
+from skdcgn.base.seeds import generator
+from skdcgn.cgn.mechanism import Layers, Mechanism, Spec, Teacher
+from skdcgn.cgn.policy import Policy, parse_policy
+
+BATCH = 256
+CHUNK = 4096
+TRIES = 10
+
+Accept = Callable[[Tensor, Tensor], Tensor]  # masks (B, 1, H, W), labels (B,) -> (B,) bool
+
+
+def blend(layers: Layers) -> Tensor:
+    """x = m * t + (1 - m) * b."""
+    return layers.mask * layers.texture + (1 - layers.mask) * layers.background  # (B, 3, H, W)
+
+
+def tile_crop(pictures: Tensor, offsets: Tensor) -> Tensor:
+    """Tile (B, 3, H, W) 2 x 2 and cut the H x W window that begins at ``offsets`` (B, 2), row and column."""
+    height, width = pictures.shape[-2:]
+    rows = (offsets[:, 0, None] + torch.arange(height, device=pictures.device)) % height  # (B, H)
+    columns = (offsets[:, 1, None] + torch.arange(width, device=pictures.device)) % width  # (B, W)
+    places = (width * rows[:, :, None] + columns[:, None, :]).flatten(1)  # (B, H W)
+    return pictures.flatten(2).gather(2, places[:, None].expand(-1, pictures.shape[1], -1)).view_as(pictures)
+
+
+def crop(layers: Layers, *offsets: Tensor) -> Layers:
+    """Tile texture and background and cut a window of each, at ``offsets`` (B, 2); the mask stays."""
+    return Layers(layers.mask, *(tile_crop(x, o) for x, o in zip(layers[1:], offsets, strict=True)))
+
+
+def sample_offsets(count: int, size: int, rng: torch.Generator) -> Tensor:
+    """Draw crop offsets (count, 2), uniform over the tile."""
+    return torch.randint(size, (count, 2), generator=rng)
+
+
+class Inputs(NamedTuple):
+    """What a counterfactual is a function of: noise (B, Z), labels (B,) int64 and crop offsets (B, 2) int64."""
+
+    shape_noise: Tensor
+    texture_noise: Tensor
+    background_noise: Tensor
+    shape_labels: Tensor
+    texture_labels: Tensor
+    background_labels: Tensor
+    texture_offsets: Tensor
+    background_offsets: Tensor
+
+
+def sample_inputs(spec: Spec, count: int, rng: torch.Generator) -> Inputs:
+    """Draw the inputs of ``count`` counterfactuals: noise, independent labels, crops."""
+    return Inputs(
+        *(spec.sample_noise(count, rng) for _ in Mechanism),
+        *(torch.randint(spec.classes, (count,), generator=rng) for _ in Mechanism),
+        *(sample_offsets(count, spec.image_size, rng) for _ in range(2)),
+    )
+
+
+class Composition(nn.Module):
+    """A CGN and its composer as one function, which can be compiled and exported.
+
+    Args:
+        cgn: ``(mechanism, noise (B, Z), labels (B,)) -> (B, C, H, W)``.
+    """
+
+    def __init__(self, cgn: Callable[[Mechanism, Tensor, Tensor], Tensor]) -> None:
+        super().__init__()
+        self.cgn = cgn
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        """Draw counterfactuals (B, 3, H, W) in [-1, 1] from the fields of :class:`Inputs`."""
+        given = Inputs(*inputs)
+        noise, labels, offsets = given[:3], given[3:6], given[6:]
+        layers = Layers(*(self.cgn(m, u, y) for m, u, y in zip(Mechanism, noise, labels, strict=True)))
+        return blend(crop(layers, *offsets))
+
+
+@dataclass(frozen=True)
+class Counterfactuals:
+    """Composed images (N, 3, H, W) in [-1, 1] and the three labels (N,) int64 of each.
+
+    Texture and background labels are those that were drawn; the shape's is the class that a classifier is asked for,
+    which is the mask's unless a policy says otherwise.
+    """
+
+    images: Tensor
+    shape_labels: Tensor
+    texture_labels: Tensor
+    background_labels: Tensor
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def to_dict(self) -> dict[str, Tensor]:
+        """Return the four tensors by name, as they are stored in safetensors."""
+        return {
+            "images": self.images,
+            "shape_labels": self.shape_labels,
+            "texture_labels": self.texture_labels,
+            "background_labels": self.background_labels,
+        }
+
+
+def draw(cgn: Teacher, mechanism: Mechanism, noise: Tensor, labels: Tensor) -> Tensor:
+    """Query in batches without gradients; return (N, C, H, W)."""
+    with torch.inference_mode():
+        answers = [cgn.query(mechanism, u, y) for u, y in zip(noise.split(BATCH), labels.split(BATCH), strict=True)]
+    return torch.cat(answers)
+
+
+def compose(
+    cgn: Teacher,
+    n: int,
+    *,
+    per_shape: int = 1,
+    policy: Sequence[str] = (),
+    accept: Accept | None = None,
+    seed: int = 0,
+) -> Counterfactuals:
+    """Draw ``n`` counterfactuals whose shape, texture and background labels are independent and uniform.
+
+    Args:
+        cgn: a teacher or a student CGN.
+        n: how many images.
+        per_shape: images that share one mask (k); each has its own texture and background.
+        policy: interventions on labels and layers of each image, ``mechanism.name:amount`` (:mod:`skdcgn.cgn.policy`).
+        accept: tells which masks look like their labels (:mod:`skdcgn.classifiers.mask_filter`); the others are drawn
+        again from new
+            noise, at most ``TRIES`` times, so that labels stay uniform.
+        seed: the same seed gives the same bytes on the same machine.
+    """
+    if n < 1 or per_shape < 1:
+        raise UserError(f"n is {n} and per_shape is {per_shape}: both must be at least 1")
+    parsed, shapes = parse_policy(policy, cgn.spec.classes), max(1, CHUNK // per_shape)
+    parts = []
+    for index, start in enumerate(range(0, n, shapes * per_shape)):
+        count = min(shapes * per_shape, n - start)
+        parts.append(_compose(cgn, count, per_shape, parsed, accept, seed, index))
+    return Counterfactuals(*(torch.cat(columns) for columns in zip(*parts, strict=True)))
+
+
+def _compose(
+    cgn: Teacher, n: int, per_shape: int, policy: Policy, accept: Accept | None, seed: int, chunk: int
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Draw one chunk: images and the three labels of each."""
+    rng, labels, noise = generator(seed, "compose", chunk), [], []
+    for count in (-(-n // per_shape), n, n):
+        labels.append(torch.randint(cgn.spec.classes, (count,), generator=rng))
+        noise.append(cgn.spec.sample_noise(count, rng))
+    of = torch.arange(n) // per_shape  # each image's mask
+    shape = labels[0][of]
+    drawn = [
+        policy.labels(mechanism, own, asked, generator(seed, "labels", mechanism, chunk))
+        for mechanism, own, asked in zip(Mechanism, labels, (labels[0], shape, shape), strict=True)
+    ]
+    layers = Layers(*(draw(cgn, m, u, y) for m, u, y in zip(Mechanism, noise, drawn, strict=True)))
+    layers = crop(layers, *(sample_offsets(n, cgn.spec.image_size, rng) for _ in range(2)))
+    if accept:
+        _redraw(cgn, layers.mask, drawn[0], accept, rng)
+    layers = policy.layers(layers._replace(mask=layers.mask[of]), rng)
+    return blend(layers), shape, drawn[1], drawn[2]
+
+
+def _redraw(cgn: Teacher, masks: Tensor, labels: Tensor, accept: Accept, rng: torch.Generator) -> None:
+    """Draw the masks that are not accepted again, in place; what is never accepted stays."""
+    left = torch.arange(len(labels))
+    for _ in range(TRIES):
+        left = left[~accept(masks[left], labels[left])]
+        if not len(left):
+            return
+        masks[left] = draw(cgn, Mechanism.SHAPE, cgn.spec.sample_noise(len(left), rng), labels[left])

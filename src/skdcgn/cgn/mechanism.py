@@ -1,0 +1,160 @@
+"""The three mechanisms of a CGN, what they draw, and the one check of shapes and ranges.
+
+A CGN draws ``x = m * t + (1 - m) * b`` from a shape mask m, a texture t and a background b, each a
+function of noise u and a class label y (Sauer & Geiger, ICLR 2021, Eq. 2; the composition itself is in
+:mod:`skdcgn.cgn.compose`). A teacher or a student is anything that answers
+``query(mechanism, noise, labels)`` deterministically.
+"""
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from typing import Any, NamedTuple, Protocol, runtime_checkable
+
+import torch
+from torch import Tensor
+
+from skdcgn.base.errors import UserError
+
+
+class Mechanism(StrEnum):
+    """``shape``, ``texture`` or ``background``."""
+
+    SHAPE = "shape"
+    TEXTURE = "texture"
+    BACKGROUND = "background"
+
+    @property
+    def channels(self) -> int:
+        """1 for a mask, 3 for a picture."""
+        return 1 if self is Mechanism.SHAPE else 3
+
+    @property
+    def low(self) -> float:
+        """Smallest value drawn: 0 for a mask, -1 for a picture. The largest is 1."""
+        return 0.0 if self is Mechanism.SHAPE else -1.0
+
+
+class Layers(NamedTuple):
+    """What the three mechanisms drew: mask (B, 1, H, W) in [0, 1], pictures (B, 3, H, W) in [-1, 1]."""
+
+    mask: Tensor
+    texture: Tensor
+    background: Tensor
+
+
+def _truncated_normal(uniform: Tensor) -> Tensor:
+    """N(0, 1) given that it lies in [-2, 2]."""
+    low = torch.special.ndtr(torch.tensor(-2.0))
+    return torch.special.ndtri(torch.lerp(low, 1 - low, uniform)).clamp(-2, 2)
+
+
+EDGE = 2.0**-24  # the inverse of a distribution function is infinite at 0 and 1
+
+# From numbers uniform in [0, 1) to noise of each distribution, through the inverse of its distribution function.
+INVERSES: dict[str, Callable[[Tensor], Tensor]] = {
+    "normal": lambda uniform: torch.special.ndtri(uniform.clamp(EDGE, 1 - EDGE)),
+    "truncated-normal": _truncated_normal,
+    "uniform": lambda uniform: 2 * uniform - 1,
+}
+
+
+@dataclass(frozen=True)
+class Spec:
+    """What one needs to know to query a black box that draws square images.
+
+    Args:
+        image_size: side of an image in pixels.
+        noise_dim: how many numbers the noise has (Z).
+        classes: labels run from 0 to classes - 1.
+        distribution: of each number of the noise: ``normal`` (mean 0, variance 1), ``truncated-normal`` (the same,
+            within [-2, 2]) or ``uniform`` (within [-1, 1]).
+    """
+
+    image_size: int = 32
+    noise_dim: int = 32
+    classes: int = 10
+    distribution: str = "normal"
+
+    def __post_init__(self) -> None:
+        if self.distribution not in INVERSES:
+            raise UserError(f"unknown noise distribution {self.distribution!r}: use one of {', '.join(INVERSES)}")
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    def sample_noise(self, count: int, generator: torch.Generator) -> Tensor:
+        """Draw noise (count, Z) on the CPU, the same for the same generator state."""
+        if self.distribution == "normal":
+            return torch.randn(count, self.noise_dim, generator=generator)
+        return INVERSES[self.distribution](torch.rand(count, self.noise_dim, generator=generator))
+
+    def sobol_noise(self, start: int, count: int, seed: int) -> Tensor:
+        """Return points ``start`` to ``start + count`` of a scrambled Sobol sequence as noise (count, Z).
+
+        The first n points fill the distribution more evenly than n random ones (Owen 1998).
+        """
+        engine = torch.quasirandom.SobolEngine(self.noise_dim, scramble=True, seed=seed).fast_forward(start)
+        return INVERSES[self.distribution](engine.draw(count))
+
+
+@runtime_checkable
+class Teacher(Protocol):
+    """A black-box CGN.
+
+    ``digest`` names its weights or its origin, so that answers are never mixed up; ``size`` is how many
+    numbers it holds, None where nobody can know.
+    """
+
+    @property
+    def spec(self) -> Spec: ...
+
+    @property
+    def digest(self) -> str: ...
+
+    @property
+    def size(self) -> int | None: ...
+
+    def query(self, mechanism: str, noise: Tensor, labels: Tensor) -> Tensor:
+        """Draw one image per row: noise (B, Z), labels (B,) int64 -> (B, C, H, W), a pure function."""
+        ...
+
+
+def as_mechanism(name: str) -> Mechanism:
+    """Return the mechanism called ``name``; raise UserError for any other word."""
+    try:
+        return Mechanism(name)
+    except ValueError:
+        raise UserError(f"unknown mechanism {name!r}: use shape, texture or background") from None
+
+
+def check_query(spec: Spec, noise: Tensor, labels: Tensor) -> None:
+    """Raise UserError unless noise is (B, Z) floating point and labels are (B,) int64 below the class count."""
+    if noise.ndim != 2 or noise.shape[1] != spec.noise_dim or not noise.is_floating_point():
+        raise UserError(
+            f"noise has shape {tuple(noise.shape)} and type {noise.dtype}: "
+            f"pass floating point numbers of shape (B, {spec.noise_dim})"
+        )
+    if labels.shape != noise.shape[:1] or labels.dtype != torch.int64:
+        raise UserError(
+            f"labels have shape {tuple(labels.shape)} and type {labels.dtype}: pass int64 of shape ({len(noise)},)"
+        )
+    if len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) < spec.classes:
+        raise UserError(
+            f"labels run from {int(labels.min())} to {int(labels.max())}: use classes 0 to {spec.classes - 1}"
+        )
+
+
+def check_answer(spec: Spec, mechanism: Mechanism, images: Tensor, count: int) -> Tensor:
+    """Return ``images`` if they are (count, C, H, W), finite and in range; raise UserError otherwise."""
+    expected = (count, mechanism.channels, spec.image_size, spec.image_size)
+    if tuple(images.shape) != expected:
+        raise UserError(f"the teacher's {mechanism} has shape {tuple(images.shape)}: it should draw {expected}")
+    if not bool(torch.isfinite(images).all()):
+        raise UserError(f"the teacher's {mechanism} holds NaN or infinity: check its weights and its precision")
+    if count and (float(images.min()) < mechanism.low - 1e-3 or float(images.max()) > 1 + 1e-3):
+        raise UserError(
+            f"the teacher's {mechanism} runs from {float(images.min()):.3g} to {float(images.max()):.3g}: "
+            f"scale it to [{mechanism.low:.0f}, 1]"
+        )
+    return images

@@ -1,0 +1,1 @@
+"""Classifiers: the small CNN, the mask filter, backbones and the invariant ensemble."""

@@ -1,0 +1,248 @@
+"""The invariant ensemble: one backbone with a head for shape, one for texture and one for background.
+
+    L = CE(mean_h f_h(x), y) + w sum_h CE(f_h(x'), y'_h)
+
+for a real image x of class y and a counterfactual x' whose mechanism h was drawn from class y'_h (Sauer & Geiger, ICLR
+2021, section 4.2): each head learns to look at one mechanism alone, and together they still know real images. What the
+ensemble says is the mean of its heads' logits.
+"""
+
+import hashlib
+import os
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from skdcgn.base.config import EnsembleConfig, to_dict
+from skdcgn.base.errors import UserError
+from skdcgn.base.files import read_json, read_tensors
+from skdcgn.base.seeds import generator
+from skdcgn.cgn.mechanism import Mechanism
+from skdcgn.classifiers.backbones import NO_WEIGHTS, load_backbone
+from skdcgn.classifiers.small_cnn import epoch_order
+from skdcgn.data.counterfactuals import Source
+from skdcgn.data.folders import as_unit
+from skdcgn.data.photos import Photos, list_photos, random_crop, read_ahead
+from skdcgn.features.perceptual import IMAGENET_DEVIATION, IMAGENET_MEAN
+from skdcgn.training.processes import own_share
+from skdcgn.training.train import Batch, Callback, Method, RunFolder, Schedule, train
+
+Backbone = Callable[[], nn.Module]
+PREFIX = "ensemble/"  # of the module's tensors in a checkpoint
+OWN = "callable"  # what a run's configuration says of a backbone that has no name
+WORKERS = min(16, os.cpu_count() or 1)
+
+
+class Ensemble(nn.Module):
+    """Class logits (3, B, classes) of the heads, in :class:`Mechanism`'s order, for images (B, 3, S, S) in [-1, 1].
+
+    Args:
+        backbone: images (B, 3, S, S), normalised as ImageNet's are -> features (B, D) or (B, D, h, w).
+        classes: how many.
+        image_size: S, by which the backbone is asked once how many features it has.
+    """
+
+    def __init__(self, backbone: nn.Module, classes: int, image_size: int) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.register_buffer("mean", torch.tensor(IMAGENET_MEAN)[:, None, None], persistent=False)
+        self.register_buffer("deviation", torch.tensor(IMAGENET_DEVIATION)[:, None, None], persistent=False)
+        backbone.eval()
+        with torch.no_grad():
+            features = self.features(torch.zeros(1, 3, image_size, image_size))
+        if features.ndim != 2:
+            raise UserError(
+                f"the backbone's features have shape {tuple(features.shape)}: return (B, D) or (B, D, h, w)"
+            )
+        self.heads = nn.ModuleDict({m.value: nn.Linear(features.shape[1], classes) for m in Mechanism})
+
+    def features(self, images: Tensor) -> Tensor:
+        """Return the backbone's features (B, D) of images (B, 3, S, S) in [-1, 1]."""
+        normal = (images / 2 + 0.5 - cast(Tensor, self.mean)) / cast(Tensor, self.deviation)
+        features: Tensor = self.backbone(normal)
+        return features.mean((2, 3)) if features.ndim == 4 else features
+
+    def forward(self, images: Tensor) -> Tensor:
+        features = self.features(images)
+        return torch.stack([head(features) for head in self.heads.values()])
+
+
+class TrainEnsemble(Method):
+    """One step; the batch holds ``images`` and ``labels``, ``counterfactuals`` and a label for each mechanism's name.
+
+    Real images and counterfactuals go through the network together: one forward, one backward, whatever the device.
+    """
+
+    def __init__(self, config: EnsembleConfig, ensemble: Ensemble) -> None:
+        self.config = config
+        optimizer = torch.optim.SGD(
+            ensemble.parameters(), config.learning_rate, config.momentum, weight_decay=config.weight_decay
+        )
+        super().__init__({"ensemble": ensemble}, {"ensemble": optimizer})
+
+    def step(self, batch: Batch) -> dict[str, float]:
+        ensemble, real = self.modules["ensemble"].train(), len(batch["labels"])
+        if self.config.freeze_norms:
+            freeze_norms(ensemble)
+        logits = ensemble(torch.cat([batch["images"], batch["counterfactuals"]]))  # (3, B + B', classes)
+        losses = {"real": F.cross_entropy(logits[:, :real].mean(0), batch["labels"])}
+        for head, mechanism in zip(logits[:, real:], Mechanism, strict=True):
+            losses[mechanism.value] = F.cross_entropy(head, batch[mechanism.value])
+        self.descend("ensemble", losses["real"] + self.config.weight * sum(losses[m.value] for m in Mechanism))
+        correct = (logits[:, :real].mean(0).argmax(1) == batch["labels"]).float().mean()
+        return {**{name: loss.item() for name, loss in losses.items()}, "accuracy": 100 * correct.item()}
+
+
+def freeze_norms(module: nn.Module) -> None:
+    """Let every batch norm use its running statistics and keep them; scale and offset still learn."""
+    for part in module.modules():
+        if isinstance(part, nn.modules.batchnorm._NormBase):
+            part.eval()
+
+
+def train_ensemble(
+    real: Path,
+    source: Source,
+    config: EnsembleConfig,
+    out: Path,
+    *,
+    backbone: Backbone | None = None,
+    seed: int = 0,
+    workers: int = WORKERS,
+    device: str = "auto",
+    callbacks: tuple[Callback, ...] = (),
+) -> Ensemble:
+    """Train the ensemble in the run folder ``out``; resumes where it was killed.
+
+    Args:
+        real: folder of real images, one sub-folder per class: ImageNet's ``train``. The sub-folders, sorted, are the
+            classes that the counterfactuals' labels count.
+        source: of counterfactuals (:mod:`skdcgn.data.counterfactuals`).
+        backbone: returns images (B, 3, S, S), normalised as ImageNet's are -> features (B, D) or (B, D, h, w).
+            Default: the one that the configuration names.
+        workers: threads that decode; they change nothing but the time.
+
+    Raises:
+        UserError: other classes on one side than on the other, or whatever the folder, source and backbone raise.
+    """
+    photos = list_photos(real)
+    if not source.fits(len(photos.names)):
+        raise UserError(
+            f"{real} has {len(photos.names)} sub-folders, the counterfactuals have {source.classes} classes: "
+            "pass real images of the same classes, in the same order"
+        )
+    folder = RunFolder(out, told(config, photos, source, seed, backbone))
+    torch.manual_seed(seed)
+    made = backbone() if backbone else load_backbone(config.backbone, width=config.width, weights=config.weights)
+    method = TrainEnsemble(config, Ensemble(made, len(photos.names), config.image_size))
+    steps = config.epochs * steps_per_epoch(photos, config)
+    with ThreadPoolExecutor(workers) as pool:
+        train(
+            method,
+            batches(photos, source, config, seed, pool),
+            folder,
+            steps=steps,
+            seed=seed,
+            schedule=rate(config),
+            save_every=config.save_every,
+            callbacks=callbacks,
+            device=device,
+        )
+    return cast(Ensemble, method.modules["ensemble"])
+
+
+def told(
+    config: EnsembleConfig, photos: Photos, source: Source, seed: int, backbone: Backbone | None
+) -> dict[str, Any]:
+    """Return what a run's digest is made of, and what :func:`load_ensemble` needs."""
+    listed = "\n".join("/".join(Path(file).parts[-2:]) for file in photos.files)
+    return {
+        **to_dict(config),
+        **({"backbone": OWN} if backbone else {}),
+        "seed": seed,
+        "real": hashlib.sha256(listed.encode()).hexdigest(),
+        "origin": source.origin,
+        "names": list(photos.names),
+    }
+
+
+def steps_per_epoch(photos: Photos, config: EnsembleConfig) -> int:
+    """Return how many batches visit every real image once; the last may be smaller."""
+    return -(-len(photos.files) // config.batch_size)
+
+
+def batches(
+    photos: Photos, source: Source, config: EnsembleConfig, seed: int, pool: ThreadPoolExecutor
+) -> Callable[[int], Batch]:
+    """Return the batch of each step: real images, as many as the epoch has left, and counterfactuals."""
+    size, per_epoch = config.image_size, steps_per_epoch(photos, config)
+
+    def rows_at(step: int) -> tuple[int, Tensor]:
+        epoch, index = divmod(step, per_epoch)
+        order = epoch_order(len(photos.files), seed, epoch)
+        return epoch, own_share(order[index * config.batch_size :][: config.batch_size])
+
+    def begin(step: int) -> list[Future[Tensor]]:
+        epoch, rows = rows_at(step)
+        return [
+            pool.submit(random_crop, photos.files[row], size, generator(seed, "crop", epoch, row))
+            for row in rows.tolist()
+        ]
+
+    read = read_ahead(begin, config.epochs * per_epoch)
+
+    def batch_at(step: int) -> Batch:
+        made = source.at(step)
+        share = own_share(torch.arange(len(made)))
+        return {
+            "images": as_unit(read(step)),
+            "labels": photos.labels[rows_at(step)[1]],
+            "counterfactuals": fitted(made.images, size, generator(seed, "mirror", step))[share],
+            "shape": made.shape_labels[share],
+            "texture": made.texture_labels[share],
+            "background": made.background_labels[share],
+        }
+
+    return batch_at
+
+
+def fitted(images: Tensor, size: int, rng: torch.Generator) -> Tensor:
+    """Resize images (B, 3, H, W) in [-1, 1] to ``size``, with antialiasing, and mirror half of them."""
+    if images.shape[-1] != size:
+        images = F.interpolate(images, size=(size, size), mode="bilinear", antialias=True).clamp(-1, 1)
+    mirrored = (torch.rand(len(images), generator=rng) < 0.5).to(images.device)
+    return torch.where(mirrored[:, None, None, None], images.flip(3), images).cpu()
+
+
+def rate(config: EnsembleConfig) -> Schedule:
+    """Multiply the rate by ``decay`` after every ``decay_epochs``."""
+    return lambda progress: config.decay ** int((progress * config.epochs + 1e-9) / config.decay_epochs)
+
+
+def load_ensemble(folder: Path, backbone: Backbone | None = None) -> tuple[Ensemble, tuple[str, ...]]:
+    """Load the ensemble of a run folder and the names of its classes.
+
+    Args:
+        backbone: the one it was trained with, if that was your own.
+
+    Raises:
+        UserError: no ensemble there, or a backbone that does not fit.
+    """
+    known = read_json(folder / "config.json")
+    if not isinstance(known, dict) or "backbone" not in known:
+        raise UserError(f"{folder} is no ensemble's run folder: name one that skdcgn ensemble wrote")
+    if known["backbone"] == OWN and backbone is None:
+        raise UserError(f"{folder} was trained on a backbone of your own: pass it to load_ensemble")
+    state, _ = read_tensors(folder / "checkpoint.safetensors")
+    made = backbone() if backbone else load_backbone(known["backbone"], width=known["width"], weights=NO_WEIGHTS)
+    ensemble = Ensemble(made, len(known["names"]), known["image_size"])
+    try:
+        ensemble.load_state_dict({k.removeprefix(PREFIX): v for k, v in state.items() if k.startswith(PREFIX)})
+    except RuntimeError:
+        raise UserError(f"the weights in {folder} do not fit its backbone: pass the one it was trained with") from None
+    return ensemble.eval(), tuple(known["names"])

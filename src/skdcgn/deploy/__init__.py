@@ -1,0 +1,1 @@
+"""Taking a CGN elsewhere: files of counterfactuals, ONNX, timings of every form."""

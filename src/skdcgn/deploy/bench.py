@@ -1,0 +1,143 @@
+"""Bench: counterfactuals per second of a student and its teacher, in turn in one process, in every form at hand.
+
+A form is a function from :class:`skdcgn.cgn.compose.Inputs` to images. All are warmed up, then timed in turn, round
+after round, so that a machine that slows down slows all of them; medians are compared, and ratios are to the first
+form.
+"""
+
+import importlib.util
+import platform
+from collections.abc import Callable, Mapping
+from functools import cache, partial
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from skdcgn.base.config import Precision
+from skdcgn.base.errors import UserError
+from skdcgn.base.seeds import generator
+from skdcgn.cgn.compose import Composition, Inputs, sample_inputs
+from skdcgn.cgn.mechanism import Mechanism, Teacher
+from skdcgn.deploy.export import STORED, as_module, exported, onnx_session
+from skdcgn.evaluation.evaluate import median_seconds, versions
+from skdcgn.students.generator import StudentCGN
+
+Form = Callable[..., Tensor]
+Name = TypeVar("Name")
+WARM_UP = 3
+ORDER = ("eager", "channels-last", "compiled", "onnx-fp32", "onnx-fp16", "onnx-int8")
+
+
+class Queried(nn.Module):
+    """A black box as the CGN of a :class:`Composition`."""
+
+    def __init__(self, teacher: Teacher) -> None:
+        super().__init__()
+        self.teacher = teacher
+
+    def forward(self, mechanism: Mechanism, noise: Tensor, labels: Tensor) -> Tensor:
+        return self.teacher.query(mechanism, noise, labels)
+
+
+def forms(cgn: Teacher, wanted: tuple[str, ...], device: str = "cpu") -> dict[str, Form]:
+    """Return the ``wanted`` forms of a CGN that this machine and this CGN allow.
+
+    Raises:
+        UserError: a form that does not exist.
+    """
+    for name in wanted:
+        if name not in ORDER:
+            raise UserError(f"unknown form {name!r}: use {', '.join(ORDER)}")
+    try:
+        as_module(cgn)
+    except UserError:
+        return {"eager": Composition(Queried(cgn))}
+    traced = cache(partial(exported, cgn))  # once for all precisions
+    mode = "default" if device == "cpu" else "reduce-overhead"  # a GPU waits for launches: one graph has them all
+    made: dict[str, Callable[[], Form]] = {
+        "eager": lambda: _laid_out(cgn, device, torch.contiguous_format),
+        "channels-last": lambda: _laid_out(cgn, device, torch.channels_last),
+        "compiled": lambda: torch.compile(as_module(cgn).to(device), mode=mode),
+        **{f"onnx-{precision}": partial(_in_onnx, cgn, traced, precision) for precision in Precision},
+    }
+    on_cpu = device == "cpu" and importlib.util.find_spec("onnxruntime") is not None
+    return {name: made[name]() for name in ORDER if name in wanted and (on_cpu or not name.startswith("onnx"))}
+
+
+def _laid_out(cgn: Teacher, device: str, layout: torch.memory_format) -> nn.Module:
+    return as_module(cgn).to(device).to(memory_format=layout)  # type: ignore[call-overload]
+
+
+def _in_onnx(cgn: Teacher, traced: Callable[[], bytes], precision: Precision) -> Form:
+    return onnx_session(STORED[precision](traced(), cgn.spec), torch.get_num_threads())
+
+
+def medians(drawers: Mapping[Name, Form], inputs: Inputs, rounds: int) -> dict[Name, float]:
+    """Time each drawer in turn, ``rounds`` times after a warm-up; return its median seconds for these inputs."""
+    with torch.inference_mode():
+        calls = {name: partial(_finished, draw, inputs) for name, draw in drawers.items()}
+        return median_seconds(calls, rounds, warm_up=WARM_UP)
+
+
+def _finished(draw: Form, inputs: Inputs) -> None:
+    draw(*inputs)
+    if inputs.shape_noise.is_cuda:
+        torch.cuda.synchronize()
+
+
+def measure(
+    teacher: Teacher,
+    student: Teacher,
+    *,
+    batches: tuple[int, ...] = (64, 256),
+    rounds: int = 9,
+    wanted: tuple[str, ...] = ORDER,
+    teacher_forms: tuple[str, ...] = ("eager", "channels-last"),
+    device: str = "cpu",
+) -> dict[str, Any]:
+    """Measure both; return rates and ratios to the teacher's eager rate at the same batch size, ready for JSON."""
+    if teacher.spec != student.spec:
+        raise UserError("teacher and student take other noise or draw other images: pass the student's own teacher")
+    drawers = {f"teacher, {name}": form for name, form in forms(teacher, teacher_forms, device).items()}
+    drawers |= {f"student, {name}": form for name, form in forms(student, wanted, device).items()}
+    base = "teacher, eager"
+    rows = []
+    for batch in batches:
+        inputs = _on(device, sample_inputs(student.spec, batch, generator("bench", batch)))
+        taken = medians(drawers, inputs, rounds)
+        rows += [
+            {
+                "batch": batch,
+                "form": name,
+                "counterfactuals_per_second": batch / seconds,
+                "ratio": taken[base] / seconds,
+            }
+            for name, seconds in taken.items()
+        ]
+    return {
+        "parameters": {"teacher": teacher.size, "student": student.size},
+        "threads": torch.get_num_threads(),
+        "device": torch.cuda.get_device_name() if device == "cuda" else platform.processor() or platform.machine(),
+        "rounds": rounds,
+        "rows": rows,
+        "versions": versions(),
+    }
+
+
+def rates(cgns: Mapping[str, Teacher], *, batch: int = 256, rounds: int = 9) -> dict[str, dict[str, float]]:
+    """Return counterfactuals per second on the CPU, timed in turn: of each CGN by name, and of each of its forms."""
+    drawers = {(name, form): draw for name, cgn in cgns.items() for form, draw in forms(cgn, ORDER[:2]).items()}
+    students = {name: cgn for name, cgn in cgns.items() if isinstance(cgn, StudentCGN)}
+    drawers |= {(name, form): draw for name, cgn in students.items() for form, draw in forms(cgn, ORDER[3:4]).items()}
+    spec = next(iter(cgns.values())).spec
+    found: dict[str, dict[str, float]] = {}
+    for (name, form), seconds in medians(
+        drawers, sample_inputs(spec, batch, generator("bench", batch)), rounds
+    ).items():
+        found.setdefault(name, {})[form] = batch / seconds
+    return found
+
+
+def _on(device: str, inputs: Inputs) -> Inputs:
+    return Inputs(*(value.to(device) for value in inputs))

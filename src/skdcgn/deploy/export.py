@@ -1,0 +1,201 @@
+"""Export: a CGN and its composer as one ONNX file that draws counterfactuals from noise, labels and crop offsets.
+
+Its inputs are the fields of :class:`skdcgn.cgn.compose.Inputs`, its output is ``images`` (B, 3, H, W) in [-1, 1]; the
+batch is free. Needs ``pip install skdcgn[onnx]``.
+"""
+
+import contextlib
+import copy
+import io
+import logging
+import math
+import tempfile
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from skdcgn.base.config import Precision
+from skdcgn.base.errors import UserError
+from skdcgn.base.files import write_bytes
+from skdcgn.base.seeds import generator
+from skdcgn.cgn.compose import Composition, Inputs, sample_inputs
+from skdcgn.cgn.mechanism import Spec, Teacher
+from skdcgn.students.generator import StudentCGN
+from skdcgn.teachers.cgn import CGNTeacher
+
+OPSET = 20
+TOLERANCE = 1e-5  # or twice what PyTorch itself rounds in single precision, which steep students make more
+CALIBRATION = 512
+CHECKED = 256
+WORTH_HALVING = 128  # numbers in a weight: a cast is some hundred bytes itself
+
+
+class Exported(NamedTuple):
+    """A written file: its size in bytes; in grey levels of 256, how far it draws from PyTorch in double precision."""
+
+    size: int
+    greatest: float
+    mean: float
+
+
+def export_cgn(cgn: Teacher, out: Path, precision: str = Precision.FP32) -> Exported:
+    """Write ``cgn`` to the ONNX file ``out`` and compare it with PyTorch in double precision on random inputs.
+
+    In single precision PyTorch itself is some 1e-5 away from that, and a file mostly less.
+
+    Raises:
+        UserError: the CGN is a black box, the precision is unknown, or the packages of ``skdcgn[onnx]`` are missing.
+    """
+    data = exported(cgn, precision)
+    module, inputs = as_module(cgn), sample_inputs(cgn.spec, CHECKED, generator("export", "check"))
+    with torch.inference_mode():
+        single = module(*inputs)
+        exact = module.double()(*(value.double() if value.is_floating_point() else value for value in inputs))
+        away, rounded = (onnx_session(data)(*inputs) - exact).abs(), (single - exact).abs()
+    if precision == Precision.FP32 and away.max() > max(TOLERANCE, 2 * rounded.max()):
+        raise RuntimeError(f"ONNX Runtime draws {float(away.max()):.2g} away from PyTorch")
+    write_bytes(out, data)
+    return Exported(len(data), 127.5 * float(away.max()), 127.5 * float(away.mean()))
+
+
+def exported(cgn: Teacher, precision: str = Precision.FP32) -> bytes:
+    """Return ``cgn`` as the bytes of an ONNX file."""
+    if precision not in list(Precision):
+        raise UserError(f"unknown precision {precision!r}: use {', '.join(Precision)}")
+    return STORED[Precision(precision)](to_onnx(as_module(cgn), cgn.spec), cgn.spec)
+
+
+def as_module(cgn: Teacher) -> nn.Module:
+    """Return a copy of a CGN as one module from :class:`Inputs` to images, a student's batch norms folded."""
+    if isinstance(cgn, StudentCGN):
+        return Composition(cgn.folded()).eval()
+    if isinstance(cgn, CGNTeacher):
+        return Composition(copy.deepcopy(cgn.cgn)).eval()
+    raise UserError("a black box has no weights to export: distill it and export the student")
+
+
+def to_onnx(module: nn.Module, spec: Spec) -> bytes:
+    """Return the module as an ONNX file with a free batch, without the exporter's notes on where each node is from."""
+    _need("onnx", "onnxscript")
+    inputs = sample_inputs(spec, 3, generator("export"))
+    batch = torch.export.Dim("batch", min=1)
+    with _quiet():
+        program = torch.onnx.export(
+            module,
+            tuple(inputs),
+            input_names=list(Inputs._fields),
+            output_names=["images"],
+            dynamic_shapes=(tuple({0: batch} for _ in inputs),),
+            opset_version=OPSET,
+            dynamo=True,
+            external_data=False,
+            verbose=False,
+        )
+    assert program is not None
+    model = program.model_proto
+    for noted in (model, model.graph, *model.graph.node, *model.graph.value_info, *model.functions):
+        noted.ClearField("metadata_props")
+        noted.ClearField("doc_string")
+    return bytes(model.SerializeToString())
+
+
+def onnx_session(data: bytes, threads: int = 0) -> Callable[..., Tensor]:
+    """Return an ONNX file as a function from the fields of :class:`Inputs` to images; 0 threads: one per core."""
+    _need("onnxruntime")
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+
+    def draw(*inputs: Tensor) -> Tensor:
+        named = {name: value.numpy() for name, value in Inputs(*inputs)._asdict().items()}
+        return torch.from_numpy(session.run(None, named)[0])
+
+    return draw
+
+
+def _in_full(data: bytes, spec: Spec) -> bytes:
+    return data
+
+
+def _in_half(data: bytes, spec: Spec) -> bytes:
+    """Store weights in half precision, with a cast to single before their first use."""
+    import onnx
+    from onnx import TensorProto, helper, numpy_helper
+
+    model = onnx.load_from_string(data)
+    casts, stored = [], []
+    for weight in model.graph.initializer:
+        if weight.data_type == TensorProto.FLOAT and math.prod(weight.dims) >= WORTH_HALVING:
+            half = numpy_helper.from_array(numpy_helper.to_array(weight).astype("float16"), f"{weight.name}.half")
+            casts.append(helper.make_node("Cast", [half.name], [weight.name], to=TensorProto.FLOAT))
+            stored.append(half)
+        else:
+            stored.append(weight)
+    nodes = [*casts, *model.graph.node]
+    del model.graph.initializer[:], model.graph.node[:]
+    model.graph.initializer.extend(stored)
+    model.graph.node.extend(nodes)
+    return bytes(model.SerializeToString())
+
+
+def _in_int8(data: bytes, spec: Spec) -> bytes:
+    """Quantise convolutions and matrices, activations by the ranges that random inputs show."""
+    _need("onnxruntime")
+    from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
+    from onnxruntime.quantization.shape_inference import quant_pre_process
+
+    class Random(CalibrationDataReader):  # type: ignore[misc]
+        def __init__(self) -> None:
+            drawn = sample_inputs(spec, CALIBRATION, generator("export", "calibrate"))
+            self.rest = iter([{name: value.numpy() for name, value in drawn._asdict().items()}])
+
+        def get_next(self) -> dict[str, Any] | None:
+            return next(self.rest, None)
+
+    with tempfile.TemporaryDirectory() as folder, _quiet():
+        single, ready, eighth = (Path(folder) / name for name in ("single.onnx", "ready.onnx", "eighth.onnx"))
+        single.write_bytes(data)
+        quant_pre_process(single, ready, skip_symbolic_shape=True)
+        quantize_static(
+            ready,
+            eighth,
+            Random(),
+            quant_format=QuantFormat.QDQ,
+            op_types_to_quantize=["Conv", "Gemm", "MatMul"],
+            per_channel=True,
+            activation_type=QuantType.QUInt8,
+            weight_type=QuantType.QInt8,
+        )
+        return eighth.read_bytes()
+
+
+STORED: dict[Precision, Callable[[bytes, Spec], bytes]] = {
+    Precision.FP32: _in_full,
+    Precision.FP16: _in_half,
+    Precision.INT8: _in_int8,
+}
+
+
+def _need(*packages: str) -> None:
+    import importlib.util
+
+    missing = [name for name in packages if importlib.util.find_spec(name) is None]
+    if missing:
+        raise UserError(f"{', '.join(missing)} not installed: pip install 'skdcgn[onnx]'")
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep the exporter's progress and warnings to itself; errors still come as exceptions."""
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings(action="ignore"), contextlib.redirect_stdout(io.StringIO()):
+            yield
+    finally:
+        logging.disable(logging.NOTSET)

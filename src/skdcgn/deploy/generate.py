@@ -1,0 +1,75 @@
+"""Counterfactual sets and interpolations as files."""
+
+import csv
+import io
+from collections.abc import Sequence
+from pathlib import Path
+
+from skdcgn.base.errors import UserError
+from skdcgn.base.files import read_tensors, write_bytes, write_tensors
+from skdcgn.cgn.compose import Counterfactuals, compose
+from skdcgn.cgn.mechanism import Mechanism, Teacher
+from skdcgn.cgn.pictures import as_rgb, encode, grid, interpolate, save_gif, save_picture, save_strip
+from skdcgn.data.appearances import Dataset
+
+SHEET = 100
+
+
+def write_counterfactuals(
+    cgn: Teacher,
+    out: Path,
+    n: int,
+    *,
+    per_shape: int = 1,
+    policy: Sequence[str] = (),
+    seed: int = 0,
+    form: str = "safetensors",
+) -> list[Path]:
+    """Compose ``n`` counterfactuals into ``out``; return the files that matter.
+
+    ``safetensors``: images and three label vectors in one file. ``png``: one picture each, named by its number,
+    and ``labels.csv``. Both come with ``sheet.png``, the first hundred at a glance.
+    """
+    made = compose(cgn, n, per_shape=per_shape, policy=policy, seed=seed)
+    save_picture(out / "sheet.png", grid(as_rgb(made.images[:SHEET]), 10), scale=2)
+    main = _write_pngs(made, out) if form == "png" else _write_tensors(made, out)
+    return [main, out / "sheet.png"]
+
+
+def _write_tensors(made: Counterfactuals, out: Path) -> Path:
+    write_tensors(out / "counterfactuals.safetensors", made.to_dict())
+    return out / "counterfactuals.safetensors"
+
+
+def _write_pngs(made: Counterfactuals, out: Path) -> Path:
+    table = io.StringIO()
+    rows = csv.writer(table, lineterminator="\n")
+    rows.writerow(["file", "shape", "texture", "background"])
+    labels = zip(made.shape_labels.tolist(), made.texture_labels.tolist(), made.background_labels.tolist(), strict=True)
+    for index, (picture, three) in enumerate(zip(as_rgb(made.images), labels, strict=True)):
+        name = f"{index:06d}.png"
+        write_bytes(out / name, encode(picture.permute(1, 2, 0)))
+        rows.writerow([name, *three])
+    write_bytes(out / "labels.csv", table.getvalue().encode())
+    return out / "labels.csv"
+
+
+def read_counterfactuals(path: Path) -> Dataset:
+    """Read a set written as safetensors: images and their shape labels."""
+    tensors, _ = read_tensors(path)
+    if not {"images", "shape_labels"} <= tensors.keys():
+        raise UserError(f"{path} holds no counterfactuals: pass the file that skdcgn generate wrote")
+    return Dataset(tensors["images"], tensors["shape_labels"])
+
+
+def write_interpolation(
+    cgn: Teacher, out: Path, what: str, classes: tuple[int, int], *, frames: int = 12, seed: int = 0
+) -> list[Path]:
+    """Write a strip and an endless animation from the first class to the second; return both files."""
+    if what not in (*Mechanism, "all"):
+        raise UserError(f"cannot interpolate {what!r}: use shape, texture, background or all")
+    images = interpolate(cgn, what, *classes, frames=frames, seed=seed)
+    strip, animation = out / f"interpolation_{what}.png", out / f"interpolation_{what}.gif"
+    save_strip(strip, images)
+    save_gif(animation, images)
+    return [strip, animation]

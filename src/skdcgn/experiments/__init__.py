@@ -1,0 +1,1 @@
+"""Whole experiments: the runs, the studies, and the stages that they share."""

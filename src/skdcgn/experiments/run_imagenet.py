@@ -1,0 +1,113 @@
+"""``skdcgn run imagenet``: query, distill, an invariant ensemble on each CGN's counterfactuals, evaluate.
+
+RUN/config.json, pairs/, students/, student/, ensembles/, pictures/, results.json, report.html; any kill leaves it
+usable. The yardsticks: an ensemble on real images alone (``plain``), one on the teacher's counterfactuals, one on the
+student's. Where no real images are given, the teacher draws a stand-in (:mod:`skdcgn.data.stand_in`).
+"""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from skdcgn.base.config import NaturalConfig
+from skdcgn.base.errors import UserError
+from skdcgn.base.files import read_json, write_json
+from skdcgn.base.progress import Watch, unwatched
+from skdcgn.cgn.mechanism import Teacher
+from skdcgn.cgn.pictures import draw_cgns
+from skdcgn.cgn.subset import of_classes
+from skdcgn.classifiers.backbones import load_backbone
+from skdcgn.classifiers.ensemble import steps_per_epoch, train_ensemble
+from skdcgn.data.counterfactuals import from_cgn
+from skdcgn.data.photos import Photos, list_photos
+from skdcgn.data.stand_in import Folders, stand_in
+from skdcgn.evaluation.imagenet import Measured, Tests, measure, open_tests
+from skdcgn.experiments.run_mnist import Clock, costs_and_fidelity, identity, query_and_distill
+from skdcgn.report.imagenet import write_natural_report
+from skdcgn.teachers.load import load_teacher
+from skdcgn.training.train import RunFolder, make_accelerator
+
+PLAIN = "plain"
+SPEED_IMAGES = 16  # a teacher of ImageNet's size draws one in five seconds of a CPU
+
+
+def run_natural(config: NaturalConfig, out: Path, *, device: str = "auto", watch: Watch = unwatched) -> dict[str, Any]:
+    """Run the whole path in ``out``; return the results, which stand in ``out/results.json`` too.
+
+    Raises:
+        UserError: the teacher or a folder cannot be had, or does not fit; nothing is asked before that is known.
+    """
+    place = str(make_accelerator(device).device)
+    teacher = of_classes(load_teacher(config.teacher, device=place), config.query.classes)
+    folder, done = RunFolder(out, config), out / "results.json"
+    if done.exists():
+        write_natural_report(out)
+        return dict(read_json(done))
+    clock = Clock(out / "seconds.json")
+    load_backbone(config.ensemble.backbone, width=config.ensemble.width, weights=config.ensemble.weights)
+    images = folders(config, teacher, out)
+    photos = list_photos(images.real)
+    tests = open_tests(photos.names, images=images.val, cue_conflict=images.cue_conflict, in9_folder=images.in9)
+    if len(photos.names) != teacher.spec.classes:
+        raise UserError(
+            f"{images.real} has {len(photos.names)} sub-folders, the teacher {teacher.spec.classes} classes: pass real "
+            "images of the same classes, or the classes that there are by --query-classes"
+        )
+    queries, student = query_and_distill(teacher, config, out, clock, device, watch)
+    cgns: dict[str, Teacher] = {"teacher": teacher, "student": student}
+    told = {}
+    for name in (PLAIN, *cgns):
+        with clock(f"ensemble, {name}"):
+            cgn = cgns.get(name, student)  # of the plain one, whose counterfactuals weigh nothing
+            told[name] = ensemble(
+                config, name, cgn, images.real, photos, tests, out / "ensembles" / name, device, watch
+            )
+    with clock("evaluate"):
+        compared = costs_and_fidelity(teacher, student, out, SPEED_IMAGES)
+        draw_cgns(teacher, student, out / "pictures", config.seed)
+    results = {
+        **identity(config, folder, teacher, queries),
+        **compared,
+        "ensembles": told,
+        "stand_in": config.real is None,
+        "seconds": clock.seconds,
+    }
+    write_json(done, results)
+    write_natural_report(out)
+    return results
+
+
+def folders(config: NaturalConfig, teacher: Teacher, out: Path) -> Folders:
+    """Return the image folders of the configuration; all of them a stand-in where it names no real images."""
+    given = {"val": config.val, "cue_conflict": config.cue_conflict, "in9": config.in9}
+    if config.real is None:
+        if any(given.values()):
+            raise UserError("--val, --cue-conflict and --in9 measure what is trained on real images: pass --real DIR")
+        return stand_in(teacher, out / "stand-in", seed=config.seed)
+    return Folders(Path(config.real), **{name: Path(path) if path else None for name, path in given.items()})
+
+
+def ensemble(
+    config: NaturalConfig,
+    name: str,
+    cgn: Teacher,
+    real: Path,
+    photos: Photos,
+    tests: Tests,
+    out: Path,
+    device: str,
+    watch: Watch,
+) -> dict[str, Measured]:
+    """Train one ensemble on ``real``, the folder of ``photos``, and measure it, unless that was done before."""
+    result = out / "result.json"
+    if result.exists():
+        return dict(read_json(result))
+    chosen = replace(config.ensemble, weight=0.0) if name == PLAIN else config.ensemble
+    source = from_cgn(cgn, chosen.counterfactuals, seed=config.seed)
+    tell = watch(f"ensemble {name}", chosen.epochs * steps_per_epoch(photos, chosen))
+    trained = train_ensemble(
+        real, source, chosen, out, seed=config.seed, device=device, callbacks=(lambda record: tell(record.step),)
+    )
+    told = measure(trained, photos.names, chosen.image_size, tests)
+    write_json(result, told)
+    return told

@@ -1,0 +1,374 @@
+"""The studies by name: which question each asks, and the points it measures. No torch here, as in the presets.
+
+A point is what is laid over a preset, and for a teacher that is to be taught again, over its teaching preset. Points of
+one ``curve`` differ in a number, ``at``; the report draws them as a line.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+from skdcgn.base.config import TINYGAN, RunConfig, override
+from skdcgn.base.errors import find
+from skdcgn.base.presets import LEVEL
+
+MECHANISMS = ("shape", "texture", "background")
+ALL = ("biased", "teacher", "student", "oracle")
+BOTH = ("teacher", "student")
+PUBLISHED = {"classify.per_shape": 10, "classify.policy": [], "classify.agreement": 0.0}
+RECIPE = {"classify.cooldown": 0.0, "classify.he_init": False}
+
+Changes = dict[str, Any]
+Channels = tuple[int, ...]
+
+
+class Planned(NamedTuple):
+    """One point: its name, what is laid over the preset, what classifiers are trained on.
+
+    Then its place, ``at``, on a curve; or its row and column, ``cell``, in a heat map whose point without one is the
+    plain one; and what is laid over the teaching preset, if its CGN is taught again.
+    """
+
+    name: str
+    changes: Changes
+    sources: tuple[str, ...] = ("student",)
+    curve: str = ""
+    at: float = 0.0
+    teach: Changes | None = None
+    cell: tuple[str, str] | None = None
+
+
+class Study(NamedTuple):
+    """What a study asks, what its axis says, its points for a preset, and whether its students are timed too."""
+
+    question: str
+    axis: str
+    points: Callable[[RunConfig], list[Planned]]
+    timed: bool = False
+
+
+def named(points: dict[str, Changes], sources: tuple[str, ...] = ("student",)) -> list[Planned]:
+    """Return a point per name."""
+    return [Planned(name, changes, sources) for name, changes in points.items()]
+
+
+# What a student costs
+
+
+LOSSES: dict[str, Changes] = {
+    "pixel": {},
+    "pixel + feature": {"distill.feature": 1.0},
+    "pixel + KL": {"distill.kl": 1.0},
+    "pixel + adversarial": {"distill.adversarial": 0.01},
+    "pixel + perceptual": {"distill.perceptual": 1.0},
+    "pixel + feature + adversarial": {"distill.feature": 1.0, "distill.adversarial": 0.01},
+    "pixel + feature + KL + adversarial": {"distill.feature": 1.0, "distill.kl": 1.0, "distill.adversarial": 0.01},
+    "feature": {"distill.pixel": 0.0, "distill.feature": 1.0},
+    "feature + KL + adversarial": {
+        "distill.pixel": 0.0,
+        "distill.feature": 1.0,
+        "distill.kl": 1.0,
+        "distill.adversarial": 0.01,
+    },
+}
+FEW = 4  # times fewer steps than the preset's: with a discriminator each takes ten times as long as without
+BUDGETS = (100, 300, 1000, 5000, 20_000)
+MANY = 1000  # queries, beyond which it can hardly matter how evenly they lie
+
+# Channels of shape, texture and background; side of the initial grid; TinyGAN's separable convolutions,
+# and its input layer, which gets no class. Embedding and rank are the preset's.
+# fmt: off
+LAYOUTS: dict[str, tuple[Channels, Channels, Channels, int, bool]] = {
+    "plain, smallest": ((6, 6),      (3, 3),    (3, 3),    4, False),
+    "plain, smaller":  ((10, 10),    (4, 4),    (4, 4),    4, False),
+    "plain, larger":   ((24, 24),    (8, 8),    (6, 6),    4, False),
+    "TinyGAN, dim 4":  (*3 * (tuple(4 * c for c in TINYGAN),), 1, True),
+}
+# fmt: on
+
+
+def beside_teacher(points: list[Planned]) -> list[Planned]:
+    """Return points of students, the first with the teacher too, which no change of its students touches."""
+    first, *others = points
+    return [first._replace(sources=BOTH), *others]
+
+
+def losses(base: RunConfig) -> list[Planned]:
+    """Each loss over as many steps; then what the preset makes of its own steps, which cost less."""
+    few: Changes = {"distill.steps": base.distill.steps // FEW}
+    points = {name: few | changes for name, changes in LOSSES.items()}
+    return beside_teacher(named(points | {"the preset's": {}}))
+
+
+def queries(base: RunConfig) -> list[Planned]:
+    return beside_teacher(
+        [
+            Planned(
+                f"{count:,}, {noise}",
+                {"query.noise": noise, **{f"query.{m}": count for m in MECHANISMS}},
+                curve=noise,
+                at=count,
+            )
+            for noise, counts in (("random", BUDGETS), ("sobol", [count for count in BUDGETS if count <= MANY]))
+            for count in counts
+        ]
+    )
+
+
+def masks(base: RunConfig) -> list[Planned]:
+    """What a student draws where it cannot know, masks' median or mean; each as it is, and cut at any level."""
+    plain = [word for word in base.classify.policy if word != LEVEL]
+    end = next((i for i, word in enumerate(plain) if word.startswith("shape.sharpen")), len(plain))
+    whole, cut = ({"classify.policy": words} for words in (plain, [*plain[:end], LEVEL, *plain[end:]]))
+    median, mean = ({"distill.masks": name} for name in ("l1", "l2"))
+    of_both = named({"median": median | whole, "median, any level": median | cut}, BOTH)
+    return [*of_both, *named({"mean": mean | whole, "mean, any level": mean | cut})]
+
+
+def sizes(base: RunConfig) -> list[Planned]:
+    changes: dict[str, Changes] = {"the preset's": {}} | {
+        name: {
+            f"distill.{mechanism}.{key}": value
+            for mechanism, width in zip(MECHANISMS, (shape, texture, background), strict=True)
+            for key, value in (
+                ("channels", list(width)),
+                ("grid", grid),
+                ("separable", separable),
+                ("class_input", not separable),
+            )
+        }
+        for name, (shape, texture, background, grid, separable) in LAYOUTS.items()
+    }
+    return beside_teacher(named(changes))
+
+
+# What a composition is worth
+
+
+def composition(base: RunConfig) -> list[Planned]:
+    """Each step from the published composition to the preset's, in turn."""
+    steps: dict[str, Changes] = {"published": PUBLISHED | RECIPE}
+    told = base.classify
+    for name, key, value in (
+        ("He's weights", "he_init", told.he_init),
+        ("rate to zero", "cooldown", told.cooldown),
+        (f"k = {told.per_shape}", "per_shape", told.per_shape),
+        *((f"+ {word}", "policy", list(told.policy[: i + 1])) for i, word in enumerate(told.policy)),
+        ("+ judged shapes", "agreement", told.agreement),
+    ):
+        before = list(steps.values())[-1]
+        if before[f"classify.{key}"] != value:
+            steps[name] = {**before, f"classify.{key}": value}
+    return named(steps, BOTH)
+
+
+def main(base: RunConfig) -> list[Planned]:
+    return [
+        Planned("published composition", PUBLISHED | RECIPE, BOTH),
+        Planned("the preset's", {}, ALL),
+    ]
+
+
+def budget(base: RunConfig) -> list[Planned]:
+    return [
+        Planned(
+            f"k = {k}, {count:,}", {"classify.per_shape": k, "classify.images": count}, BOTH, curve=f"k = {k}", at=count
+        )
+        for k in (1, 5, 10, 20)
+        for count in (1000, 10_000, 100_000)
+    ]
+
+
+def epochs(base: RunConfig) -> list[Planned]:
+    """Composition and recipe, the published ones and the preset's, once classifiers pass over their images longer."""
+    counts = (base.classify.epochs, 5 * base.classify.epochs)
+    return [
+        Planned(f"{curve}, {count}", {**changes, "classify.epochs": count}, sources, curve, count)
+        for curve, changes, sources in (
+            ("published", PUBLISHED | RECIPE, ("teacher", "oracle")),
+            ("the preset's", {}, (*BOTH, "oracle")),
+        )
+        for count in counts
+    ]
+
+
+def mixture(base: RunConfig) -> list[Planned]:
+    """How many of the images may be real ones, with the shortcut in them."""
+    images = min(base.classify.images, GLANCE)
+    return [
+        Planned(f"{share:g}", {"classify.images": images, "classify.real": share}, BOTH, curve="real images", at=share)
+        for share in (0.0, 0.25, 0.5, 0.75, 0.9)
+    ]
+
+
+# What a distortion does
+
+
+GLANCE = 30_000  # counterfactuals that tell what a distortion does
+# Amounts begin with the one that changes nothing.
+SHAPE_WORDS = {
+    "noise": ("shape.noise", (0.0, 0.25, 0.5, 1.0)),
+    "rotation": ("shape.spin", (0.0, 45.0, 90.0, 180.0)),
+    "opacity": ("shape.opacity", (1.0, 0.75, 0.5, 0.25)),
+}
+
+
+def shape(base: RunConfig) -> list[Planned]:
+    """Noise, rotation and opacity of the mask in the composition alone (SKDCGN's study, there with re-training)."""
+    return [
+        Planned(
+            f"{name} {amount:g}",
+            _words(base, f"{word}:{amount:g}" if amount != none else ""),
+            BOTH,
+            curve=name,
+            at=amount,
+        )
+        for name, (word, (none, *amounts)) in SHAPE_WORDS.items()
+        for amount in (none, *amounts)
+    ]
+
+
+DISTORTIONS: dict[str, dict[str, str]] = {
+    "noise of 0.5": {m: f"{m}.noise:0.5" for m in MECHANISMS},
+    "blur of 2 pixels": {m: f"{m}.blur:2" for m in MECHANISMS},
+    "binary": {"shape": "shape.binarise:0.5"},
+    "half opaque": {"shape": "shape.opacity:0.5"},
+    "any rotation": {"shape": "shape.spin:180"},
+    "grey": {"texture": "texture.grey:1", "background": "background.grey:1"},
+    "one colour": {"texture": "texture.constant:#808080", "background": "background.constant:#808080"},
+    "of one class": {"texture": "texture.freeze:0", "background": "background.freeze:0"},
+    "of the shape's class": {"texture": "texture.correlate:1", "background": "background.correlate:1"},
+    "of another class": {"shape": "shape.relabel:0.5"},
+}
+
+
+def distortions(base: RunConfig) -> list[Planned]:
+    """Every mechanism distorted in every way that it can be, one at a time, in the composition alone."""
+    return [
+        Planned("plain", _words(base), BOTH),
+        *(
+            Planned(f"{mechanism}, {row}", _words(base, word), BOTH, cell=(row, mechanism))
+            for row, words in DISTORTIONS.items()
+            for mechanism, word in words.items()
+        ),
+    ]
+
+
+RETAUGHT = 1000  # steps that tell what a CGN taught under a distortion is worth beside one that was not
+TAUGHT = {"noise": "shape.noise:1", "rotation": "shape.spin:180", "opacity": "shape.opacity:0.75"}
+
+
+def taught(base: RunConfig) -> list[Planned]:
+    """SKDCGN's points: a CGN is taught again under the distortion, or its composition alone is distorted."""
+    steps: Changes = {"steps": min(RETAUGHT, base.distill.steps)}
+    plain = _words(base)
+    return [
+        Planned("plain", plain, BOTH, teach=steps),
+        *(
+            plan
+            for name, word in TAUGHT.items()
+            for plan in (
+                Planned(f"{name}, composed", _words(base, word), BOTH, teach=steps, cell=(name, "composed")),
+                Planned(f"{name}, taught", plain, BOTH, teach={**steps, "policy": [word]}, cell=(name, "taught")),
+            )
+        ),
+    ]
+
+
+def correlation(base: RunConfig) -> list[Planned]:
+    """How much of the shortcut a composition may keep: textures and backgrounds of the shape's class, at a rate."""
+    return [
+        Planned(
+            f"{name} {share:g}",
+            _words(base, *(f"{m}.correlate:{share:g}" for m in which if share)),
+            BOTH,
+            name,
+            share,
+        )
+        for name, which in (("texture", ("texture",)), ("background", ("background",)), ("both", MECHANISMS[1:]))
+        for share in (0.0, 0.5, 0.9, 1.0)
+    ]
+
+
+def _words(base: RunConfig, *words: str) -> Changes:
+    """The published composition and nothing but these words: no augmentation hides what they do; seconds a point."""
+    images = min(base.classify.images, GLANCE)
+    return {**PUBLISHED, "classify.images": images, "classify.policy": [word for word in words if word]}
+
+
+STUDIES = {
+    "main": Study("What do teacher and student lead to, under the published composition and the preset's?", "", main),
+    "losses": Study("Which losses of distillation earn their place?", "", losses),
+    "queries": Study("How many answers does a student need?", "queries per mechanism", queries),
+    "masks": Study("What should a student draw of a mask that it cannot know?", "", masks),
+    "sizes": Study("What do size and layout of a student cost?", "", sizes, timed=True),
+    "composition": Study("What is each step of the preset's composition worth?", "", composition),
+    "budget": Study("How many counterfactuals, and how many per shape?", "counterfactuals", budget),
+    "epochs": Study("What is a composition worth once classifiers learn for longer?", "epochs", epochs),
+    "mixture": Study("What do real, biased images among the counterfactuals do?", "share of real images", mixture),
+    "shape": Study("What if the composition distorts shapes?", "amount", shape),
+    "distortions": Study("Which mechanism's distortion costs a classifier what?", "", distortions),
+    "taught": Study("What if the CGN is taught again with distorted shapes?", "", taught),
+    "correlation": Study("How much correlation brings the shortcut back?", "share that follows the shape", correlation),
+}
+
+MNIST = ("colored-mnist", "double-colored-mnist", "wildlife-mnist")
+# What `skdcgn reproduce TABLE` runs: a study, and the presets it is run on.
+TABLES = {
+    "mnist": ("main", MNIST),
+    "epochs": ("epochs", MNIST),
+    "losses": ("losses", ("double-colored-mnist", "wildlife-mnist")),
+    "mixture": ("mixture", ("double-colored-digits",)),
+    "shape": ("shape", ("double-colored-mnist",)),
+    "taught": ("taught", ("double-colored-mnist",)),
+    "correlation": ("correlation", ("double-colored-mnist",)),
+    "budget": ("budget", ("double-colored-mnist",)),
+    "sizes": ("sizes", ("double-colored-mnist", "wildlife-mnist")),
+}
+# Sauer & Geiger (2021), Table 1: one seed, 10 epochs; the CGN's counterfactuals, and the biased originals.
+PAPER = {
+    "colored-mnist": {"biased": 35.9, "teacher": 95.1},
+    "double-colored-mnist": {"biased": 10.3, "teacher": 89.0},
+    "wildlife-mnist": {"biased": 10.1, "teacher": 85.7},
+}
+
+
+def told_by_paper(config: RunConfig, source: str) -> float | None:
+    """Return the accuracy in ``PAPER``; a teacher's only if ``config`` composes and trains as published."""
+    if source == "teacher" and override(config, PUBLISHED | RECIPE) != config:
+        return None
+    return PAPER.get(config.preset, {}).get(source)
+
+
+QUICK: Changes = {
+    "test_copies": 1,
+    "query.shape": 1000,
+    "query.texture": 500,
+    "query.background": 500,
+    "query.held_out": 200,
+    "distill.steps": 400,
+    "classify.images": 5000,
+    "classify.epochs": 3,
+    "classify.cooldown": 1.0,
+}
+
+
+def find_study(name: str) -> Study:
+    """Return the study called ``name``; raise UserError that tells the nearest."""
+    return find("study", name, STUDIES)
+
+
+def chosen_points(planned: Sequence[Planned], only: Sequence[str]) -> list[Planned]:
+    """Return those points whose names are in ``only``, or all if it is empty; raise UserError on an unknown name."""
+    known = {plan.name: plan for plan in planned}
+    names = {find("point", name, known).name for name in only}
+    return [plan for plan in planned if plan.name in names or not names]
+
+
+def find_table(name: str) -> tuple[str, tuple[str, ...]]:
+    """Return the study and the presets of the table called ``name``; raise UserError that tells the nearest."""
+    return find("table", name, TABLES)
+
+
+def miniature(base: RunConfig) -> RunConfig:
+    """Return a miniature of a preset: minutes instead of hours, numbers that only show the way."""
+    return override(base, QUICK)

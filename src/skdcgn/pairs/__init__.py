@@ -1,0 +1,1 @@
+"""Pairs (noise, label, image): asking a teacher for them, and keeping them."""

@@ -1,0 +1,111 @@
+"""A teacher's health: what a sample of its layers says beside real shapes, and the usual failures in words."""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from skdcgn.base.seeds import generator
+from skdcgn.cgn.compose import blend, draw
+from skdcgn.cgn.mechanism import Layers, Mechanism, Teacher
+from skdcgn.metrics.pixels import class_diversity
+
+MASK_RANGE = (0.05, 0.5)  # of a mask's mean, as it is taught
+PER_CLASS = 40
+MOST_REAL = 5000
+COARSE = 4  # pictures are compared by the means of 4 x 4 pixels
+ONE_SHAPE = 0.007  # a twentieth of what real digits have
+COLLIDED = 0.7
+LEAKING = 0.1  # the published teachers have 0.02 at most
+FAINT = 0.05  # six of 256 grey levels
+
+
+class Health(NamedTuple):
+    """What a sample of masks, or where the real shapes are unknown of whole pictures, says.
+
+    Diversity within a class as a share of the real ones', mean and least over the classes; how often the nearest
+    real one is of the class asked for; how far it is, as a multiple of what lies between real ones; the masks' ink;
+    their least diversity within a class, mean distance per pixel; and how much shape the textures carry, see
+    :func:`leakage`.
+    """
+
+    diversity: float
+    least_diversity: float
+    class_accuracy: float
+    distance: float
+    mask_mean: float
+    mask_diversity: float
+    leakage: float
+
+
+def check_health(teacher: Teacher, real: tuple[Tensor, Tensor], seed: int) -> Health:
+    """Compare what a teacher draws with ``real`` masks (M, 1, H, W) or pictures (M, 3, H, W) and their labels (M,)."""
+    spec, (images, known) = teacher.spec, (part[:MOST_REAL] for part in real)
+    labels = torch.arange(spec.classes).repeat_interleave(PER_CLASS)
+    noise = spec.sample_noise(len(labels), generator(seed, "health"))
+    layers = Layers(*(draw(teacher, mechanism, noise, labels) for mechanism in Mechanism))
+    drawn = layers.mask if images.shape[1] == 1 else F.avg_pool2d(blend(layers), COARSE)
+    images = images if images.shape[1] == 1 else F.avg_pool2d(images, COARSE)
+    share = class_diversity(drawn, labels, spec.classes) / class_diversity(images, known, spec.classes)
+    away, nearest = torch.cdist(drawn.flatten(1), images.flatten(1), p=1).min(1)
+    between = torch.cdist(images[: len(labels)].flatten(1), images.flatten(1), p=1).topk(2, largest=False).values[:, 1]
+    return Health(
+        diversity=float(share.nanmean()),
+        least_diversity=float(share.nan_to_num(torch.inf).min()),
+        class_accuracy=float((known[nearest] == labels).float().mean()),
+        distance=float(away.mean() / between.mean()),
+        mask_mean=float(layers.mask.mean()),
+        mask_diversity=float(class_diversity(layers.mask, labels, spec.classes).min()),
+        leakage=max(leakage(layers.mask, picture) for picture in (layers.texture, layers.background)),
+    )
+
+
+def leakage(masks: Tensor, pictures: Tensor) -> float:
+    """How much of its own mask a picture shows: 0 where the mechanisms are independent, towards 1 for a copy.
+
+    The greatest |correlation| of a grey picture (B, 3, H, W) with the mask (B, 1, H, W) of the same noise and label,
+    over all cyclic shifts (the composer crops tiles anywhere), less that with the mask of another row, halfway round.
+    """
+    mask, picture = (_standardised(x.mean(1)) for x in (masks, pictures))  # (B, H, W)
+    own, other = (_greatest_correlation(picture, m) for m in (mask, mask.roll(len(mask) // 2, 0)))
+    return float((own - other).mean())
+
+
+def _standardised(images: Tensor) -> Tensor:
+    """Mean 0, variance 1 / (H W); what varies less than a few grey levels stays near 0."""
+    centred = images - images.mean((1, 2), keepdim=True)
+    return centred / (centred.square().sum((1, 2), keepdim=True) + FAINT**2 * centred[0].numel()).sqrt()
+
+
+def _greatest_correlation(first: Tensor, second: Tensor) -> Tensor:
+    product = torch.fft.rfft2(first) * torch.fft.rfft2(second).conj()
+    return torch.fft.irfft2(product, s=first.shape[-2:]).abs().amax((1, 2))
+
+
+class Symptom(NamedTuple):
+    """A usual failure in words, with the mend; a fatal one does not heal by going on."""
+
+    words: str
+    fatal: bool
+
+
+def symptoms(health: Health) -> Iterator[Symptom]:
+    """Name the usual failures that a teacher's health shows."""
+    if health.mask_mean < MASK_RANGE[0] / 2:
+        yield Symptom(f"the masks are empty (mean {health.mask_mean:.2f}): raise --binary or take another --seed", True)
+    if health.mask_mean > MASK_RANGE[1] + 0.1:
+        yield Symptom(
+            f"the masks are full or inverted (mean {health.mask_mean:.2f}): raise --binary or take another --seed", True
+        )
+    if health.mask_diversity < ONE_SHAPE:
+        yield Symptom("a class draws one shape whatever the noise: raise --reconstruction", True)
+    if health.class_accuracy < COLLIDED:
+        yield Symptom(
+            f"classes collide: only {health.class_accuracy:.0%} of what is drawn lies nearest to its own class; "
+            "raise --adversarial or --steps",
+            False,
+        )
+    if health.leakage > LEAKING:
+        yield Symptom(f"a texture carries the shape (leakage {health.leakage:.2f}): raise --perceptual", False)

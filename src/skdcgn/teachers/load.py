@@ -1,0 +1,269 @@
+"""One way to load a teacher: a name from the zoo, a file, a student's folder, or any callable.
+
+What a file holds is told by the names of its tensors: an MNIST CGN, an ImageNet CGN, or one of the two networks that
+an ImageNet CGN is assembled from, a BigGAN and a U2-Net.
+
+Foreign ``.pth`` files are read with ``weights_only=True``: what would run code is refused, nothing is unpickled.
+"""
+
+import io
+import json
+import pickle
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from skdcgn.base.errors import UserError
+from skdcgn.base.files import read_tensors, sha256
+from skdcgn.base.weights import digest_of, fill, widened
+from skdcgn.cgn.mechanism import Spec, Teacher, as_mechanism, check_query
+from skdcgn.students.generator import StudentCGN
+from skdcgn.teachers.biggan import biggan_from
+from skdcgn.teachers.cgn import CGN, GRID, SIZES, CGNTeacher
+from skdcgn.teachers.cgn_imagenet import TRUNCATION, assembled, imagenet_cgn_from, random_cgn
+from skdcgn.teachers.u2net import u2net_from
+
+QueryFunction = Callable[[str, Tensor, Tensor], Tensor]
+PREFIX = "module."
+UNREADABLE = (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, LookupError, AttributeError)
+
+
+class Kind(StrEnum):
+    """What a state dict holds."""
+
+    MNIST = "an MNIST CGN"
+    IMAGENET = "an ImageNet CGN"
+    BIGGAN = "a BigGAN"
+    U2NET = "a U2-Net"
+
+
+BEGINNINGS = {  # of names that no other kind has
+    Kind.MNIST: ("label_emb.",),
+    Kind.IMAGENET: ("f_shape.generator.", "f_text.", "f_bg."),
+    Kind.BIGGAN: ("generator.",),
+    Kind.U2NET: ("stage",),
+}
+PARTS = {Kind.BIGGAN: "biggan-deep-256-pytorch_model.bin", Kind.U2NET: "u2net.pth"}
+
+
+@dataclass(frozen=True)
+class CallableTeacher:
+    """A function ``f(mechanism, noise, labels) -> images`` as a teacher; its size is unknown."""
+
+    function: QueryFunction
+    spec: Spec
+    digest: str
+    size: int | None = None
+
+    def query(self, mechanism: str, noise: Tensor, labels: Tensor) -> Tensor:
+        """Ask the function; noise (B, Z), labels (B,) int64 -> (B, C, H, W)."""
+        check_query(self.spec, noise, labels)
+        return self.function(as_mechanism(mechanism).value, noise, labels)
+
+
+def load_teacher(
+    source: str | Path | QueryFunction,
+    *,
+    spec: Spec | None = None,
+    truncation: float | None = None,
+    device: str = "cpu",
+) -> Teacher:
+    """Return a teacher.
+
+    Args:
+        source: a zoo name (see :func:`cards`), a ``.safetensors``, ``.pth`` or ``.bin`` file with the names of the
+            published MNIST or ImageNet CGN, a folder written by ``save_pretrained``, or a callable
+            ``(mechanism, noise (B, Z), labels (B,)) -> images (B, C, H, W)``.
+        spec: image size, noise and classes of a callable; None takes 32 pixels, N(0, I) of 32 numbers, 10 classes.
+        truncation: what an ImageNet CGN multiplies its noise by, in (0, 1]; None takes 0.5. No other has one.
+        device: where a file's network runs.
+
+    Raises:
+        UserError: no such name or file, or a file that is damaged or holds something else.
+    """
+    if not isinstance(source, str | Path):
+        name = getattr(source, "__qualname__", type(source).__qualname__)
+        _no_truncation(name, truncation)
+        return CallableTeacher(source, spec or Spec(), digest=f"callable:{source.__module__}.{name}")
+    if str(source) in cards():
+        return _from_card(str(source), device, truncation)
+    path = Path(source).expanduser()
+    if path.is_dir():
+        _no_truncation(path, truncation)
+        return StudentCGN.load(path).to(device)
+    if not path.is_file():
+        raise UserError(f"no teacher {str(source)!r}: pass a file, a student's folder or one of {', '.join(cards())}")
+    return load_cgn(path, device, truncation)
+
+
+def load_student(folder: str | Path, *, device: str = "cpu") -> StudentCGN:
+    """Return the student CGN that ``save_pretrained`` wrote to ``folder``."""
+    return StudentCGN.load(Path(folder)).to(device)
+
+
+def load_cgn(path: Path, device: str = "cpu", truncation: float | None = None) -> CGNTeacher:
+    """Load an MNIST or ImageNet CGN from ``.safetensors`` or a state dict of PyTorch; half precision is widened."""
+    state = read_state_dict(path)
+    kind = kind_of(state)
+    if kind is Kind.MNIST:
+        _no_truncation(path, truncation)
+        return CGNTeacher(_mnist_cgn(path, widened(state)), sha256(path), device)
+    if kind is Kind.IMAGENET:
+        chosen = TRUNCATION if truncation is None else truncation
+        return CGNTeacher(imagenet_cgn_from(state, path, chosen), f"{sha256(path)}@{chosen:g}", device)
+    if kind is None:
+        raise UserError(
+            f"{path} is a checkpoint of another architecture: an MNIST CGN has label_emb.weight and f_shape.0.weight, "
+            "an ImageNet CGN f_shape.generator.gen_z.bias"
+        )
+    raise UserError(
+        f"{path} is {kind}, a part of a CGN: assemble one by skdcgn.teachers.load.initial_cgn(biggan, u2net)"
+    )
+
+
+def initial_cgn(
+    biggan: str | Path, u2net: str | Path, *, truncation: float = TRUNCATION, device: str = "cpu"
+) -> CGNTeacher:
+    """Assemble the ImageNet CGN that the published training starts from: three times one BigGAN, and a U2-Net.
+
+    ``write_tensors(path, teacher.cgn.state_dict())`` makes a file of it that :func:`load_teacher` takes.
+
+    Args:
+        biggan: ``biggan-deep-256-pytorch_model.bin``, or that of 128 or 512 pixels.
+        u2net: ``u2net.pth``, or the small ``u2netp.pth``.
+        truncation: in (0, 1]; the noise of a query is multiplied by it.
+        device: where the networks run.
+
+    Raises:
+        UserError: a file is missing, damaged or holds something else.
+    """
+    paths = Path(biggan).expanduser(), Path(u2net).expanduser()
+    states = [_part(path, kind) for path, kind in zip(paths, PARTS, strict=True)]
+    cgn = assembled(biggan_from(states[0], paths[0]), u2net_from(states[1], paths[1]), truncation)
+    return CGNTeacher(cgn, f"{sha256(paths[0])}+{sha256(paths[1])}@{truncation:g}", device)
+
+
+def kind_of(state: dict[str, Tensor]) -> Kind | None:
+    """Return what the tensors are of, by their names; None for anything else."""
+    held = (kind for kind, names in BEGINNINGS.items() if any(name.startswith(names) for name in state))
+    return next(held, None)
+
+
+def _part(path: Path, kind: Kind) -> dict[str, Tensor]:
+    state = read_state_dict(path)
+    found = kind_of(state)
+    if found is not kind:
+        raise UserError(f"{path} is {found or 'something else'}, not {kind}: pass {PARTS[kind]}")
+    return state
+
+
+def _no_truncation(source: object, truncation: float | None) -> None:
+    if truncation is not None:
+        raise UserError(f"{source} is no ImageNet CGN, and no other teacher has a truncation: leave it out")
+
+
+def _mnist_cgn(path: Path, state: dict[str, Tensor]) -> CGN:
+    return fill(CGN(_spec_of(path, state)), state, path, "the MNIST CGN")
+
+
+def _spec_of(path: Path, state: dict[str, Tensor]) -> Spec:
+    try:
+        classes, embedding = state["label_emb.weight"].shape
+        doublings = sum(value.ndim == 4 for name, value in state.items() if name.startswith("f_shape."))
+        size = GRID * 2**doublings if GRID * 2**doublings in SIZES else SIZES[0]
+        return Spec(image_size=size, noise_dim=state["f_shape.0.weight"].shape[1] - embedding, classes=classes)
+    except (KeyError, ValueError, IndexError):
+        raise UserError(
+            f"{path} is a checkpoint of another architecture: an MNIST CGN has label_emb.weight and f_shape.0.weight"
+        ) from None
+
+
+def read_state_dict(path: Path) -> dict[str, Tensor]:
+    """Read named tensors from ``.safetensors`` or a PyTorch file without unpickling anything else."""
+    if path.suffix == ".safetensors":
+        return read_tensors(path)[0]
+    try:
+        data = io.BytesIO(path.read_bytes())
+    except FileNotFoundError:
+        raise UserError(f"{path} does not exist: check the path") from None
+    try:
+        with warnings.catch_warnings(action="ignore"):  # about pickle protocols: what cannot be read is told below
+            state = torch.load(data, map_location="cpu", weights_only=True)
+    except UNREADABLE:
+        raise UserError(
+            f"{path} is no plain state dict: it is damaged or cut short, another kind of file, or holds objects that "
+            "would run code when unpickled, which is refused; pass a state dict saved by torch.save or a .safetensors"
+        ) from None
+    return _plain(path, state)
+
+
+def _plain(path: Path, state: Any) -> dict[str, Tensor]:
+    if isinstance(state, dict) and isinstance(state.get("state_dict"), dict):
+        state = state["state_dict"]
+    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()) or not state:
+        raise UserError(f"{path} holds no state dict of named tensors: pass one saved by torch.save(m.state_dict())")
+    return {str(name).removeprefix(PREFIX): value for name, value in state.items()}
+
+
+def cards() -> dict[str, dict[str, Any]]:
+    """Return every teacher the package knows: its own weights and the published ones, by name.
+
+    A card has ``command`` (made here, bundled), ``url`` (fetched if there is a ``sha256``, else to be passed as a
+    local file), ``parts`` (a BigGAN and a U2-Net, fetched and assembled) or ``random`` (sizes and seed of weights).
+    """
+    found = {}
+    for file in sorted(resources.files("skdcgn.zoo").iterdir(), key=lambda f: f.name):
+        if file.name.endswith(".json"):
+            found[file.name.removesuffix(".json")] = json.loads(file.read_text(encoding="utf-8"))
+    return found
+
+
+def whereabouts(name: str) -> str:
+    """Return where the weights of the zoo's ``name`` come from, in words."""
+    card = cards()[name]
+    if "random" in card:
+        return "made when first used: random weights"
+    if (resources.files("skdcgn.zoo") / f"{name}.safetensors").is_file():
+        return "in the package"
+    urls = " and ".join(part["url"] for part in card.get("parts", {"": card}).values())
+    if "parts" in card or "sha256" in card:
+        return f"downloaded when first used, or pass a local file: {urls}"
+    return f"not downloaded, for its checksum is not known; fetch it and pass the file: {urls}"
+
+
+def _from_card(name: str, device: str, truncation: float | None) -> CGNTeacher:
+    card, chosen = cards()[name], TRUNCATION if truncation is None else truncation
+    if "random" in card:
+        cgn = random_cgn(**card["random"], truncation=chosen)
+        return CGNTeacher(cgn, f"{digest_of(cgn)}@{chosen:g}", device)
+    if "parts" in card:
+        biggan, u2net = (_download(f"{name}-{part}", card["parts"][part]) for part in ("biggan", "u2net"))
+        return initial_cgn(biggan, u2net, truncation=chosen, device=device)
+    bundled = resources.files("skdcgn.zoo") / f"{name}.safetensors"
+    if bundled.is_file():
+        with resources.as_file(bundled) as path:
+            if sha256(path) != card["sha256"]:
+                raise UserError(f"the zoo's {name} is damaged (checksum differs): reinstall skdcgn")
+            return load_cgn(path, device, truncation)
+    return load_cgn(_download(name, card), device, truncation)
+
+
+def _download(name: str, card: dict[str, Any]) -> Path:
+    import pooch
+
+    if "sha256" not in card:
+        raise UserError(f"{name} has no known checksum, so it must be a local file: fetch {card['url']}, pass its path")
+    try:
+        return Path(pooch.retrieve(card["url"], card["sha256"], f"{name}.pth", pooch.os_cache("skdcgn")))
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f"could not download {name} from {card['url']} ({type(error).__name__}): "
+            "pass a local file by --teacher PATH"
+        ) from None

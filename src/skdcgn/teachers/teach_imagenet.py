@@ -1,0 +1,220 @@
+r"""Teaching the ImageNet CGN (Sauer & Geiger, ICLR 2021, Sec. 3.2 and App. C): no image is needed, BigGAN draws them.
+
+For noise u and label y, x is what a frozen BigGAN draws, m, t and b what the mechanisms do, and
+:math:`\tilde x = m t + (1 - m) b`. Each mechanism begins as that BigGAN, and U2-Net, which makes the mask, is frozen.
+
+.. math:: L = w_r |\tilde x - x| + w_p \sum_i |G_i(\tilde x) - G_i(x)| + w_b H_2(m) + w_m range(m)
+              + w_t \sum_{i mid} |G_i(t) - G_i(mosaic(x, m))| + w_s E U2Net(b)
+
+G_i are Gram matrices of the layers of an extractor, mid the middle ones of four: the texture must look like patches of
+the object, and the background must have none. Batches are accumulated; every mechanism has a rate of its own. In
+SKDCGN's baseline (Ambekar et al. 2022) the mechanisms are TinyGANs, which begin anew.
+
+The published training kept BigGAN's spectral norms; here the folded weights are trained as they are.
+"""
+
+import copy
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from skdcgn.base.config import Network, TeachNaturalConfig, to_dict
+from skdcgn.base.errors import UserError
+from skdcgn.base.files import write_tensors
+from skdcgn.base.seeds import generator
+from skdcgn.cgn.compose import blend
+from skdcgn.cgn.mechanism import Layers, Mechanism
+from skdcgn.cgn.pictures import layers_grid, save_picture
+from skdcgn.features.perceptual import load_features
+from skdcgn.teachers import biggan, u2net
+from skdcgn.teachers.biggan import BigGAN
+from skdcgn.teachers.cgn import CGNTeacher, snapshot
+from skdcgn.teachers.cgn_imagenet import NETWORKS, ImageNetCGN, baseline
+from skdcgn.teachers.load import initial_cgn, load_cgn, load_teacher
+from skdcgn.training import losses
+from skdcgn.training.processes import own_share, process_index, wait_for_all
+from skdcgn.training.train import Batch, Callback, Method, Record, RunFolder, every, train
+
+MASK_RANGE = (0.1, 0.9)
+SIDE, PATCH, GRID, BEST = 128, 15, 6, 100  # of the mosaic: pixels of the image, of a patch, patches of a side, choice
+WARN_BELOW, WARN_ABOVE, WARN_GREY = 0.02, 0.98, 0.3  # of a mask's mean, and of its entropy in bits
+
+
+class TeachNatural(Method):
+    """One step; the batch holds ``noise`` (B, Z) and ``labels`` (B,), ``batch_size`` of which are drawn at once."""
+
+    def __init__(self, config: TeachNaturalConfig, cgn: ImageNetCGN, real: BigGAN) -> None:
+        cgn.u2net.requires_grad_(False)
+        rates = (config.shape_rate, config.texture_rate, config.background_rate)
+        super().__init__(
+            {"cgn": cgn},
+            {
+                mechanism.value: torch.optim.Adam(cgn.get_submodule(NETWORKS[mechanism]).parameters(), lr=rate)
+                for mechanism, rate in zip(Mechanism, rates, strict=True)
+            },
+            {"real": real.requires_grad_(False), "features": load_features(config.features)},
+        )
+        self.config, self.bf16 = config, config.bf16
+        if config.checkpointing:
+            forget_inside(cgn, (biggan.Block, u2net.ResidualU))
+
+    def step(self, batch: Batch) -> dict[str, float]:
+        cgn = cast(ImageNetCGN, self.modules["cgn"].train())
+        cgn.u2net.eval()
+        for optimizer in self.optimizers.values():
+            optimizer.zero_grad()
+        told: dict[str, float] = {}
+        parts = [batch[name].split(self.config.batch_size) for name in ("noise", "labels")]
+        for noise, labels in zip(*parts, strict=True):
+            share = len(labels) / len(batch["labels"])
+            with self.autocast():
+                terms = self.terms(cgn, noise, labels)
+            self.backward(share * torch.stack(list(terms.values())).sum())
+            for name, value in terms.items():
+                told[name] = told.get(name, 0.0) + share * value.item()
+        for name in self.optimizers:
+            self.update(name)
+        return told
+
+    def terms(self, cgn: ImageNetCGN, noise: Tensor, labels: Tensor) -> dict[str, Tensor]:
+        """Return every loss with its weight."""
+        config = self.config
+        with torch.no_grad():
+            real = self.frozen["real"](cgn.truncation * noise, labels, cgn.truncation).float()
+        layers = Layers(*(cgn(mechanism, noise, labels) for mechanism in Mechanism))
+        composed = blend(layers)
+        side, patch = mosaic_sizes(cgn.spec.image_size)
+        surface, seen = shrunk(layers.texture, side), (shrunk(real, side), shrunk(layers.mask.detach(), side))
+        mosaic = losses.patch_mosaic(*seen, patch, GRID, BEST)
+        return {
+            "reconstruction": config.reconstruction * losses.pixel_l1(composed, real),
+            "perceptual": config.perceptual * losses.style_l1(self._told(composed), self._told(real)),
+            "binary": config.binary * losses.binary_entropy(layers.mask),
+            "mask": config.mask * losses.mask_range(layers.mask, *MASK_RANGE),
+            "texture": config.texture * losses.style_l1(middle(self._told(surface)), middle(self._told(mosaic))),
+            "background": config.background * cgn.u2net(layers.background).float().mean(),
+        }
+
+    def _told(self, images: Tensor) -> list[Tensor]:
+        return [layer.float() for layer in self.frozen["features"](images)]
+
+
+def mosaic_sizes(image_size: int) -> tuple[int, int]:
+    """Return pixels of a side of the image that patches are cut from, and of a patch, in the published proportion."""
+    side = min(SIDE, image_size)
+    return side, max(1, round(PATCH * side / SIDE))
+
+
+def shrunk(images: Tensor, side: int) -> Tensor:
+    """Resize images (B, C, H, W) to ``side`` pixels, with antialiasing."""
+    if images.shape[-1] == side:
+        return images
+    return F.interpolate(images, size=(side, side), mode="bilinear", antialias=True)
+
+
+def middle(features: Sequence[Tensor]) -> Sequence[Tensor]:
+    """Leave out the finest and the coarsest layer, where there are more than two."""
+    return features[1:-1] if len(features) > 2 else features
+
+
+def forget_inside(root: nn.Module, kinds: tuple[type[nn.Module], ...]) -> None:
+    """Let every module of these kinds keep its inputs alone for the backward pass, which computes the rest again."""
+    for module in root.modules():
+        if isinstance(module, kinds):
+            module.forward = partial(checkpoint, module.forward, use_reentrant=False)
+
+
+def begin(config: TeachNaturalConfig) -> tuple[ImageNetCGN, BigGAN, str]:
+    """Return the CGN to train, the BigGAN whose pictures it learns to take apart, and the digest of the start.
+
+    Raises:
+        UserError: one of two files alone, or a start that is no CGN of BigGANs.
+    """
+    if (config.biggan is None) != (config.u2net is None):
+        raise UserError("--biggan and --u2net are two parts of one CGN: pass both, or --start")
+    if config.biggan and config.u2net:
+        teacher = initial_cgn(config.biggan, config.u2net, truncation=config.truncation)
+    else:
+        teacher = cast(CGNTeacher, load_teacher(config.start))
+    cgn = getattr(teacher, "cgn", None)
+    if not isinstance(cgn, ImageNetCGN) or not isinstance(cgn.f_shape, BigGAN):
+        raise UserError(f"{config.start} is no CGN of BigGANs: begin with initial-imagenet, or --biggan and --u2net")
+    real = copy.deepcopy(cgn.f_shape)
+    if config.network is Network.TINYGAN:
+        return baseline(real, cgn.u2net, config.truncation, width=config.width), real, teacher.digest
+    cgn.requires_grad_(True)
+    cgn.truncation = config.truncation
+    return cgn, real, teacher.digest
+
+
+def teach_natural(
+    config: TeachNaturalConfig,
+    out: Path,
+    *,
+    device: str = "auto",
+    sample_every: int = 10,
+    callbacks: tuple[Callback, ...] = (),
+    announce: Callable[[str], None] = lambda line: None,
+) -> CGNTeacher:
+    """Train a CGN of natural images in the run folder ``out`` and return it; resumes where it was killed.
+
+    Writes ``teacher.safetensors`` at the end and ``samples-STEP.png`` every ``sample_every`` steps; ``announce`` is
+    told how the masks are, and warned of empty, full and grey ones.
+
+    Raises:
+        UserError: no such start or features.
+    """
+    torch.manual_seed(config.seed)
+    cgn, real, origin = begin(config)
+    method = TeachNatural(config, cgn, real)
+    folder, spec, count = RunFolder(out, {**to_dict(config), "origin": origin}), cgn.spec, config.batch_size
+
+    def batch_at(step: int) -> Batch:
+        rng = generator(config.seed, "teach natural", step)
+        noise = spec.sample_noise(count * config.accumulate, rng)
+        labels = torch.randint(spec.classes, (len(noise),), generator=rng)
+        rows = own_share(torch.arange(len(noise)))
+        return {"noise": noise[rows], "labels": labels[rows]}
+
+    def sample(record: Record) -> None:
+        if process_index():
+            return
+        teacher = snapshot(cgn)
+        noise = spec.sample_noise(16, generator(config.seed, "sample"))
+        masks = teacher.query(Mechanism.SHAPE, noise, torch.arange(16) % spec.classes)
+        mean, entropy = float(masks.mean()), float(losses.binary_entropy(masks))
+        announce(f"step {record.step}: mean mask {mean:.2f}, entropy {entropy:.2f} bits")
+        if warning := symptom(mean, entropy):
+            announce(f"warning: step {record.step}: {warning}")
+        save_picture(out / f"samples-{record.step:06d}.png", layers_grid(teacher, rows=2, seed=config.seed))
+
+    train(
+        method,
+        batch_at,
+        folder,
+        steps=config.steps,
+        seed=config.seed,
+        log_every=1,
+        save_every=config.save_every,
+        callbacks=(every(sample_every, sample), *callbacks),
+        device=device,
+    )
+    if process_index() == 0:
+        write_tensors(out / "teacher.safetensors", cgn.state_dict())
+    wait_for_all()
+    return load_cgn(out / "teacher.safetensors", truncation=config.truncation)
+
+
+def symptom(mean: float, entropy: float) -> str | None:
+    """Say what is wrong with masks of such a mean and such an entropy in bits; None if nothing is."""
+    if mean < WARN_BELOW:
+        return "masks are empty: raise --mask"
+    if mean > WARN_ABOVE:
+        return "masks are full: raise --mask"
+    return "masks are grey: raise --binary" if entropy > WARN_GREY else None

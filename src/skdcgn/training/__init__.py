@@ -1,0 +1,1 @@
+"""The one training loop, its run folder, several processes, and every loss."""

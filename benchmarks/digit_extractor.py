@@ -14,9 +14,9 @@ from pathlib import Path
 
 import torch
 
-from skdcgn.base.config import to_dict
 from skdcgn.base.files import sha256, write_json, write_tensors
 from skdcgn.base.presets import SHORT
+from skdcgn.base.records import to_dict
 from skdcgn.base.seeds import generator
 from skdcgn.classifiers.small_cnn import accuracy, classify
 from skdcgn.data.appearances import APPEARANCES, Dataset, paint

@@ -12,15 +12,16 @@ from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from skdcgn.base.config import override
 from skdcgn.base.files import write_json
 from skdcgn.base.presets import RUNS, run_preset
+from skdcgn.base.records import override
 from skdcgn.cgn.mechanism import Mechanism
 from skdcgn.cgn.pictures import class_columns
-from skdcgn.evaluation.evaluate import median_seconds, versions
+from skdcgn.evaluation.timing import median_seconds
 from skdcgn.experiments.studies import LOSSES
 from skdcgn.experiments.study import spread
 from skdcgn.pairs.query import query_all
+from skdcgn.results.versions import versions
 from skdcgn.students.distill import Distill, distill
 from skdcgn.teachers.load import load_teacher
 

@@ -13,8 +13,8 @@ from skdcgn.base.config import Precision
 from skdcgn.base.files import write_json
 from skdcgn.base.presets import RUNS
 from skdcgn.deploy.export import export_cgn
-from skdcgn.evaluation.evaluate import versions
 from skdcgn.experiments.study import spread
+from skdcgn.results.versions import versions
 from skdcgn.students.generator import StudentCGN
 
 RESULTS = Path(__file__).parent / "results"

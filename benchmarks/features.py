@@ -16,14 +16,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from skdcgn.base.config import ClassifyConfig, RunConfig, TeachConfig, override, to_dict
+from skdcgn.base.config import ClassifyConfig, RunConfig, TeachConfig
 from skdcgn.base.files import write_json
 from skdcgn.base.presets import DEFAULT, run_preset, teach_preset
+from skdcgn.base.records import override, to_dict
 from skdcgn.cgn.mechanism import Teacher
 from skdcgn.classifiers.small_cnn import accuracy, classify
 from skdcgn.data.appearances import Dataset, paint
 from skdcgn.data.glyphs import load_glyphs
-from skdcgn.experiments.run_mnist import test_set, training_sets
+from skdcgn.experiments.training_sets import test_set, training_sets
 from skdcgn.teachers.health import check_health
 from skdcgn.teachers.teach import teach
 

@@ -17,9 +17,10 @@ import matplotlib.pyplot as plt
 from matplotlib.ticker import LogLocator, NullFormatter
 
 from bands import with_band
-from skdcgn.base.config import RunConfig, from_dict, to_dict
+from skdcgn.base.config import RunConfig
 from skdcgn.base.files import read_json, write_json
 from skdcgn.base.presets import run_preset, teach_preset
+from skdcgn.base.records import from_dict, to_dict
 from skdcgn.experiments.studies import find_study
 from skdcgn.experiments.study import points
 from skdcgn.report.figures import FAR

@@ -13,13 +13,14 @@ from pathlib import Path
 
 import torch
 
-from skdcgn.base.config import to_dict
 from skdcgn.base.files import write_json
 from skdcgn.base.presets import NATURAL
+from skdcgn.base.records import to_dict
 from skdcgn.base.weights import on_meta, parameter_count
 from skdcgn.cgn.compose import compose
 from skdcgn.cgn.mechanism import Mechanism
-from skdcgn.evaluation.evaluate import median_seconds, versions
+from skdcgn.evaluation.timing import median_seconds
+from skdcgn.results.versions import versions
 from skdcgn.students.generator import StudentCGN
 from skdcgn.teachers.biggan import BigGAN
 from skdcgn.teachers.cgn import CGNTeacher

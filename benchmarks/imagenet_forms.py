@@ -25,7 +25,8 @@ from skdcgn.base.files import write_json
 from skdcgn.base.presets import NATURAL
 from skdcgn.base.seeds import generator
 from skdcgn.cgn.mechanism import Mechanism
-from skdcgn.evaluation.evaluate import median_seconds, versions
+from skdcgn.evaluation.timing import median_seconds
+from skdcgn.results.versions import versions
 from skdcgn.students.distill import Distill
 from skdcgn.teachers.biggan import BigGAN
 from skdcgn.teachers.cgn_imagenet import ImageNetCGN, assembled

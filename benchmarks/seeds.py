@@ -13,8 +13,8 @@ import platform
 from pathlib import Path
 from typing import Any
 
-from skdcgn.base.config import override, to_dict
 from skdcgn.base.presets import run_preset
+from skdcgn.base.records import override, to_dict
 from skdcgn.cgn.mechanism import Mechanism
 from skdcgn.experiments.run_mnist import run
 from skdcgn.experiments.study import spread

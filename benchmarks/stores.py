@@ -25,8 +25,9 @@ from skdcgn.cgn.mechanism import Mechanism
 from skdcgn.data.folders import as_unit
 from skdcgn.data.glyphs import load_glyphs
 from skdcgn.data.photos import list_photos, random_crop
-from skdcgn.evaluation.evaluate import median_seconds, versions
+from skdcgn.evaluation.timing import median_seconds
 from skdcgn.pairs.stores import decode, encode
+from skdcgn.results.versions import versions
 
 RESULTS = Path(__file__).parent / "results"
 SIZE, COUNT, NOISE = 256, 100, 128

@@ -23,21 +23,22 @@ import torch
 from torch import Tensor
 
 import commands
-from skdcgn.base.config import ClassifyConfig, RunConfig, override, to_dict
+from skdcgn.base.config import ClassifyConfig, RunConfig
 from skdcgn.base.files import write_json
 from skdcgn.base.presets import run_preset
 from skdcgn.base.progress import unwatched
+from skdcgn.base.records import override, to_dict
 from skdcgn.base.seeds import generator
 from skdcgn.cgn.compose import draw
 from skdcgn.cgn.mechanism import Mechanism, Teacher
 from skdcgn.classifiers.small_cnn import accuracy, classify
 from skdcgn.data.appearances import Dataset
 from skdcgn.data.glyphs import Glyphs, load_glyphs
-from skdcgn.evaluation.evaluate import versions
-from skdcgn.experiments.run_mnist import score, test_set, training_sets
 from skdcgn.experiments.studies import PUBLISHED, RECIPE
 from skdcgn.experiments.study import spread
+from skdcgn.experiments.training_sets import score, test_set, training_sets
 from skdcgn.metrics.pixels import nearest_iou
+from skdcgn.results.versions import versions
 from skdcgn.teachers.health import check_health
 from skdcgn.teachers.load import load_teacher
 

@@ -15,15 +15,15 @@ from pathlib import Path
 from typing import Any
 
 from bands import with_band
-from skdcgn.base.config import merge, to_dict
 from skdcgn.base.files import read_json, read_tensors, sha256, write_json, write_tensors
 from skdcgn.base.presets import teach_preset
+from skdcgn.base.records import merge, to_dict
 from skdcgn.cgn.compose import draw
 from skdcgn.cgn.mechanism import Mechanism
 from skdcgn.cgn.pictures import class_columns
 from skdcgn.metrics.pixels import paired_l1
 from skdcgn.teachers.load import load_cgn
-from skdcgn.training.train import read_metrics
+from skdcgn.training.run_folder import read_metrics
 
 ZOO = Path(__file__).parents[1] / "src" / "skdcgn" / "zoo"
 RESULTS = Path(__file__).parent / "results"

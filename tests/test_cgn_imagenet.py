@@ -15,8 +15,9 @@ from skdcgn.cgn.mechanism import Mechanism, Spec, Teacher, check_answer
 from skdcgn.teachers.biggan import BigGAN
 from skdcgn.teachers.cgn import CGN, CGNTeacher
 from skdcgn.teachers.cgn_imagenet import ImageNetCGN, assembled, random_cgn
-from skdcgn.teachers.load import cards, initial_cgn, load_cgn, load_teacher, whereabouts
+from skdcgn.teachers.load import initial_cgn, load_cgn, load_teacher
 from skdcgn.teachers.u2net import FULL, U2Net, Width
+from skdcgn.zoo import cards, whereabouts
 
 SPEC = Spec(64, noise_dim=6, classes=3, distribution="truncated-normal")
 NOISE, LABELS = SPEC.sample_noise(5, generator("test")), torch.tensor([0, 1, 2, 1, 0])

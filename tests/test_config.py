@@ -6,19 +6,10 @@ from enum import StrEnum
 
 import pytest
 
-from skdcgn.base.config import (
-    DistillConfig,
-    RunConfig,
-    TeachConfig,
-    digest,
-    from_dict,
-    leaves,
-    merge,
-    override,
-    to_dict,
-)
+from skdcgn.base.config import DistillConfig, RunConfig, TeachConfig
 from skdcgn.base.errors import UserError
 from skdcgn.base.presets import NATURALS, RUNS, TEACHERS, run_preset, teach_preset
+from skdcgn.base.records import digest, from_dict, leaves, merge, override, to_dict
 
 
 @pytest.mark.parametrize("config", [*RUNS.values(), *NATURALS.values(), *TEACHERS.values(), DistillConfig()])

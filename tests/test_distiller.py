@@ -10,13 +10,15 @@ from skdcgn.base.errors import TrainingStoppedError, UserError
 from skdcgn.base.files import write_tensors
 from skdcgn.base.seeds import generator
 from skdcgn.cgn.mechanism import Mechanism, Spec
-from skdcgn.evaluation.evaluate import fidelity
+from skdcgn.evaluation.fidelity import fidelity
 from skdcgn.features.perceptual import load_features
-from skdcgn.pairs.query import Pairs, query_all
+from skdcgn.pairs.query import query_all
+from skdcgn.pairs.stored import Pairs
 from skdcgn.students.distill import Distill, collapse_guard, distill, read_embeddings
 from skdcgn.teachers.load import load_student
 from skdcgn.training import losses
-from skdcgn.training.train import Record, make_accelerator
+from skdcgn.training.loop import Record
+from skdcgn.training.train import make_accelerator
 
 SMALL = StudentConfig(channels=(12, 8), grid=8, embedding=4)
 CONFIG = DistillConfig(steps=250, batch_size=32, learning_rate=1e-2, shape=SMALL, texture=SMALL, background=SMALL)

@@ -3,7 +3,7 @@
 import importlib.metadata
 
 from skdcgn.experiments.doctor import examine
-from skdcgn.teachers.load import cards
+from skdcgn.zoo import cards
 
 
 def findings(**keywords):

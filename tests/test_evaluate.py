@@ -4,11 +4,12 @@ from dataclasses import replace
 
 import pytest
 
-from skdcgn.base.config import RunConfig, from_dict, override
+from skdcgn.base.config import RunConfig
 from skdcgn.base.presets import RUNS, run_preset, teach_preset
-from skdcgn.evaluation.evaluate import Band, bands, studied, table
+from skdcgn.base.records import from_dict, override
 from skdcgn.experiments.studies import find_study
 from skdcgn.experiments.study import points
+from skdcgn.results.expected import Band, bands, studied, table
 
 RESULTS = {
     "parameters": {"teacher": 659_992, "student": 42_000},

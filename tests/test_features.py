@@ -9,7 +9,7 @@ from skdcgn.base.errors import UserError
 from skdcgn.classifiers.small_cnn import Classify
 from skdcgn.features.perceptual import VGG16, TextureEnergy, load_features
 from skdcgn.training.losses import style_l1
-from skdcgn.training.train import RunFolder
+from skdcgn.training.run_folder import RunFolder
 
 IMAGES = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0)) * 2 - 1
 

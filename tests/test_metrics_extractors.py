@@ -11,13 +11,13 @@ import torch.nn.functional as F
 from skdcgn.base.config import ClassifyConfig
 from skdcgn.base.errors import UserError
 from skdcgn.base.files import sha256
+from skdcgn.classifiers.backbones import EFFICIENTNET
 from skdcgn.classifiers.small_cnn import Classify, load_classifier
 from skdcgn.data.appearances import paint
 from skdcgn.data.glyphs import load_glyphs
 from skdcgn.features.extractors import BATCH, Extractor, load_extractor, regroup
-from skdcgn.features.perceptual import EFFICIENTNET
-from skdcgn.teachers.load import cards
-from skdcgn.training.train import RunFolder
+from skdcgn.training.run_folder import RunFolder
+from skdcgn.zoo import cards
 
 IMAGES = torch.rand(9, 3, 32, 32, generator=torch.Generator().manual_seed(0)) * 2 - 1
 

@@ -5,8 +5,9 @@ import json
 import pytest
 import torch
 
-from skdcgn.base.config import QueryConfig, from_dict
+from skdcgn.base.config import QueryConfig
 from skdcgn.base.errors import UserError
+from skdcgn.base.records import from_dict
 from skdcgn.cgn.compose import compose, draw
 from skdcgn.cgn.mechanism import Mechanism
 from skdcgn.data.appearances import Dataset, paint
@@ -17,7 +18,8 @@ from skdcgn.features.extractors import Extractor, load_extractor
 from skdcgn.metrics.distances import frechet_distance
 from skdcgn.metrics.moments import Moments
 from skdcgn.metrics.pixels import paired_l1
-from skdcgn.pairs.query import HELD_OUT, query_all, read_pairs
+from skdcgn.pairs.query import query_all
+from skdcgn.pairs.stored import HELD_OUT, read_pairs
 from skdcgn.teachers.load import load_teacher
 
 FIRST, SECOND = (Glyphs(*(x[part] for x in load_glyphs("digits", "train"))) for part in (slice(300), slice(300, 560)))

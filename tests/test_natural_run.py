@@ -4,9 +4,10 @@ import json
 
 import pytest
 
-from skdcgn.base.config import NaturalConfig, override
+from skdcgn.base.config import NaturalConfig
 from skdcgn.base.errors import UserError
 from skdcgn.base.presets import NATURALS, RUNS
+from skdcgn.base.records import override
 from skdcgn.cgn.mechanism import Spec
 from skdcgn.data.categories import CATEGORIES
 from skdcgn.data.stand_in import TEST, TRAIN, stand_in

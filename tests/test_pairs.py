@@ -10,7 +10,8 @@ from skdcgn.base.errors import UserError
 from skdcgn.base.seeds import derive_seed
 from skdcgn.cgn.mechanism import Mechanism
 from skdcgn.pairs import query as pairs_module
-from skdcgn.pairs.query import Rank, StoredPairs, query_all, query_pairs, read_manifest, read_pairs
+from skdcgn.pairs.query import Rank, query_all, query_pairs
+from skdcgn.pairs.stored import StoredPairs, read_manifest, read_pairs
 
 
 def ask(teacher, folder, count=25, **changes):

@@ -6,11 +6,12 @@ import pytest
 import torch
 from PIL import Image
 
-from skdcgn.base.config import override
 from skdcgn.base.errors import UserError
 from skdcgn.base.presets import run_preset
+from skdcgn.base.records import override
 from skdcgn.cgn.compose import compose
-from skdcgn.experiments.run_mnist import own_test_set, run, training_sets
+from skdcgn.experiments.run_mnist import run
+from skdcgn.experiments.training_sets import own_test_set, training_sets
 
 PROMISED = {
     "preset": str,

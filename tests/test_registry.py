@@ -7,14 +7,16 @@ import pytest
 import torch
 
 import skdcgn
-from skdcgn.base.config import TeachConfig, from_dict
+from skdcgn.base.config import TeachConfig
 from skdcgn.base.errors import UserError
 from skdcgn.base.files import write_tensors
 from skdcgn.base.presets import teach_preset
+from skdcgn.base.records import from_dict
 from skdcgn.cgn.mechanism import Mechanism, Spec
 from skdcgn.students.generator import StudentCGN
 from skdcgn.teachers.cgn import CGN
-from skdcgn.teachers.load import cards, load_cgn, load_student, load_teacher, whereabouts
+from skdcgn.teachers.load import load_cgn, load_student, load_teacher
+from skdcgn.zoo import cards, whereabouts
 
 NOISE, LABELS = torch.randn(5, 32, generator=torch.Generator().manual_seed(0)), torch.arange(5)
 SIZE = {"channels": (6, 4), "grid": 8, "embedding": 4, "rank": 0, "separable": False}

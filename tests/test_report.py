@@ -13,12 +13,11 @@ import pytest
 import torch
 from PIL import Image
 
-from skdcgn.base.config import to_dict
 from skdcgn.base.errors import UserError
 from skdcgn.base.presets import RUNS
+from skdcgn.base.records import to_dict
 from skdcgn.cgn.pictures import frames_in, save_strip
 from skdcgn.report.build import PICTURES, changed_settings, picture, write_report
-from skdcgn.report.results import PixelL1, Results, Scores, Sizes, Speeds, read_results
 from skdcgn.report.words import (
     beside,
     count,
@@ -31,6 +30,7 @@ from skdcgn.report.words import (
     times,
     verdict,
 )
+from skdcgn.results.records import PixelL1, Results, Scores, Sizes, Speeds, read_results
 
 PRESET = "double-colored-digits"
 RESULTS: dict[str, Any] = {

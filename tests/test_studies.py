@@ -4,9 +4,10 @@ from dataclasses import replace
 
 import pytest
 
-from skdcgn.base.config import Noise, override
+from skdcgn.base.config import Noise
 from skdcgn.base.errors import UserError
 from skdcgn.base.presets import RUNS, run_preset, teach_preset
+from skdcgn.base.records import override
 from skdcgn.cgn.policy import parse_policy
 from skdcgn.experiments.studies import (
     ALL,

@@ -16,9 +16,10 @@ from skdcgn.data.glyphs import load_glyphs
 from skdcgn.teachers.cgn import CGN
 from skdcgn.teachers.health import Health
 from skdcgn.teachers.load import load_teacher
-from skdcgn.teachers.teach import Segmenter, Teach, expectation, seen, shift, start_at, teach
+from skdcgn.teachers.recognition import Segmenter
+from skdcgn.teachers.teach import Teach, expectation, seen, shift, start_at, teach
 from skdcgn.training import losses
-from skdcgn.training.train import fit
+from skdcgn.training.loop import fit
 
 CONFIG = TeachConfig(steps=4, batch_size=8, patch=0.15, segment=2.0, smooth=0.2, smooth_texture=0.1)
 EMPTY = Health(0.0, 0.0, 0.9, 1.1, 0.001, 0.1, 0.0)

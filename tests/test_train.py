@@ -18,10 +18,9 @@ from skdcgn.base.files import read_tensors, write_tensors
 from skdcgn.base.seeds import derive_seed, seed_global
 from skdcgn.deploy.generate import write_counterfactuals
 from skdcgn.pairs.query import query_all
-from skdcgn.training.train import (
+from skdcgn.training.loop import (
     Method,
     Record,
-    RunFolder,
     at_end,
     balanced_rows,
     constant,
@@ -29,8 +28,9 @@ from skdcgn.training.train import (
     every,
     fit,
     stop_if_not_finite,
-    train,
 )
+from skdcgn.training.run_folder import RunFolder
+from skdcgn.training.train import train
 
 
 class Line(Method):

@@ -3,16 +3,10 @@
 No torch here: the command line imports this module to show its help.
 """
 
-import difflib
-import hashlib
-import inspect
-import json
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, field, fields, is_dataclass
+from dataclasses import field
 from enum import StrEnum
-from typing import Annotated, Any, NamedTuple, TypeVar, get_args, get_type_hints
+from typing import Annotated, Any
 
-import typer
 from pydantic import (
     ConfigDict,
     Field,
@@ -20,16 +14,11 @@ from pydantic import (
     NonNegativeInt,
     PositiveFloat,
     PositiveInt,
-    TypeAdapter,
-    ValidationError,
 )
 from pydantic.dataclasses import dataclass
 
-from skdcgn.base.errors import UserError
-
 Probability = Annotated[float, Field(ge=0, le=1)]
 STRICT = ConfigDict(extra="forbid")
-C = TypeVar("C")
 
 
 class Precision(StrEnum):
@@ -263,131 +252,3 @@ class NaturalConfig:
     query: QueryConfig = QueryConfig()
     distill: DistillConfig = DistillConfig()
     ensemble: EnsembleConfig = EnsembleConfig()
-
-
-def to_dict(config: Any) -> dict[str, Any]:
-    """Return the configuration as plain JSON values."""
-    plain: dict[str, Any] = json.loads(json.dumps(asdict(config) if is_dataclass(config) else config))  # type: ignore[arg-type]
-    return plain
-
-
-def digest(config: Any) -> str:
-    """Name a configuration by twelve hexadecimal digits of the sha256 of its canonical JSON."""
-    canonical = json.dumps(to_dict(config), sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(canonical.encode()).hexdigest()[:12]
-
-
-def from_dict(cls: type[C], values: dict[str, Any], origin: str = "configuration") -> C:
-    """Build ``cls`` from JSON values; raise UserError that names the first wrong key or value."""
-    try:
-        return TypeAdapter(cls).validate_python(values)
-    except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"])
-        if first["type"] == "unexpected_keyword_argument":
-            raise UserError(f"{origin}: unknown key {key!r}{_nearest(key, cls)}") from None
-        raise UserError(f"{origin}: {key}: {first['msg'].lower()}, got {first['input']!r}") from None
-
-
-def _nearest(key: str, cls: type) -> str:
-    known = [leaf.path for leaf in leaves(cls())]
-    close = difflib.get_close_matches(key, known, n=1)
-    return f": did you mean {close[0]!r}?" if close else f": use one of {', '.join(known)}"
-
-
-class Leaf(NamedTuple):
-    """A plain field of a configuration: dotted path, declared type, the words of ``--help``, its value."""
-
-    path: str
-    type: Any
-    help: str
-    value: Any
-
-
-def leaves(config: Any, prefix: str = "") -> Iterator[Leaf]:
-    """Yield each plain field of a configuration and of those inside it."""
-    for part in fields(config):
-        value = getattr(config, part.name)
-        if is_dataclass(value):
-            yield from leaves(value, f"{prefix}{part.name}.")
-        else:
-            yield Leaf(prefix + part.name, part.type, part.metadata["help"], value)
-
-
-def override(config: C, changes: dict[str, Any], origin: str = "configuration") -> C:
-    """Return ``config`` with dotted paths replaced, checked as if it had been read from a file."""
-    values, known = to_dict(config), {leaf.path for leaf in leaves(config)}
-    for path, value in changes.items():
-        if path not in known:
-            raise UserError(f"{origin}: unknown key {path!r}{_nearest(path, type(config))}")
-        *parents, last = path.split(".")
-        place = values
-        for parent in parents:
-            place = place[parent]
-        place[last] = value
-    return from_dict(type(config), values, origin)
-
-
-def merge(config: C, values: dict[str, Any], origin: str) -> C:
-    """Return ``config`` with the (nested) JSON values of a file laid over it."""
-
-    def flatten(part: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-        for key, value in part.items():
-            if isinstance(value, dict):
-                yield from flatten(value, f"{prefix}{key}.")
-            else:
-                yield prefix + key, value
-
-    return override(config, dict(flatten({key: value for key, value in values.items() if key != "digest"})), origin)
-
-
-def with_flags(*shown: Any, leave_out: tuple[str, ...] = ()) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Give a typer command one option per field of the configurations; its help tells the (first one's) values.
-
-    The decorated function must have a parameter ``changes: dict[str, Any]``; only flags that the user typed
-    are in it, under their dotted paths.
-    """
-    all_leaves = {leaf.path: leaf for config in reversed(shown) for leaf in leaves(config)}
-    options = {path.replace(".", "_"): leaf for path, leaf in all_leaves.items() if path not in leave_out}
-
-    def decorate(function: Callable[..., None]) -> Callable[..., None]:
-        own = [p for name, p in inspect.signature(function).parameters.items() if name != "changes"]
-        hints = get_type_hints(function, include_extras=True)
-
-        def command(**given: Any) -> None:
-            changes = {leaf.path: given.pop(name) for name, leaf in options.items() if given.get(name) is not None}
-            given = {name: value for name, value in given.items() if name not in options}
-            function(**given, changes={p: list(v) if isinstance(v, tuple) else v for p, v in changes.items()})
-
-        extra = [_parameter(name, leaf) for name, leaf in options.items()]
-        own = [parameter.replace(annotation=hints[parameter.name]) for parameter in own]
-        command.__signature__ = inspect.Signature(own + extra)  # type: ignore[attr-defined]
-        command.__annotations__ = {p.name: p.annotation for p in own + extra}
-        command.__name__, command.__doc__ = function.__name__, function.__doc__
-        return command
-
-    return decorate
-
-
-def _parameter(name: str, leaf: Leaf) -> inspect.Parameter:
-    flag = "--" + leaf.path.replace(".", "-").replace("_", "-")
-    flags = f"{flag}/--no-{flag[2:]}" if leaf.type is bool else flag
-    repeated = "; repeat the flag" if isinstance(leaf.value, tuple) else ""
-    described = f"{leaf.help}{repeated} [dim]\\[{_shown(leaf.value)}][/dim]"
-    panel = leaf.path.split(".")[0] + " options" if "." in leaf.path else "Configuration"
-    info = typer.Option(flags, help=described, show_default=False, rich_help_panel=panel)
-    annotation: Any = Annotated[_flag_type(leaf), info]
-    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
-
-
-def _shown(value: Any) -> str:
-    return " ".join(map(str, value)) if isinstance(value, tuple) else str(value)
-
-
-def _flag_type(leaf: Leaf) -> Any:
-    if isinstance(leaf.value, tuple):
-        return (list[str] if get_args(leaf.type)[0] is str else list[int]) | None
-    plain: Any = (
-        leaf.type if isinstance(leaf.type, type) else next(t for t in get_args(leaf.type) if t is not type(None))
-    )
-    return plain | None

@@ -1,13 +1,18 @@
 """Named tensors into modules: what a foreign file lacks or has in another shape is told by name."""
 
 import hashlib
-from typing import TypeVar
+import io
+import pickle
+import warnings
+from pathlib import Path
+from typing import Any, TypeVar
 
 import torch
 from safetensors.torch import save as to_bytes
 from torch import Tensor, nn
 
 from skdcgn.base.errors import UserError
+from skdcgn.base.files import read_tensors
 
 M = TypeVar("M", bound=nn.Module)
 
@@ -65,3 +70,34 @@ def on_meta(make: type[M], *arguments: object) -> M:
 def digest_of(module: nn.Module) -> str:
     """Name the tensors of ``module`` by the sha256 of their names and numbers."""
     return hashlib.sha256(to_bytes(module.state_dict())).hexdigest()
+
+
+PREFIX = "module."
+UNREADABLE = (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, LookupError, AttributeError)
+
+
+def read_state_dict(path: Path) -> dict[str, Tensor]:
+    """Read named tensors from ``.safetensors`` or a PyTorch file without unpickling anything else."""
+    if path.suffix == ".safetensors":
+        return read_tensors(path)[0]
+    try:
+        data = io.BytesIO(path.read_bytes())
+    except FileNotFoundError:
+        raise UserError(f"{path} does not exist: check the path") from None
+    try:
+        with warnings.catch_warnings(action="ignore"):  # about pickle protocols: what cannot be read is told below
+            state = torch.load(data, map_location="cpu", weights_only=True)
+    except UNREADABLE:
+        raise UserError(
+            f"{path} is no plain state dict: it is damaged or cut short, another kind of file, or holds objects that "
+            "would run code when unpickled, which is refused; pass a state dict saved by torch.save or a .safetensors"
+        ) from None
+    return _plain(path, state)
+
+
+def _plain(path: Path, state: Any) -> dict[str, Tensor]:
+    if isinstance(state, dict) and isinstance(state.get("state_dict"), dict):
+        state = state["state_dict"]
+    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()) or not state:
+        raise UserError(f"{path} holds no state dict of named tensors: pass one saved by torch.save(m.state_dict())")
+    return {str(name).removeprefix(PREFIX): value for name, value in state.items()}

@@ -18,19 +18,21 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from skdcgn.base.config import EnsembleConfig, to_dict
+from skdcgn.base.config import EnsembleConfig
 from skdcgn.base.errors import UserError
 from skdcgn.base.files import read_json, read_tensors
+from skdcgn.base.records import to_dict
 from skdcgn.base.seeds import generator
 from skdcgn.cgn.mechanism import Mechanism
 from skdcgn.classifiers.backbones import NO_WEIGHTS, load_backbone
 from skdcgn.classifiers.small_cnn import epoch_order
 from skdcgn.data.counterfactuals import Source
 from skdcgn.data.folders import as_unit
-from skdcgn.data.photos import Photos, list_photos, random_crop, read_ahead
-from skdcgn.features.perceptual import IMAGENET_DEVIATION, IMAGENET_MEAN
+from skdcgn.data.photos import IMAGENET_DEVIATION, IMAGENET_MEAN, Photos, list_photos, random_crop, read_ahead
+from skdcgn.training.loop import Batch, Callback, Method, Schedule
 from skdcgn.training.processes import own_share
-from skdcgn.training.train import Batch, Callback, Method, RunFolder, Schedule, train
+from skdcgn.training.run_folder import RunFolder
+from skdcgn.training.train import train
 
 Backbone = Callable[[], nn.Module]
 PREFIX = "ensemble/"  # of the module's tensors in a checkpoint

@@ -3,6 +3,7 @@
 Adadelta, rate x 0.7 per epoch. Biased, teacher, student and oracle get the same number of images and epochs.
 """
 
+from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, cast
@@ -11,13 +12,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from skdcgn.base.config import ClassifyConfig, to_dict
+from skdcgn.base.config import ClassifyConfig
 from skdcgn.base.errors import UserError
 from skdcgn.base.files import read_json, read_tensors
+from skdcgn.base.records import to_dict
 from skdcgn.base.seeds import generator
 from skdcgn.data.appearances import Dataset
+from skdcgn.training.loop import Batch, Callback, Method, Schedule
 from skdcgn.training.processes import own_share
-from skdcgn.training.train import Batch, Callback, Method, RunFolder, Schedule, train
+from skdcgn.training.run_folder import RunFolder
+from skdcgn.training.train import train
 
 
 class Classifier(nn.Module):
@@ -165,3 +169,6 @@ def predict(classifier: Classifier, images: Tensor) -> Tensor:
     classifier.eval()
     with torch.inference_mode():
         return torch.cat([classifier(part.to(device)).argmax(1).cpu() for part in images.split(500)])
+
+
+Predict = Callable[[Tensor], Tensor]  # images (B, 3, H, W) in [-1, 1] -> classes (B,) int64

@@ -20,14 +20,11 @@ from skdcgn.base.config import (
     Precision,
     QueryConfig,
     RunConfig,
-    digest,
-    from_dict,
-    merge,
-    override,
-    with_flags,
 )
 from skdcgn.base.errors import UserError, find
 from skdcgn.base.presets import DEFAULT, NATURAL_TEACHERS, NATURALS, RUNS, TEACHERS, run_preset, teach_preset
+from skdcgn.base.records import digest, from_dict, merge, override
+from skdcgn.cli.flags import with_flags
 from skdcgn.cli.terminal import (
     err_console,
     out_console,
@@ -569,7 +566,7 @@ def evaluate(
     head, ImageNet-9 and its gap between backgrounds.
     """
     from skdcgn.base.files import read_json, write_json
-    from skdcgn.evaluation.evaluate import Kind, kind_of
+    from skdcgn.experiments.evaluate import Kind, kind_of
 
     folder, shown = Path(what), override(run_preset(preset), {"textures": str(textures)} if textures else {})
     kind = kind_of(folder)
@@ -608,7 +605,7 @@ def _evaluate_classifier(
     from skdcgn.base.files import read_json
     from skdcgn.classifiers.small_cnn import accuracy, load_classifier, predict
     from skdcgn.evaluation.attribution import confusion, hold_trial, sensitivity
-    from skdcgn.experiments.run_mnist import own_test_set, test_set
+    from skdcgn.experiments.training_sets import own_test_set, test_set
     from skdcgn.teachers.load import load_teacher
 
     classifier = load_classifier(folder)
@@ -647,7 +644,7 @@ def _evaluate_cgn(
 ) -> dict[str, Any]:
     from skdcgn.evaluation.attribution import quality, train_judges
     from skdcgn.evaluation.measure import compare_with_pairs, measure_cgn
-    from skdcgn.experiments.run_mnist import test_set
+    from skdcgn.experiments.training_sets import test_set
     from skdcgn.features.extractors import load_extractor
     from skdcgn.teachers.load import load_teacher
 

@@ -84,7 +84,7 @@ def new_table(title: str, words: Sequence[str], numbers: Sequence[str]) -> "Tabl
 
 def show_table(results: dict[str, Any], config: RunConfig) -> None:
     """Print the main table, each accuracy beside what the recipe's card lets one expect."""
-    from skdcgn.evaluation.evaluate import bands, table
+    from skdcgn.results.expected import bands, table
 
     shown = new_table(
         f"{results['preset']}, seed {results['seed']}",
@@ -101,8 +101,8 @@ def show_table(results: dict[str, Any], config: RunConfig) -> None:
 
 def show_study(title: str, record: dict[str, Any], points: Sequence["Point"]) -> None:
     """Print a row per point and source, its mean beside the band that was measured before and the paper's number."""
-    from skdcgn.evaluation.evaluate import bands
     from skdcgn.report.words import with_deviation
+    from skdcgn.results.expected import bands
 
     shown = new_table(title, ["point", "trained on"], ["out-of-domain accuracy, %", "expected, %", "paper, %"])
     known = {point.name: (point, bands(point.config, point.teach)) for point in points}
@@ -123,7 +123,7 @@ def show_study(title: str, record: dict[str, Any], points: Sequence["Point"]) ->
 def show_natural(folder: Path) -> None:
     """Print what the CGNs of a run cost; then a row per measure with a column per ensemble; shape bias by head too."""
     from skdcgn.report.imagenet import costs, lines
-    from skdcgn.report.results import NaturalResults, read_results
+    from skdcgn.results.records import NaturalResults, read_results
 
     results = read_results(folder, NaturalResults)
     for name, size, speed in costs(results):

@@ -124,3 +124,6 @@ def in_batches(
     for start in range(0, len(files), batch_size):
         rows = slice(start, min(start + batch_size, len(files)))
         yield rows, torch.stack(list(pool.map(read, files[rows])))
+
+
+IMAGENET_MEAN, IMAGENET_DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)

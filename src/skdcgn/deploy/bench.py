@@ -20,7 +20,8 @@ from skdcgn.base.seeds import generator
 from skdcgn.cgn.compose import Composition, Inputs, sample_inputs
 from skdcgn.cgn.mechanism import Mechanism, Teacher
 from skdcgn.deploy.export import STORED, as_module, exported, onnx_session
-from skdcgn.evaluation.evaluate import median_seconds, versions
+from skdcgn.evaluation.timing import median_seconds
+from skdcgn.results.versions import versions
 from skdcgn.students.generator import StudentCGN
 
 Form = Callable[..., Tensor]

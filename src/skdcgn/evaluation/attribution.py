@@ -21,7 +21,7 @@ that are independent of each other:
 - *realism*: the Frechet distance of the counterfactuals to real images (Melistas et al.).
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -34,7 +34,7 @@ from skdcgn.base.errors import UserError
 from skdcgn.base.seeds import generator
 from skdcgn.cgn.compose import Composition, Inputs, compose, draw, sample_inputs
 from skdcgn.cgn.mechanism import Mechanism, Teacher
-from skdcgn.classifiers.small_cnn import classify, predict
+from skdcgn.classifiers.small_cnn import Predict, classify, predict
 from skdcgn.data.appearances import Dataset
 from skdcgn.evaluation.measure import Measured, frechet
 from skdcgn.features.extractors import Extractor, Images
@@ -43,8 +43,6 @@ from skdcgn.metrics.pixels import paired_l1
 IMAGES = 1000
 AGAIN = 2
 BUDGET = ClassifyConfig(cooldown=0.5)
-
-Predict = Callable[[Tensor], Tensor]  # images (B, 3, H, W) in [-1, 1] -> classes (B,) int64
 
 
 def render(cgn: Teacher, inputs: Inputs) -> Tensor:

@@ -27,7 +27,7 @@ from skdcgn.metrics.distances import (
 )
 from skdcgn.metrics.moments import Moments, Scores
 from skdcgn.metrics.pixels import Paired, class_diversity, paired
-from skdcgn.pairs.query import HELD_OUT, StoredPairs
+from skdcgn.pairs.stored import HELD_OUT, StoredPairs
 
 MOST_NEIGHBOURS = 5000
 

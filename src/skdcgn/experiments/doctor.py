@@ -52,7 +52,7 @@ def _torchvision() -> Finding:
 
 
 def _teachers() -> Iterator[Finding]:
-    from skdcgn.teachers.load import cards, whereabouts
+    from skdcgn.zoo import cards, whereabouts
 
     for name in cards():
         yield f"teacher {name}", True, whereabouts(name)

@@ -22,10 +22,11 @@ from skdcgn.data.counterfactuals import from_cgn
 from skdcgn.data.photos import Photos, list_photos
 from skdcgn.data.stand_in import Folders, stand_in
 from skdcgn.evaluation.imagenet import Measured, Tests, measure, open_tests
-from skdcgn.experiments.run_mnist import Clock, costs_and_fidelity, identity, query_and_distill
+from skdcgn.experiments.stages import Clock, costs_and_fidelity, identity, query_and_distill
 from skdcgn.report.imagenet import write_natural_report
 from skdcgn.teachers.load import load_teacher
-from skdcgn.training.train import RunFolder, make_accelerator
+from skdcgn.training.run_folder import RunFolder
+from skdcgn.training.train import make_accelerator
 
 PLAIN = "plain"
 SPEED_IMAGES = 16  # a teacher of ImageNet's size draws one in five seconds of a CPU

@@ -7,9 +7,10 @@ one ``curve`` differ in a number, ``at``; the report draws them as a line.
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from skdcgn.base.config import TINYGAN, RunConfig, override
+from skdcgn.base.config import TINYGAN, RunConfig
 from skdcgn.base.errors import find
 from skdcgn.base.presets import LEVEL
+from skdcgn.base.records import override
 
 MECHANISMS = ("shape", "texture", "background")
 ALL = ("biased", "teacher", "student", "oracle")

@@ -13,19 +13,21 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from skdcgn.base.config import RunConfig, TeachConfig, digest, override, to_dict
+from skdcgn.base.config import RunConfig, TeachConfig
 from skdcgn.base.errors import TrainingStoppedError, UserError
 from skdcgn.base.files import alone, read_json, write_bytes, write_json
 from skdcgn.base.progress import Watch, unwatched
+from skdcgn.base.records import digest, override, to_dict
 from skdcgn.cgn.compose import compose
 from skdcgn.cgn.mechanism import Mechanism, Teacher
 from skdcgn.deploy.bench import rates
-from skdcgn.evaluation.evaluate import fidelity, versions
+from skdcgn.evaluation.fidelity import fidelity
 from skdcgn.evaluation.measure import frechet
-from skdcgn.experiments.run_mnist import CLASSIFIERS, score, test_set, training_sets
 from skdcgn.experiments.studies import Planned
+from skdcgn.experiments.training_sets import CLASSIFIERS, score, test_set, training_sets
 from skdcgn.features.extractors import load_extractor
 from skdcgn.pairs.query import query_all
+from skdcgn.results.versions import versions
 from skdcgn.students.distill import distill, student_size
 from skdcgn.students.generator import StudentCGN
 from skdcgn.teachers.load import load_teacher

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from skdcgn.base.errors import UserError
 from skdcgn.base.files import read_json, read_tensors, sha256
-from skdcgn.features.perceptual import EFFICIENTNET, as_efficientnet_sees, load_efficientnet
+from skdcgn.classifiers.backbones import EFFICIENTNET, as_efficientnet_sees, load_efficientnet
 
 BATCH = 250
 DIGITS = "digits"

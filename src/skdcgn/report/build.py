@@ -14,14 +14,14 @@ from typing import Any, NamedTuple
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from skdcgn.base.config import RunConfig, leaves, to_dict
+from skdcgn.base.config import RunConfig
 from skdcgn.base.errors import UserError
 from skdcgn.base.files import read_json, write_bytes
 from skdcgn.base.presets import RUNS
+from skdcgn.base.records import leaves, to_dict
 from skdcgn.cgn.mechanism import Mechanism
 from skdcgn.cgn.pictures import frames_in
 from skdcgn.report import figures
-from skdcgn.report.results import Distilled, Diversity, PixelL1, Results, Scores, read_results
 from skdcgn.report.words import (
     NO_BREAK,
     NOTHING,
@@ -38,7 +38,8 @@ from skdcgn.report.words import (
     times,
     verdict,
 )
-from skdcgn.training.train import read_metrics
+from skdcgn.results.records import Distilled, Diversity, PixelL1, Results, Scores, read_results
+from skdcgn.training.run_folder import read_metrics
 
 MEANING = {
     "biased": "the training images as they are: the appearance gives the class away",

@@ -6,8 +6,8 @@ from typing import NamedTuple
 from skdcgn.base.config import NaturalConfig
 from skdcgn.base.presets import NATURALS
 from skdcgn.report.build import common_figures, loss_names, ratios, write_page
-from skdcgn.report.results import NaturalResults, read_results
 from skdcgn.report.words import NOTHING, UNKNOWN, count, natural_reading
+from skdcgn.results.records import NaturalResults, read_results
 
 HEADS = ("ensemble", "shape", "texture", "background")
 OF_HEADS = "shape bias"  # the measure that is told of each head

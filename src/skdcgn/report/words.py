@@ -4,7 +4,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from skdcgn.report.results import Distilled, NaturalResults, PixelL1, Results, Scores, Sizes, Speeds
+from skdcgn.results.records import Distilled, NaturalResults, PixelL1, Results, Scores, Sizes, Speeds
 
 COARSE, AVERAGE = 0.5, 1.0
 UNKNOWN, NOTHING = "unknown", "\N{EN DASH}"

@@ -15,33 +15,25 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from skdcgn.base.config import Distance, DistillConfig, QueryConfig, StudentConfig, to_dict
+from skdcgn.base.config import Distance, DistillConfig, QueryConfig, StudentConfig
 from skdcgn.base.errors import TrainingStoppedError, UserError
 from skdcgn.base.progress import Watch, unwatched
+from skdcgn.base.records import to_dict
 from skdcgn.base.seeds import generator
+from skdcgn.base.weights import read_state_dict
 from skdcgn.cgn.mechanism import Mechanism, Spec, Teacher
 from skdcgn.cgn.subset import of_classes
 from skdcgn.features.perceptual import load_features
 from skdcgn.metrics.pixels import class_diversity
-from skdcgn.pairs.query import PLAN, TRAIN, Pairs, Rank, StoredPairs, query_all
+from skdcgn.pairs.query import Rank, query_all
+from skdcgn.pairs.stored import PLAN, TRAIN, Pairs, StoredPairs
 from skdcgn.students.discriminator import Discriminator
 from skdcgn.students.generator import StudentCGN, StudentGenerator
-from skdcgn.teachers.load import read_state_dict
 from skdcgn.training import losses
+from skdcgn.training.loop import Batch, Callback, Method, Record, average_into, balanced_rows, decay_after, every, held
 from skdcgn.training.processes import own_share, process_count, process_index, wait_for_all
-from skdcgn.training.train import (
-    Batch,
-    Callback,
-    Method,
-    Record,
-    RunFolder,
-    average_into,
-    balanced_rows,
-    decay_after,
-    every,
-    held,
-    train,
-)
+from skdcgn.training.run_folder import RunFolder
+from skdcgn.training.train import train
 
 BETAS = (0.5, 0.99)
 DISCRIMINATOR_BETAS = (0.0, 0.9)

@@ -6,10 +6,6 @@ an ImageNet CGN is assembled from, a BigGAN and a U2-Net.
 Foreign ``.pth`` files are read with ``weights_only=True``: what would run code is refused, nothing is unpickled.
 """
 
-import io
-import json
-import pickle
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
@@ -17,22 +13,20 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from skdcgn.base.errors import UserError
-from skdcgn.base.files import read_tensors, sha256
-from skdcgn.base.weights import digest_of, fill, widened
+from skdcgn.base.files import sha256
+from skdcgn.base.weights import digest_of, fill, read_state_dict, widened
 from skdcgn.cgn.mechanism import Spec, Teacher, as_mechanism, check_query
 from skdcgn.students.generator import StudentCGN
 from skdcgn.teachers.biggan import biggan_from
 from skdcgn.teachers.cgn import CGN, GRID, SIZES, CGNTeacher
 from skdcgn.teachers.cgn_imagenet import TRUNCATION, assembled, imagenet_cgn_from, random_cgn
 from skdcgn.teachers.u2net import u2net_from
+from skdcgn.zoo import cards
 
 QueryFunction = Callable[[str, Tensor, Tensor], Tensor]
-PREFIX = "module."
-UNREADABLE = (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, LookupError, AttributeError)
 
 
 class Kind(StrEnum):
@@ -183,59 +177,6 @@ def _spec_of(path: Path, state: dict[str, Tensor]) -> Spec:
         raise UserError(
             f"{path} is a checkpoint of another architecture: an MNIST CGN has label_emb.weight and f_shape.0.weight"
         ) from None
-
-
-def read_state_dict(path: Path) -> dict[str, Tensor]:
-    """Read named tensors from ``.safetensors`` or a PyTorch file without unpickling anything else."""
-    if path.suffix == ".safetensors":
-        return read_tensors(path)[0]
-    try:
-        data = io.BytesIO(path.read_bytes())
-    except FileNotFoundError:
-        raise UserError(f"{path} does not exist: check the path") from None
-    try:
-        with warnings.catch_warnings(action="ignore"):  # about pickle protocols: what cannot be read is told below
-            state = torch.load(data, map_location="cpu", weights_only=True)
-    except UNREADABLE:
-        raise UserError(
-            f"{path} is no plain state dict: it is damaged or cut short, another kind of file, or holds objects that "
-            "would run code when unpickled, which is refused; pass a state dict saved by torch.save or a .safetensors"
-        ) from None
-    return _plain(path, state)
-
-
-def _plain(path: Path, state: Any) -> dict[str, Tensor]:
-    if isinstance(state, dict) and isinstance(state.get("state_dict"), dict):
-        state = state["state_dict"]
-    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()) or not state:
-        raise UserError(f"{path} holds no state dict of named tensors: pass one saved by torch.save(m.state_dict())")
-    return {str(name).removeprefix(PREFIX): value for name, value in state.items()}
-
-
-def cards() -> dict[str, dict[str, Any]]:
-    """Return every teacher the package knows: its own weights and the published ones, by name.
-
-    A card has ``command`` (made here, bundled), ``url`` (fetched if there is a ``sha256``, else to be passed as a
-    local file), ``parts`` (a BigGAN and a U2-Net, fetched and assembled) or ``random`` (sizes and seed of weights).
-    """
-    found = {}
-    for file in sorted(resources.files("skdcgn.zoo").iterdir(), key=lambda f: f.name):
-        if file.name.endswith(".json"):
-            found[file.name.removesuffix(".json")] = json.loads(file.read_text(encoding="utf-8"))
-    return found
-
-
-def whereabouts(name: str) -> str:
-    """Return where the weights of the zoo's ``name`` come from, in words."""
-    card = cards()[name]
-    if "random" in card:
-        return "made when first used: random weights"
-    if (resources.files("skdcgn.zoo") / f"{name}.safetensors").is_file():
-        return "in the package"
-    urls = " and ".join(part["url"] for part in card.get("parts", {"": card}).values())
-    if "parts" in card or "sha256" in card:
-        return f"downloaded when first used, or pass a local file: {urls}"
-    return f"not downloaded, for its checksum is not known; fetch it and pass the file: {urls}"
 
 
 def _from_card(name: str, device: str, truncation: float | None) -> CGNTeacher:

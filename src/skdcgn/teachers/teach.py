@@ -1,4 +1,4 @@
-r"""Teaching: train a CGN on biased pictures, the source data that a distillation never sees.
+"""Teaching: train a CGN on biased pictures, the source data that a distillation never sees.
 
 Two CGN passes per real image x of class y, both composed as :math:`\tilde x = m t + (1 - m) b` with textures
 tiled and cropped at random: one from noise u ~ N(0, I), one from u ~ q(u | x, y), an encoder's guess.
@@ -59,80 +59,19 @@ from skdcgn.students.discriminator import Discriminator
 from skdcgn.teachers.cgn import CGN, CGNTeacher, snapshot
 from skdcgn.teachers.health import MASK_RANGE, MOST_REAL, check_health, symptoms
 from skdcgn.teachers.load import load_cgn
+from skdcgn.teachers.recognition import Encoder, Segmenter
 from skdcgn.training import losses
-from skdcgn.training.train import (
-    Batch,
-    Callback,
-    Method,
-    Record,
-    RunFolder,
-    average_into,
-    balanced_rows,
-    decay_after,
-    every,
-    held,
-    train,
-)
+from skdcgn.training.loop import Batch, Callback, Method, Record, average_into, balanced_rows, decay_after, every, held
+from skdcgn.training.run_folder import RunFolder
+from skdcgn.training.train import train
 
 BETAS = (0.5, 0.99)
 EMA = 0.995
 SHIFT = 1
 SEEN_AT_FIRST = 1000
 MOST_COLOUR = 0.95
-LOG_VARIANCE_RANGE = (-8.0, 4.0)
 WARN_AFTER, STOP_AFTER = 0.25, 0.5
 PATCH_WIDTHS = (32, 64, 64)  # three strides: a place of the last sees 22 pixels
-
-
-class Encoder(nn.Module):
-    """q(u | x, y): a diagonal Gaussian over noise for images (B, 3, H, W) and labels (B,)."""
-
-    def __init__(self, spec: Spec, width: int = 32) -> None:
-        super().__init__()
-        self.convolutions = nn.Sequential(
-            nn.Conv2d(3, width, 4, stride=2, padding=1),
-            nn.LeakyReLU(0.1),
-            *self._down(width, 2 * width),
-            *self._down(2 * width, 4 * width),
-            nn.Flatten(),
-        )
-        self.embed = nn.Embedding(spec.classes, 10)
-        self.head = nn.Linear(4 * width * (spec.image_size // 8) ** 2 + 10, 2 * spec.noise_dim)
-
-    @staticmethod
-    def _down(inputs: int, outputs: int) -> list[nn.Module]:
-        return [nn.Conv2d(inputs, outputs, 4, stride=2, padding=1), nn.BatchNorm2d(outputs), nn.LeakyReLU(0.1)]
-
-    def forward(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """Return mean and log variance, (B, Z) each."""
-        features = torch.cat([self.convolutions(images), self.embed(labels)], dim=1)
-        mean, log_variance = self.head(features).chunk(2, dim=1)
-        return mean, log_variance.clamp(*LOG_VARIANCE_RANGE)
-
-
-class Segmenter(nn.Module):
-    """s(x, y): logits of the mask (B, 1, H, W) in images (B, 3, H, W) of labels (B,).
-
-    A pixel's is told by the 11 x 11 around it: enough to tell two textures apart, too little to guess a whole shape.
-    """
-
-    def __init__(self, spec: Spec, width: int = 16) -> None:
-        super().__init__()
-        self.layers = nn.Sequential(
-            *self._layer(3, width, 5),
-            *self._layer(width, width, 3),
-            *self._layer(width, width, 3),
-            nn.Conv2d(width, spec.classes, 3, padding=1, padding_mode="replicate"),
-        )
-
-    @staticmethod
-    def _layer(inputs: int, outputs: int, side: int) -> list[nn.Module]:
-        convolution = nn.Conv2d(inputs, outputs, side, padding=side // 2, padding_mode="replicate")
-        return [convolution, nn.BatchNorm2d(outputs), nn.LeakyReLU(0.1)]
-
-    def forward(self, images: Tensor, labels: Tensor) -> Tensor:
-        rows = torch.arange(len(labels), device=labels.device)
-        return cast(Tensor, self.layers(images))[rows, labels, None]
 
 
 class Teach(Method):

@@ -24,9 +24,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from skdcgn.base.config import Network, TeachNaturalConfig, to_dict
+from skdcgn.base.config import Network, TeachNaturalConfig
 from skdcgn.base.errors import UserError
 from skdcgn.base.files import write_tensors
+from skdcgn.base.records import to_dict
 from skdcgn.base.seeds import generator
 from skdcgn.cgn.compose import blend
 from skdcgn.cgn.mechanism import Layers, Mechanism
@@ -38,8 +39,10 @@ from skdcgn.teachers.cgn import CGNTeacher, snapshot
 from skdcgn.teachers.cgn_imagenet import NETWORKS, ImageNetCGN, baseline
 from skdcgn.teachers.load import initial_cgn, load_cgn, load_teacher
 from skdcgn.training import losses
+from skdcgn.training.loop import Batch, Callback, Method, Record, every
 from skdcgn.training.processes import own_share, process_index, wait_for_all
-from skdcgn.training.train import Batch, Callback, Method, Record, RunFolder, every, train
+from skdcgn.training.run_folder import RunFolder
+from skdcgn.training.train import train
 
 MASK_RANGE = (0.1, 0.9)
 SIDE, PATCH, GRID, BEST = 128, 15, 6, 100  # of the mosaic: pixels of the image, of a patch, patches of a side, choice

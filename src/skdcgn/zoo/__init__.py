@@ -1,1 +1,31 @@
 """Weights and cards of the teachers that the package knows by name."""
+
+import json
+from importlib import resources
+from typing import Any
+
+
+def cards() -> dict[str, dict[str, Any]]:
+    """Return every teacher the package knows: its own weights and the published ones, by name.
+
+    A card has ``command`` (made here, bundled), ``url`` (fetched if there is a ``sha256``, else to be passed as a
+    local file), ``parts`` (a BigGAN and a U2-Net, fetched and assembled) or ``random`` (sizes and seed of weights).
+    """
+    found = {}
+    for file in sorted(resources.files("skdcgn.zoo").iterdir(), key=lambda f: f.name):
+        if file.name.endswith(".json"):
+            found[file.name.removesuffix(".json")] = json.loads(file.read_text(encoding="utf-8"))
+    return found
+
+
+def whereabouts(name: str) -> str:
+    """Return where the weights of the zoo's ``name`` come from, in words."""
+    card = cards()[name]
+    if "random" in card:
+        return "made when first used: random weights"
+    if (resources.files("skdcgn.zoo") / f"{name}.safetensors").is_file():
+        return "in the package"
+    urls = " and ".join(part["url"] for part in card.get("parts", {"": card}).values())
+    if "parts" in card or "sha256" in card:
+        return f"downloaded when first used, or pass a local file: {urls}"
+    return f"not downloaded, for its checksum is not known; fetch it and pass the file: {urls}"

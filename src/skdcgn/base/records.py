@@ -1,0 +1,93 @@
+"""Configurations as JSON values: written, named by digest, read with checks, laid over each other."""
+
+import difflib
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, fields, is_dataclass
+from typing import Any, NamedTuple, TypeVar
+
+from pydantic import (
+    TypeAdapter,
+    ValidationError,
+)
+
+from skdcgn.base.errors import UserError
+
+C = TypeVar("C")
+
+
+def to_dict(config: Any) -> dict[str, Any]:
+    """Return the configuration as plain JSON values."""
+    plain: dict[str, Any] = json.loads(json.dumps(asdict(config) if is_dataclass(config) else config))  # type: ignore[arg-type]
+    return plain
+
+
+def digest(config: Any) -> str:
+    """Name a configuration by twelve hexadecimal digits of the sha256 of its canonical JSON."""
+    canonical = json.dumps(to_dict(config), sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode()).hexdigest()[:12]
+
+
+def from_dict(cls: type[C], values: dict[str, Any], origin: str = "configuration") -> C:
+    """Build ``cls`` from JSON values; raise UserError that names the first wrong key or value."""
+    try:
+        return TypeAdapter(cls).validate_python(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        if first["type"] == "unexpected_keyword_argument":
+            raise UserError(f"{origin}: unknown key {key!r}{_nearest(key, cls)}") from None
+        raise UserError(f"{origin}: {key}: {first['msg'].lower()}, got {first['input']!r}") from None
+
+
+def _nearest(key: str, cls: type) -> str:
+    known = [leaf.path for leaf in leaves(cls())]
+    close = difflib.get_close_matches(key, known, n=1)
+    return f": did you mean {close[0]!r}?" if close else f": use one of {', '.join(known)}"
+
+
+class Leaf(NamedTuple):
+    """A plain field of a configuration: dotted path, declared type, the words of ``--help``, its value."""
+
+    path: str
+    type: Any
+    help: str
+    value: Any
+
+
+def leaves(config: Any, prefix: str = "") -> Iterator[Leaf]:
+    """Yield each plain field of a configuration and of those inside it."""
+    for part in fields(config):
+        value = getattr(config, part.name)
+        if is_dataclass(value):
+            yield from leaves(value, f"{prefix}{part.name}.")
+        else:
+            yield Leaf(prefix + part.name, part.type, part.metadata["help"], value)
+
+
+def override(config: C, changes: dict[str, Any], origin: str = "configuration") -> C:
+    """Return ``config`` with dotted paths replaced, checked as if it had been read from a file."""
+    values, known = to_dict(config), {leaf.path for leaf in leaves(config)}
+    for path, value in changes.items():
+        if path not in known:
+            raise UserError(f"{origin}: unknown key {path!r}{_nearest(path, type(config))}")
+        *parents, last = path.split(".")
+        place = values
+        for parent in parents:
+            place = place[parent]
+        place[last] = value
+    return from_dict(type(config), values, origin)
+
+
+def merge(config: C, values: dict[str, Any], origin: str) -> C:
+    """Return ``config`` with the (nested) JSON values of a file laid over it."""
+
+    def flatten(part: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+        for key, value in part.items():
+            if isinstance(value, dict):
+                yield from flatten(value, f"{prefix}{key}.")
+            else:
+                yield prefix + key, value
+
+    return override(config, dict(flatten({key: value for key, value in values.items() if key != "digest"})), origin)

@@ -1,0 +1,81 @@
+"""Stages that every run shares: asking and distilling, costs and fidelity, the clock."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from skdcgn.base.config import NaturalConfig, RunConfig
+from skdcgn.base.files import read_json, write_json
+from skdcgn.base.progress import Watch
+from skdcgn.cgn.mechanism import Teacher
+from skdcgn.cgn.subset import ALL
+from skdcgn.evaluation.fidelity import fidelity
+from skdcgn.evaluation.timing import counterfactuals_per_second
+from skdcgn.pairs.query import query_all
+from skdcgn.results.versions import versions
+from skdcgn.students.distill import distill
+from skdcgn.students.generator import StudentCGN
+from skdcgn.training.run_folder import RunFolder
+from skdcgn.training.train import make_accelerator
+
+
+class Clock:
+    """Seconds spent per stage, kept in a file so that a resumed run adds to them."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.seconds: dict[str, float] = read_json(path) if path.exists() else {}
+
+    @contextmanager
+    def __call__(self, stage: str) -> Iterator[None]:
+        start = time.perf_counter()
+        yield
+        self.seconds[stage] = round(self.seconds.get(stage, 0.0) + time.perf_counter() - start, 2)
+        write_json(self.path, self.seconds)
+
+
+def query_and_distill(
+    teacher: Teacher, config: RunConfig | NaturalConfig, out: Path, clock: Clock, device: str, watch: Watch
+) -> tuple[dict[str, int], StudentCGN]:
+    """Ask ``teacher``, which knows the wanted classes alone, and distill it on ``device``.
+
+    Returns how many queries were asked of each mechanism, and the student on the teacher's device.
+    """
+    asked = replace(config.query, classes=ALL)
+    with clock("query"):
+        queries = query_all(teacher, out / "pairs", asked, seed=config.seed, watch=watch)
+    with clock("distill"):
+        pairs = out / "pairs"
+        student = distill(pairs, out, config.distill, teacher=teacher, seed=config.seed, device=device, watch=watch)
+    return queries, student.to(make_accelerator(device).device)
+
+
+def costs_and_fidelity(teacher: Teacher, student: StudentCGN, out: Path, speed_images: int) -> dict[str, Any]:
+    """Return the part of the results that tells how a student compares with its teacher."""
+    l1, diversity = fidelity(student, out / "pairs", teacher)
+    return {
+        "parameters": {"teacher": teacher.size, "student": student.size},
+        "counterfactuals_per_second": counterfactuals_per_second(
+            {"teacher": teacher, "student": student}, speed_images
+        ),
+        "pixel_l1": l1,
+        "diversity": diversity,
+    }
+
+
+def identity(
+    config: RunConfig | NaturalConfig, folder: RunFolder, teacher: Teacher, queries: dict[str, int]
+) -> dict[str, Any]:
+    """Return the part of the results that tells which run it was."""
+    return {
+        "preset": config.preset,
+        "seed": config.seed,
+        "digest": folder.digest,
+        "queries": queries,
+        "held_out_queries": config.query.held_out,
+        "teacher": {"name": config.teacher, "digest": teacher.digest},
+        "versions": versions(),
+    }

@@ -1,0 +1,195 @@
+"""The one training loop: methods, callbacks, schedules.
+
+A :class:`Method` holds modules and optimisers and knows one thing, ``step(batch)``. :func:`fit` yields a record
+per step; whatever else happens (logs, checkpoints, guards) is a callback. Everything random in step s is a
+function of (seed, s), and so is its batch.
+"""
+
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import NamedTuple
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import send_to_device
+from torch import Tensor, nn
+
+from skdcgn.base.errors import TrainingStoppedError
+from skdcgn.base.seeds import seed_global
+from skdcgn.training.processes import average_gradients, average_losses, synchronise
+
+Batch = dict[str, Tensor]
+
+
+class Record(NamedTuple):
+    """What one step left behind: its number (from 1), how many there will be, its losses by name."""
+
+    step: int
+    total: int
+    losses: dict[str, float]
+
+
+Callback = Callable[[Record], None]
+Schedule = Callable[[float], float]
+
+
+class Method:
+    """An algorithm to fit: modules and optimisers by name, and ``step``. Subclasses set both and define step.
+
+    Modules are saved with the run; ``frozen`` ones never change, are only moved to its device and not saved. What a
+    subclass computes in :meth:`autocast` is in bfloat16 if ``bf16`` is set; ``channels_last`` holds for the modules
+    that are saved, ``compiled`` for all.
+    """
+
+    bf16 = channels_last = compiled = False
+
+    def __init__(
+        self,
+        modules: dict[str, nn.Module],
+        optimizers: dict[str, torch.optim.Optimizer],
+        frozen: dict[str, nn.Module] | None = None,
+    ) -> None:
+        self.modules, self.optimizers, self.frozen = modules, optimizers, frozen or {}
+        self.rates = {name: optimizer.param_groups[0]["lr"] for name, optimizer in optimizers.items()}
+        self.backward: Callable[[Tensor], None] = torch.Tensor.backward
+        self.device = torch.device("cpu")
+
+    def step(self, batch: Batch) -> dict[str, float]:
+        """Update the modules from one batch; return the losses."""
+        raise NotImplementedError
+
+    def descend(self, name: str, loss: Tensor) -> None:
+        """Take one step of the optimiser called ``name`` down the gradient of ``loss``."""
+        self.optimizers[name].zero_grad()
+        self.backward(loss)
+        self.update(name)
+
+    def update(self, name: str) -> None:
+        """Take one step of the optimiser called ``name`` down the gradients that there are."""
+        average_gradients(self.optimizers[name])
+        self.optimizers[name].step()
+
+    def autocast(self) -> torch.autocast:
+        """Return the context of forward passes."""
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16)
+
+    def to(self, accelerator: Accelerator) -> None:
+        """Place everything on the accelerator's device; batch norms of several processes share their moments."""
+        self.device, self.backward = accelerator.device, accelerator.backward
+        self.modules = {name: synchronise(module).to(self.device) for name, module in self.modules.items()}
+        self.frozen = {name: module.to(self.device) for name, module in self.frozen.items()}
+        for module in self.modules.values() if self.channels_last else ():
+            module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        for module in (*self.modules.values(), *self.frozen.values()) if self.compiled else ():
+            module.compile()
+
+    def state(self) -> dict[str, Tensor]:
+        """Every number needed to go on: weights, buffers and optimiser states, under flat names."""
+        state = {f"{name}/{key}": t for name, module in self.modules.items() for key, t in module.state_dict().items()}
+        for name, optimizer in self.optimizers.items():
+            for index, slots in optimizer.state_dict()["state"].items():
+                state |= {f"{name}.optimizer/{index}/{slot}": value for slot, value in slots.items()}
+        return state
+
+    def load_state(self, state: dict[str, Tensor]) -> None:
+        """Take back what :meth:`state` returned."""
+        for name, module in self.modules.items():
+            module.load_state_dict(_below(f"{name}/", state))
+        for name, optimizer in self.optimizers.items():
+            slots: dict[int, dict[str, Tensor]] = {}
+            for key, value in _below(f"{name}.optimizer/", state).items():
+                index, slot = key.split("/")
+                slots.setdefault(int(index), {})[slot] = value
+            optimizer.load_state_dict({"state": slots, "param_groups": optimizer.state_dict()["param_groups"]})
+
+
+def _below(prefix: str, state: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
+
+
+@contextmanager
+def held(module: nn.Module) -> Iterator[nn.Module]:
+    """Let gradients pass through ``module`` to its inputs alone, while it judges what another one draws."""
+    module.requires_grad_(False)
+    yield module
+    module.requires_grad_(True)
+
+
+@torch.no_grad()
+def average_into(average: nn.Module, module: nn.Module, decay: float) -> None:
+    """Move ``average`` to ``decay`` of itself and the rest of ``module``, buffers included; counters are copied."""
+    for mean, value in zip(average.state_dict().values(), module.state_dict().values(), strict=True):
+        if mean.is_floating_point():
+            mean.lerp_(value, 1 - decay)
+        else:
+            mean.copy_(value)
+
+
+def balanced_rows(labels: Tensor) -> Callable[[int, torch.Generator], Tensor]:
+    """Return how to draw ``count`` rows of labels (N,), each class equally often (up to one).
+
+    Batch norm sees the same mixture of classes at every step, so that its running statistics describe them all.
+    """
+    sizes = labels.unique(return_counts=True)[1]  # of the classes that occur, in their order
+    order, starts = labels.argsort(stable=True), sizes.cumsum(0) - sizes
+
+    def rows(count: int, rng: torch.Generator) -> Tensor:
+        wanted = (torch.arange(count) + torch.randint(len(sizes), (1,), generator=rng)) % len(sizes)  # (count,)
+        return order[starts[wanted] + (torch.rand(count, generator=rng) * sizes[wanted]).long()]
+
+    return rows
+
+
+def constant(progress: float) -> float:
+    """Keep the learning rate."""
+    return 1.0
+
+
+def decay_after(start: float) -> Schedule:
+    """Keep the rate until ``start`` of the run (0 to 1), then lower it linearly to a hundredth."""
+    return lambda progress: 1.0 if progress < start else max(0.01, (1 - progress) / (1 - start))
+
+
+def fit(
+    method: Method,
+    batch_at: Callable[[int], Batch],
+    steps: int,
+    *,
+    start: int = 0,
+    seed: int = 0,
+    schedule: Schedule = constant,
+    accelerator: Accelerator | None = None,
+) -> Iterator[Record]:
+    """Run ``method`` from step ``start`` to ``steps``; yield a record after each.
+
+    ``batch_at(step)`` must be a function of the step alone. The global random state is set from (seed, step).
+    """
+    for step in range(start, steps):
+        seed_global(seed, "step", step)
+        for name, optimizer in method.optimizers.items():
+            for group in optimizer.param_groups:
+                group["lr"] = method.rates[name] * schedule(step / steps)
+        batch = batch_at(step)
+        losses = method.step(send_to_device(batch, accelerator.device) if accelerator else batch)
+        yield Record(step + 1, steps, average_losses(losses))
+
+
+def every(steps: int, act: Callback) -> Callback:
+    """Call ``act`` at each multiple of ``steps``."""
+    return lambda record: act(record) if record.step % steps == 0 else None
+
+
+def at_end(act: Callback) -> Callback:
+    """Call ``act`` after the last step."""
+    return lambda record: act(record) if record.step == record.total else None
+
+
+def stop_if_not_finite(record: Record) -> None:
+    """Raise TrainingStoppedError when a loss is NaN or infinite."""
+    for name, value in record.losses.items():
+        if not math.isfinite(value):
+            raise TrainingStoppedError(
+                f"loss {name!r} became {value} at step {record.step}: the last good checkpoint is kept; "
+                "lower the learning rate or the loss's weight"
+            )

@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 
 from skdcgn.base.files import write_json
-from skdcgn.base.presets import NATURAL
+from skdcgn.base.presets import IMAGENET_STUDENT
 from skdcgn.base.records import to_dict
 from skdcgn.base.weights import on_meta, parameter_count
 from skdcgn.cgn.compose import compose
@@ -37,14 +37,14 @@ def main() -> None:
     chosen = parser.parse_args()
     torch.manual_seed(0)
     teacher = CGNTeacher(assembled(BigGAN(), U2Net(FULL)).eval(), "random", "cpu")
-    sizes = {m.value: to_dict(NATURAL) for m in Mechanism}
+    sizes = {m.value: to_dict(IMAGENET_STUDENT) for m in Mechanism}
     student = StudentCGN(teacher.spec.to_dict(), sizes)
     cgns = {"teacher": teacher, "student": student, "student, folded": student.folded()}
     seconds = median_seconds({name: partial(compose, cgn, 1) for name, cgn in cgns.items()}, chosen.rounds)
     record = {
         "command": f"python benchmarks/imagenet.py --rounds {chosen.rounds}",
         "versions": versions(),
-        "student": to_dict(NATURAL),
+        "student": to_dict(IMAGENET_STUDENT),
         "parameters": {
             **{name: cgn.size for name, cgn in cgns.items()},
             "published student": 3 * parameter_count(on_meta(TinyGAN)),

@@ -22,7 +22,7 @@ from torch.nn.utils.parametrizations import spectral_norm
 
 from skdcgn.base.config import TINYGAN, DistillConfig, StudentConfig
 from skdcgn.base.files import write_json
-from skdcgn.base.presets import NATURAL
+from skdcgn.base.presets import IMAGENET_STUDENT
 from skdcgn.base.seeds import generator
 from skdcgn.cgn.mechanism import Mechanism
 from skdcgn.evaluation.timing import median_seconds
@@ -75,7 +75,9 @@ def training_calls(cgn: ImageNetCGN, batch: int, width: int, device: torch.devic
         separable=True,
         class_input=False,
     )
-    ours = StudentConfig(channels=NATURAL.channels, grid=spec.image_size // 64, embedding=NATURAL.embedding)
+    ours = StudentConfig(
+        channels=IMAGENET_STUDENT.channels, grid=spec.image_size // 64, embedding=IMAGENET_STUDENT.embedding
+    )
     given = {
         "noise": spec.sample_noise(batch, generator("forms")).to(device),
         "labels": (torch.arange(batch) % spec.classes).to(device),

@@ -224,10 +224,10 @@ def test_the_published_cgn_must_be_a_local_file():
 
 def test_the_smoke_teacher_is_the_same_each_time():
     state = torch.random.get_rng_state()
-    first, second = load_teacher("natural-smoke"), load_teacher("natural-smoke")
+    first, second = load_teacher("imagenet-smoke"), load_teacher("imagenet-smoke")
     assert torch.equal(torch.random.get_rng_state(), state)
     assert first.digest == second.digest
-    assert first.size == cards()["natural-smoke"]["parameters"]
+    assert first.size == cards()["imagenet-smoke"]["parameters"]
     noise, labels = first.spec.sample_noise(16, generator(0)), torch.arange(16) % first.spec.classes
     masks = first.query("shape", noise, labels)
     assert torch.equal(masks, second.query("shape", noise, labels))

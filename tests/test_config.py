@@ -8,11 +8,11 @@ import pytest
 
 from skdcgn.base.config import DistillConfig, RunConfig, TeachConfig
 from skdcgn.base.errors import UserError
-from skdcgn.base.presets import NATURALS, RUNS, TEACHERS, run_preset, teach_preset
+from skdcgn.base.presets import IMAGENET_RUNS, RUNS, TEACHERS, run_preset, teach_preset
 from skdcgn.base.records import digest, from_dict, leaves, merge, override, to_dict
 
 
-@pytest.mark.parametrize("config", [*RUNS.values(), *NATURALS.values(), *TEACHERS.values(), DistillConfig()])
+@pytest.mark.parametrize("config", [*RUNS.values(), *IMAGENET_RUNS.values(), *TEACHERS.values(), DistillConfig()])
 def test_json_round_trip_is_exact(config):
     assert from_dict(type(config), json.loads(json.dumps(to_dict(config)))) == config
 

@@ -187,17 +187,17 @@ class TeachConfig:
 
 
 class Network(StrEnum):
-    """What a mechanism of a CGN of natural images is: ``biggan``, or ``tinygan``, SKDCGN's baseline."""
+    """What a mechanism of a CGN of photographs is: ``biggan``, or ``tinygan``, SKDCGN's baseline."""
 
     BIGGAN = "biggan"
     TINYGAN = "tinygan"
 
 
 @dataclass(frozen=True, config=STRICT)
-class TeachNaturalConfig:
-    """How a CGN of natural images is trained without any (see skdcgn.teachers.teach_imagenet for the losses)."""
+class TeachImageNetConfig:
+    """How a CGN of photographs is trained without any (see skdcgn.teachers.teach_imagenet for the losses)."""
 
-    start: str = option("natural-smoke", "the CGN to begin with: a name from the zoo or a file")
+    start: str = option("imagenet-smoke", "the CGN to begin with: a name from the zoo or a file")
     biggan: str | None = option(None, "BigGAN-deep's file, to begin with it and --u2net instead")
     u2net: str | None = option(None, "U2-Net's file")
     network: Network = option(Network.BIGGAN, "what each mechanism is: biggan, or tinygan (SKDCGN's baseline)")
@@ -239,11 +239,11 @@ class RunConfig:
 
 
 @dataclass(frozen=True, config=STRICT)
-class NaturalConfig:
+class ImageNetConfig:
     """The ImageNet path: query, distill, an invariant ensemble on each set of counterfactuals, evaluate."""
 
     preset: str = option("custom", "the name the results carry")
-    teacher: str = option("natural-smoke", "a name from the zoo, a file or a student's folder")
+    teacher: str = option("imagenet-smoke", "a name from the zoo, a file or a student's folder")
     seed: int = option(0, "seed of everything random")
     real: str | None = option(None, "real images to train on, a sub-folder per class; default: drawn by the teacher")
     val: str | None = option(None, "further real images, for top-1 and top-5")

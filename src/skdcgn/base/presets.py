@@ -7,14 +7,14 @@ from skdcgn.base.config import (
     Distance,
     DistillConfig,
     EnsembleConfig,
-    NaturalConfig,
+    ImageNetConfig,
     Network,
     QueryConfig,
     RunConfig,
     Store,
     StudentConfig,
     TeachConfig,
-    TeachNaturalConfig,
+    TeachImageNetConfig,
 )
 from skdcgn.base.errors import find
 
@@ -23,7 +23,9 @@ DEFAULT = "double-colored-digits"
 SHORT = ClassifyConfig(cooldown=1.0, he_init=True)  # what a small budget of a classifier needs to end well
 DIGITS = RunConfig(classify=SHORT)
 TINY = StudentConfig(channels=(8, 8), grid=8, embedding=4)
-NATURAL = StudentConfig(channels=(192, 128, 64, 32, 16), grid=4, embedding=64)  # of each mechanism at 256 pixels
+IMAGENET_STUDENT = StudentConfig(
+    channels=(192, 128, 64, 32, 16), grid=4, embedding=64
+)  # of each mechanism at 256 pixels
 SMOKE_DISTILL = DistillConfig(steps=40, batch_size=32, shape=TINY, texture=TINY, background=TINY)
 MOVED, LEVEL, SHARP = ("shape.affine:0.1", "shape.elastic:1"), "shape.level:0.4", "shape.sharpen:4"
 # One mask per counterfactual, as varied as handwriting and as sharp, and of its class: chosen on double-colored MNIST.
@@ -73,19 +75,23 @@ RUNS = {run.preset: run for run in (
 )}
 # fmt: on
 
-TINY_NATURAL = StudentConfig(channels=(16, 16, 8), grid=8, embedding=8)  # of each mechanism at 64 pixels
+TINY_IMAGENET_STUDENT = StudentConfig(channels=(16, 16, 8), grid=8, embedding=8)  # of each mechanism at 64 pixels
 MILLION = QueryConfig(shape=1_000_000, texture=1_000_000, background=1_000_000, held_out=1000, store=Store.PNG)
-NATURALS = {
-    "natural-smoke": NaturalConfig(
-        preset="natural-smoke",
-        teacher="natural-smoke",
+IMAGENET_RUNS = {
+    "imagenet-smoke": ImageNetConfig(
+        preset="imagenet-smoke",
+        teacher="imagenet-smoke",
         query=QueryConfig(shape=160, texture=160, background=160, held_out=32, shard_size=80),
         distill=DistillConfig(
-            steps=60, batch_size=16, shape=TINY_NATURAL, texture=TINY_NATURAL, background=TINY_NATURAL
+            steps=60,
+            batch_size=16,
+            shape=TINY_IMAGENET_STUDENT,
+            texture=TINY_IMAGENET_STUDENT,
+            background=TINY_IMAGENET_STUDENT,
         ),
         ensemble=EnsembleConfig(width=8, image_size=64, epochs=2, batch_size=16, counterfactuals=16),
     ),
-    "imagenet": NaturalConfig(  # TinyGAN's losses, SKDCGN's number of images; never measured here
+    "imagenet": ImageNetConfig(  # TinyGAN's losses, SKDCGN's number of images; never measured here
         preset="imagenet",
         teacher="published-imagenet",
         query=MILLION,
@@ -94,15 +100,15 @@ NATURALS = {
             learning_rate=1e-3,
             feature=1.0,
             adversarial=0.01,
-            shape=NATURAL,
-            texture=NATURAL,
-            background=NATURAL,
+            shape=IMAGENET_STUDENT,
+            texture=IMAGENET_STUDENT,
+            background=IMAGENET_STUDENT,
         ),
         ensemble=EnsembleConfig(backbone="torchvision:resnet50"),
     ),
 }
 
-TINYGAN = TeachNaturalConfig(  # rates are TinyGAN's; no others are known
+TINYGAN = TeachImageNetConfig(  # rates are TinyGAN's; no others are known
     start="initial-imagenet",
     network=Network.TINYGAN,
     steps=100_000,
@@ -113,9 +119,9 @@ TINYGAN = TeachNaturalConfig(  # rates are TinyGAN's; no others are known
     background_rate=2e-4,
     save_every=500,
 )
-NATURAL_TEACHERS = {
-    "natural-smoke": TeachNaturalConfig(steps=4, batch_size=2, accumulate=2, width=2, save_every=2),
-    "imagenet": TeachNaturalConfig(start="initial-imagenet"),  # CGN's weights and rates; how many steps is ours
+IMAGENET_TEACHERS = {
+    "imagenet-smoke": TeachImageNetConfig(steps=4, batch_size=2, accumulate=2, width=2, save_every=2),
+    "imagenet": TeachImageNetConfig(start="initial-imagenet"),  # CGN's weights and rates; how many steps is ours
     "imagenet-tinygan": TINYGAN,
 }
 

@@ -16,13 +16,13 @@ from skdcgn.base.config import (
     ClassifyConfig,
     DistillConfig,
     EnsembleConfig,
-    NaturalConfig,
+    ImageNetConfig,
     Precision,
     QueryConfig,
     RunConfig,
 )
 from skdcgn.base.errors import UserError, find
-from skdcgn.base.presets import DEFAULT, NATURAL_TEACHERS, NATURALS, RUNS, TEACHERS, run_preset, teach_preset
+from skdcgn.base.presets import DEFAULT, IMAGENET_RUNS, IMAGENET_TEACHERS, RUNS, TEACHERS, run_preset, teach_preset
 from skdcgn.base.records import digest, from_dict, merge, override
 from skdcgn.cli.flags import with_flags
 from skdcgn.cli.terminal import (
@@ -31,7 +31,7 @@ from skdcgn.cli.terminal import (
     point_to,
     show_bench,
     show_confusion,
-    show_natural,
+    show_imagenet,
     show_quality,
     show_study,
     show_table,
@@ -126,14 +126,14 @@ def _laid_over(config: Any, file: Path | None, changes: dict[str, Any]) -> Any:
 
 def _begin(stage: str, default: Any, preset: str | None) -> Any:
     """Return what a stage begins with: its part of a preset that has one, or the default."""
-    having = {name: getattr(whole, stage) for name, whole in (RUNS | NATURALS).items() if hasattr(whole, stage)}
+    having = {name: getattr(whole, stage) for name, whole in (RUNS | IMAGENET_RUNS).items() if hasattr(whole, stage)}
     return find("preset", preset, having) if preset else default
 
 
 @app.command(rich_help_panel="The whole")
-@with_flags(RUNS[DEFAULT], NATURALS["natural-smoke"], leave_out=("preset",))
+@with_flags(RUNS[DEFAULT], IMAGENET_RUNS["imagenet-smoke"], leave_out=("preset",))
 def run(
-    preset: Annotated[str, typer.Argument(help=f"One of {', '.join((*RUNS, *NATURALS))}.")] = DEFAULT,
+    preset: Annotated[str, typer.Argument(help=f"One of {', '.join((*RUNS, *IMAGENET_RUNS))}.")] = DEFAULT,
     out: OutOption = None,
     data_root: DataRoot = None,
     device: DeviceOption = Device.AUTO,
@@ -145,10 +145,10 @@ def run(
     """Do everything: query, distill, compose, classify, evaluate; ends with the table and report.html."""
     if os.environ.get("WORLD_SIZE", "1") != "1":
         raise UserError("run is one process: launch query, distill and ensemble by torchrun instead, one after another")
-    if preset in NATURALS:
+    if preset in IMAGENET_RUNS:
         if full:
             raise UserError(f"--full is a budget of the digits' classifiers: leave it out with {preset}")
-        _run_natural(_laid_over(NATURALS[preset], config, changes), out, device)
+        _run_imagenet(_laid_over(IMAGENET_RUNS[preset], config, changes), out, device)
         return
     chosen = _laid_over(run_preset(preset, full=full), config, changes)
     folder = _default_out(out, preset, chosen)
@@ -160,14 +160,14 @@ def run(
     point_to("report", folder / "report.html")
 
 
-def _run_natural(chosen: NaturalConfig, out: Path | None, device: Device) -> None:
-    """Do everything with natural images: query, distill, an ensemble on each CGN's counterfactuals, evaluate."""
+def _run_imagenet(chosen: ImageNetConfig, out: Path | None, device: Device) -> None:
+    """Do everything with photographs: query, distill, an ensemble on each CGN's counterfactuals, evaluate."""
     folder = _default_out(out, chosen.preset, chosen)
-    from skdcgn.experiments.run_imagenet import run_natural
+    from skdcgn.experiments.run_imagenet import run_imagenet
 
     with watching() as watch:
-        run_natural(chosen, folder, device=device, watch=watch)
-    show_natural(folder)
+        run_imagenet(chosen, folder, device=device, watch=watch)
+    show_imagenet(folder)
     point_to("report", folder / "report.html")
 
 
@@ -255,29 +255,29 @@ def _study(
 
 
 @app.command(rich_help_panel="Stages")
-@with_flags(TEACHERS[DEFAULT], NATURAL_TEACHERS["natural-smoke"])
+@with_flags(TEACHERS[DEFAULT], IMAGENET_TEACHERS["imagenet-smoke"])
 def teach(
-    preset: Annotated[str, typer.Argument(help=f"One of {', '.join((*TEACHERS, *NATURAL_TEACHERS))}.")] = DEFAULT,
+    preset: Annotated[str, typer.Argument(help=f"One of {', '.join((*TEACHERS, *IMAGENET_TEACHERS))}.")] = DEFAULT,
     out: OutOption = None,
     data_root: DataRoot = None,
     device: DeviceOption = Device.AUTO,
     config: ConfigOption = None,
     sample_every: Annotated[
-        int | None, typer.Option(min=1, help="Steps between sample grids. Default: 500; natural images: save-every.")
+        int | None, typer.Option(min=1, help="Steps between sample grids. Default: 500; photographs: save-every.")
     ] = None,
     *,
     changes: dict[str, Any],
 ) -> None:
     """Train a teacher CGN on biased data: adversarial, binary, perceptual losses and reconstruction.
 
-    Presets of natural images need no data: BigGAN draws what the CGN learns to take apart.
+    Presets of photographs need no data: BigGAN draws what the CGN learns to take apart.
     """
-    if preset in NATURAL_TEACHERS:
-        from skdcgn.teachers.teach_imagenet import teach_natural
+    if preset in IMAGENET_TEACHERS:
+        from skdcgn.teachers.teach_imagenet import teach_imagenet
 
-        natural = _laid_over(NATURAL_TEACHERS[preset], config, changes)
-        folder = _default_out(out, f"teach-{preset}", natural)
-        _teach(teach_natural, natural, folder, device, sample_every or natural.save_every)
+        chosen = _laid_over(IMAGENET_TEACHERS[preset], config, changes)
+        folder = _default_out(out, f"teach-{preset}", chosen)
+        _teach(teach_imagenet, chosen, folder, device, sample_every or chosen.save_every)
         return
     chosen = _laid_over(teach_preset(preset), config, changes)
     folder = _default_out(out, f"teach-{Path(chosen.images).name if chosen.images else preset}", chosen)
@@ -584,8 +584,8 @@ def evaluate(
             raise UserError(f"{flag} measures {' or '.join(kinds)}, and {what} is {kind}: leave it out")
     numbers: dict[str, Any] = {}
     match kind:
-        case Kind.NATURAL_RUN:
-            show_natural(folder)
+        case Kind.IMAGENET_RUN:
+            show_imagenet(folder)
         case Kind.RUN:
             told = {key: value for key, value in read_json(folder / "config.json").items() if key != "digest"}
             show_table(read_json(folder / "results.json"), from_dict(RunConfig, told, str(folder / "config.json")))

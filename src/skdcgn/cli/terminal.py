@@ -120,12 +120,12 @@ def show_study(title: str, record: dict[str, Any], points: Sequence["Point"]) ->
     out_console.print(shown)
 
 
-def show_natural(folder: Path) -> None:
+def show_imagenet(folder: Path) -> None:
     """Print what the CGNs of a run cost; then a row per measure with a column per ensemble; shape bias by head too."""
     from skdcgn.report.imagenet import costs, lines
-    from skdcgn.results.records import NaturalResults, read_results
+    from skdcgn.results.records import ImageNetResults, read_results
 
-    results = read_results(folder, NaturalResults)
+    results = read_results(folder, ImageNetResults)
     for name, size, speed in costs(results):
         print(f"{name}: parameters {size}, counterfactuals/s {speed}")
     shown = new_table(f"{results.preset}, seed {results.seed}", ["%"], ["images", *results.ensembles])

@@ -1,4 +1,4 @@
-"""What a classifier of natural images follows: ImageNet's top-k, shape bias on cue conflicts, ImageNet-9's gap.
+"""What a classifier of photographs follows: ImageNet's top-k, shape bias on cue conflicts, ImageNet-9's gap.
 
 All are counted image by image, so that the size of the last batch changes nothing. The folders are those of the public
 data sets: ``VAL/n01440764/x.JPEG``; ``CUES/airplane/airplane1-bear2.png`` (Geirhos et al., ICLR 2019);

@@ -11,7 +11,7 @@ class Kind(StrEnum):
     """What a folder or name that is to be evaluated turns out to be."""
 
     ENSEMBLE = "an ensemble"
-    NATURAL_RUN = "a run on natural images"
+    IMAGENET_RUN = "a run on photographs"
     RUN = "a whole run"
     CLASSIFIER = "a classifier"
     CGN = "a CGN"
@@ -24,7 +24,7 @@ def kind_of(folder: Path) -> Kind:
     if isinstance(config, dict) and "backbone" in config:
         return Kind.ENSEMBLE
     if results.exists():
-        return Kind.NATURAL_RUN if "ensembles" in read_json(results) else Kind.RUN
+        return Kind.IMAGENET_RUN if "ensembles" in read_json(results) else Kind.RUN
     if (folder / "checkpoint.safetensors").exists():
         return Kind.CLASSIFIER
     if folder.is_dir() and not (folder / "model.safetensors").exists():

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from skdcgn.base.config import NaturalConfig
+from skdcgn.base.config import ImageNetConfig
 from skdcgn.base.errors import UserError
 from skdcgn.base.files import read_json, write_json
 from skdcgn.base.progress import Watch, unwatched
@@ -23,7 +23,7 @@ from skdcgn.data.photos import Photos, list_photos
 from skdcgn.data.stand_in import Folders, stand_in
 from skdcgn.evaluation.imagenet import Measured, Tests, measure, open_tests
 from skdcgn.experiments.stages import Clock, costs_and_fidelity, identity, query_and_distill
-from skdcgn.report.imagenet import write_natural_report
+from skdcgn.report.imagenet import write_imagenet_report
 from skdcgn.teachers.load import load_teacher
 from skdcgn.training.run_folder import RunFolder
 from skdcgn.training.train import make_accelerator
@@ -32,7 +32,9 @@ PLAIN = "plain"
 SPEED_IMAGES = 16  # a teacher of ImageNet's size draws one in five seconds of a CPU
 
 
-def run_natural(config: NaturalConfig, out: Path, *, device: str = "auto", watch: Watch = unwatched) -> dict[str, Any]:
+def run_imagenet(
+    config: ImageNetConfig, out: Path, *, device: str = "auto", watch: Watch = unwatched
+) -> dict[str, Any]:
     """Run the whole path in ``out``; return the results, which stand in ``out/results.json`` too.
 
     Raises:
@@ -42,7 +44,7 @@ def run_natural(config: NaturalConfig, out: Path, *, device: str = "auto", watch
     teacher = of_classes(load_teacher(config.teacher, device=place), config.query.classes)
     folder, done = RunFolder(out, config), out / "results.json"
     if done.exists():
-        write_natural_report(out)
+        write_imagenet_report(out)
         return dict(read_json(done))
     clock = Clock(out / "seconds.json")
     load_backbone(config.ensemble.backbone, width=config.ensemble.width, weights=config.ensemble.weights)
@@ -74,11 +76,11 @@ def run_natural(config: NaturalConfig, out: Path, *, device: str = "auto", watch
         "seconds": clock.seconds,
     }
     write_json(done, results)
-    write_natural_report(out)
+    write_imagenet_report(out)
     return results
 
 
-def folders(config: NaturalConfig, teacher: Teacher, out: Path) -> Folders:
+def folders(config: ImageNetConfig, teacher: Teacher, out: Path) -> Folders:
     """Return the image folders of the configuration; all of them a stand-in where it names no real images."""
     given = {"val": config.val, "cue_conflict": config.cue_conflict, "in9": config.in9}
     if config.real is None:
@@ -89,7 +91,7 @@ def folders(config: NaturalConfig, teacher: Teacher, out: Path) -> Folders:
 
 
 def ensemble(
-    config: NaturalConfig,
+    config: ImageNetConfig,
     name: str,
     cgn: Teacher,
     real: Path,

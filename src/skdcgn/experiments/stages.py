@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from skdcgn.base.config import NaturalConfig, RunConfig
+from skdcgn.base.config import ImageNetConfig, RunConfig
 from skdcgn.base.files import read_json, write_json
 from skdcgn.base.progress import Watch
 from skdcgn.cgn.mechanism import Teacher
@@ -38,7 +38,7 @@ class Clock:
 
 
 def query_and_distill(
-    teacher: Teacher, config: RunConfig | NaturalConfig, out: Path, clock: Clock, device: str, watch: Watch
+    teacher: Teacher, config: RunConfig | ImageNetConfig, out: Path, clock: Clock, device: str, watch: Watch
 ) -> tuple[dict[str, int], StudentCGN]:
     """Ask ``teacher``, which knows the wanted classes alone, and distill it on ``device``.
 
@@ -67,7 +67,7 @@ def costs_and_fidelity(teacher: Teacher, student: StudentCGN, out: Path, speed_i
 
 
 def identity(
-    config: RunConfig | NaturalConfig, folder: RunFolder, teacher: Teacher, queries: dict[str, int]
+    config: RunConfig | ImageNetConfig, folder: RunFolder, teacher: Teacher, queries: dict[str, int]
 ) -> dict[str, Any]:
     """Return the part of the results that tells which run it was."""
     return {

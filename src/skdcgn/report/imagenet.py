@@ -1,13 +1,13 @@
-"""``report.html`` of a run on natural images: what its ensembles follow, what the student draws and costs."""
+"""``report.html`` of a run on photographs: what its ensembles follow, what the student draws and costs."""
 
 from pathlib import Path
 from typing import NamedTuple
 
-from skdcgn.base.config import NaturalConfig
-from skdcgn.base.presets import NATURALS
+from skdcgn.base.config import ImageNetConfig
+from skdcgn.base.presets import IMAGENET_RUNS
 from skdcgn.report.build import common_figures, loss_names, ratios, write_page
-from skdcgn.report.words import NOTHING, UNKNOWN, count, natural_reading
-from skdcgn.results.records import NaturalResults, read_results
+from skdcgn.report.words import NOTHING, UNKNOWN, count, imagenet_reading
+from skdcgn.results.records import ImageNetResults, read_results
 
 HEADS = ("ensemble", "shape", "texture", "background")
 OF_HEADS = "shape bias"  # the measure that is told of each head
@@ -21,17 +21,17 @@ class Line(NamedTuple):
     values: list[str]
 
 
-def write_natural_report(run: Path) -> Path:
+def write_imagenet_report(run: Path) -> Path:
     """Write ``run/report.html`` from what the run folder holds; return its path."""
-    results, names = read_results(run, NaturalResults), loss_names(run)
+    results, names = read_results(run, ImageNetResults), loss_names(run)
     drawn = common_figures(run, results, names)
     return write_page(
         run,
-        "natural.html",
+        "imagenet.html",
         results,
-        NaturalConfig(),
-        NATURALS,
-        reading=natural_reading(results),
+        ImageNetConfig(),
+        IMAGENET_RUNS,
+        reading=imagenet_reading(results),
         costs=costs(results),
         trained_on=list(results.ensembles),
         lines=lines(results),
@@ -40,7 +40,7 @@ def write_natural_report(run: Path) -> Path:
     )
 
 
-def lines(results: NaturalResults) -> list[Line]:
+def lines(results: ImageNetResults) -> list[Line]:
     """Return a line per measure, and for shape bias one per head, with a value per ensemble."""
     told = results.ensembles
     return [
@@ -54,7 +54,7 @@ def lines(results: NaturalResults) -> list[Line]:
     ]
 
 
-def costs(results: NaturalResults) -> list[tuple[str, str, str]]:
+def costs(results: ImageNetResults) -> list[tuple[str, str, str]]:
     """Return (name, parameters, counterfactuals per second) of teacher and student."""
     sizes, speeds = results.parameters, results.counterfactuals_per_second
     smaller, faster = ratios(results)

@@ -4,7 +4,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from skdcgn.results.records import Distilled, NaturalResults, PixelL1, Results, Scores, Sizes, Speeds
+from skdcgn.results.records import Distilled, ImageNetResults, PixelL1, Results, Scores, Sizes, Speeds
 
 COARSE, AVERAGE = 0.5, 1.0
 UNKNOWN, NOTHING = "unknown", "\N{EN DASH}"
@@ -23,7 +23,7 @@ def reading(results: Results) -> Markup:
     )
 
 
-def natural_reading(results: NaturalResults) -> Markup:
+def imagenet_reading(results: ImageNetResults) -> Markup:
     """Say in one sentence what the run found; of accuracy only where it was measured."""
     told, cost = results.ensembles, cost_phrase(results)
     top = {name: measured["top-1"].percent["ensemble"] for name, measured in told.items() if "top-1" in measured}

@@ -109,7 +109,7 @@ class Measured:
 
 
 @dataclass(frozen=True, kw_only=True)
-class NaturalResults(Distilled):
+class ImageNetResults(Distilled):
     """``results.json`` of a run on photographs; ``stand_in``: the teacher drew all images."""
 
     ensembles: dict[str, dict[str, Measured]]

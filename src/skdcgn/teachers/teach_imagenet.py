@@ -24,7 +24,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from skdcgn.base.config import Network, TeachNaturalConfig
+from skdcgn.base.config import Network, TeachImageNetConfig
 from skdcgn.base.errors import UserError
 from skdcgn.base.files import write_tensors
 from skdcgn.base.records import to_dict
@@ -49,10 +49,10 @@ SIDE, PATCH, GRID, BEST = 128, 15, 6, 100  # of the mosaic: pixels of the image,
 WARN_BELOW, WARN_ABOVE, WARN_GREY = 0.02, 0.98, 0.3  # of a mask's mean, and of its entropy in bits
 
 
-class TeachNatural(Method):
+class TeachImageNet(Method):
     """One step; the batch holds ``noise`` (B, Z) and ``labels`` (B,), ``batch_size`` of which are drawn at once."""
 
-    def __init__(self, config: TeachNaturalConfig, cgn: ImageNetCGN, real: BigGAN) -> None:
+    def __init__(self, config: TeachImageNetConfig, cgn: ImageNetCGN, real: BigGAN) -> None:
         cgn.u2net.requires_grad_(False)
         rates = (config.shape_rate, config.texture_rate, config.background_rate)
         super().__init__(
@@ -133,7 +133,7 @@ def forget_inside(root: nn.Module, kinds: tuple[type[nn.Module], ...]) -> None:
             module.forward = partial(checkpoint, module.forward, use_reentrant=False)
 
 
-def begin(config: TeachNaturalConfig) -> tuple[ImageNetCGN, BigGAN, str]:
+def begin(config: TeachImageNetConfig) -> tuple[ImageNetCGN, BigGAN, str]:
     """Return the CGN to train, the BigGAN whose pictures it learns to take apart, and the digest of the start.
 
     Raises:
@@ -156,8 +156,8 @@ def begin(config: TeachNaturalConfig) -> tuple[ImageNetCGN, BigGAN, str]:
     return cgn, real, teacher.digest
 
 
-def teach_natural(
-    config: TeachNaturalConfig,
+def teach_imagenet(
+    config: TeachImageNetConfig,
     out: Path,
     *,
     device: str = "auto",
@@ -165,7 +165,7 @@ def teach_natural(
     callbacks: tuple[Callback, ...] = (),
     announce: Callable[[str], None] = lambda line: None,
 ) -> CGNTeacher:
-    """Train a CGN of natural images in the run folder ``out`` and return it; resumes where it was killed.
+    """Train a CGN of photographs in the run folder ``out`` and return it; resumes where it was killed.
 
     Writes ``teacher.safetensors`` at the end and ``samples-STEP.png`` every ``sample_every`` steps; ``announce`` is
     told how the masks are, and warned of empty, full and grey ones.
@@ -175,11 +175,11 @@ def teach_natural(
     """
     torch.manual_seed(config.seed)
     cgn, real, origin = begin(config)
-    method = TeachNatural(config, cgn, real)
+    method = TeachImageNet(config, cgn, real)
     folder, spec, count = RunFolder(out, {**to_dict(config), "origin": origin}), cgn.spec, config.batch_size
 
     def batch_at(step: int) -> Batch:
-        rng = generator(config.seed, "teach natural", step)
+        rng = generator(config.seed, "teach imagenet", step)
         noise = spec.sample_noise(count * config.accumulate, rng)
         labels = torch.randint(spec.classes, (len(noise),), generator=rng)
         rows = own_share(torch.arange(len(noise)))

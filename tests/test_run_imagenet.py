@@ -1,17 +1,17 @@
-"""``skdcgn run natural-smoke``: the whole ImageNet path with a small teacher, killed and resumed."""
+"""``skdcgn run imagenet-smoke``: the whole ImageNet path with a small teacher, killed and resumed."""
 
 import json
 
 import pytest
 
-from skdcgn.base.config import NaturalConfig
+from skdcgn.base.config import ImageNetConfig
 from skdcgn.base.errors import UserError
-from skdcgn.base.presets import NATURALS, RUNS
+from skdcgn.base.presets import IMAGENET_RUNS, RUNS
 from skdcgn.base.records import override
 from skdcgn.cgn.mechanism import Spec
 from skdcgn.data.categories import CATEGORIES
 from skdcgn.data.stand_in import TEST, TRAIN, stand_in
-from skdcgn.experiments import run_imagenet as natural_run
+from skdcgn.experiments import run_imagenet
 
 SHORT = ("--device", "cpu", "--ensemble-epochs", "1", "--distill-steps", "20", "--ensemble-counterfactuals", "8")
 HEADS = {"ensemble", "shape", "texture", "background"}
@@ -22,7 +22,7 @@ def written(folder):
 
 
 def test_one_command_takes_the_whole_path_and_goes_on_after_a_kill(tmp_path, monkeypatch, skdcgn):
-    measure, calls = natural_run.measure, []
+    measure, calls = run_imagenet.measure, []
 
     def killed(*args, **kwargs):
         calls.append(args)
@@ -30,13 +30,13 @@ def test_one_command_takes_the_whole_path_and_goes_on_after_a_kill(tmp_path, mon
             raise KeyboardInterrupt
         return measure(*args, **kwargs)
 
-    command = ["run", "natural-smoke", "--out", tmp_path, *SHORT]
-    monkeypatch.setattr(natural_run, "measure", killed)
+    command = ["run", "imagenet-smoke", "--out", tmp_path, *SHORT]
+    monkeypatch.setattr(run_imagenet, "measure", killed)
     assert skdcgn(*command)[0] == 130
     before = {n: t for n, t in written(tmp_path).items() if n.split("/")[0] in ("pairs", "students", "stand-in")}
     plain = (tmp_path / "ensembles" / "plain" / "result.json").read_bytes()
 
-    monkeypatch.setattr(natural_run, "measure", measure)
+    monkeypatch.setattr(run_imagenet, "measure", measure)
     status, said, _ = skdcgn(*command)
     assert status == 0
     assert before.items() <= written(tmp_path).items()
@@ -94,28 +94,28 @@ def test_only_a_teacher_of_sixteen_classes_stands_in(tmp_path, analytic_teacher)
     ],
 )
 def test_wrong_input_is_one_line_and_costs_no_query(words, expected, tmp_path, skdcgn):
-    status, _, err = skdcgn("run", "natural-smoke", "--out", tmp_path / "out", *words)
+    status, _, err = skdcgn("run", "imagenet-smoke", "--out", tmp_path / "out", *words)
     assert (status, err.count("\n")) == (2, 1)
     assert expected in err
     assert not (tmp_path / "out" / "pairs").exists()
 
 
-def test_a_flag_of_natural_images_is_none_of_digits(tmp_path, skdcgn):
+def test_a_flag_of_photographs_is_none_of_digits(tmp_path, skdcgn):
     status, _, err = skdcgn("run", "smoke", "--out", tmp_path, "--real", "x")
     assert (status, err.count("\n")) == (2, 1)
     assert "unknown key 'real'" in err
 
 
-@pytest.mark.parametrize("name", NATURALS)
-def test_every_preset_of_natural_images_can_be_laid_over(name):
+@pytest.mark.parametrize("name", IMAGENET_RUNS)
+def test_every_preset_of_photographs_can_be_laid_over(name):
     assert name not in RUNS
-    assert override(NATURALS[name], {"seed": 3, "query.shape": 7}).query.shape == 7
-    assert isinstance(NATURALS[name], NaturalConfig)
+    assert override(IMAGENET_RUNS[name], {"seed": 3, "query.shape": 7}).query.shape == 7
+    assert isinstance(IMAGENET_RUNS[name], ImageNetConfig)
 
 
 def test_a_launcher_is_told_what_to_launch(tmp_path, monkeypatch, skdcgn):
     monkeypatch.setenv("WORLD_SIZE", "2")
-    status, _, err = skdcgn("run", "natural-smoke", "--out", tmp_path / "out")
+    status, _, err = skdcgn("run", "imagenet-smoke", "--out", tmp_path / "out")
     assert (status, err) == (
         2,
         "error: run is one process: launch query, distill and ensemble by torchrun instead, one after another\n",
@@ -123,8 +123,8 @@ def test_a_launcher_is_told_what_to_launch(tmp_path, monkeypatch, skdcgn):
 
 
 def test_a_stage_begins_with_its_part_of_a_preset(tmp_path, skdcgn):
-    query = ["query", "natural-smoke", "--preset", "natural-smoke", "--out", tmp_path, "--background", "8"]
+    query = ["query", "imagenet-smoke", "--preset", "imagenet-smoke", "--out", tmp_path, "--background", "8"]
     status, said, _ = skdcgn(*query)
     assert (status, said) == (0, "shape: 160 queries, texture: 160 queries, background: 8 queries\n")
-    status, _, err = skdcgn("ensemble", "--preset", "natural", "--real", "x", "--out", tmp_path)
-    assert (status, err) == (2, "error: unknown preset 'natural': did you mean 'natural-smoke'?\n")
+    status, _, err = skdcgn("ensemble", "--preset", "imagenet-smoked", "--real", "x", "--out", tmp_path)
+    assert (status, err) == (2, "error: unknown preset 'imagenet-smoked': did you mean 'imagenet-smoke'?\n")

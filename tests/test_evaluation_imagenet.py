@@ -12,7 +12,7 @@ from skdcgn.classifiers.ensemble import train_ensemble
 from skdcgn.data.categories import CATEGORIES
 from skdcgn.data.counterfactuals import from_cgn
 from skdcgn.data.photos import list_photos
-from skdcgn.evaluation import imagenet as natural
+from skdcgn.evaluation import imagenet
 from skdcgn.evaluation.imagenet import Share, gap, in9, list_cues, measure, nine_of, open_tests, shape_bias, top_k
 
 NINE = ("dog", "bird", "vehicle", "reptile", "carnivore", "insect", "instrument", "primate", "fish")
@@ -36,7 +36,7 @@ def reads(classes, step=1):
 
 @pytest.fixture
 def five_per_batch(monkeypatch):
-    monkeypatch.setattr(natural, "BATCH", 5)
+    monkeypatch.setattr(imagenet, "BATCH", 5)
 
 
 def test_top_1_and_top_5_are_counted_per_image(tmp_path, five_per_batch):
@@ -92,7 +92,7 @@ def test_shape_bias_means_over_a_categorys_classes(cues):
 
 
 def test_no_decision_at_all_is_no_number():
-    assert str(natural.ShapeBias(0, 0, 8).percent) == "nan"
+    assert str(imagenet.ShapeBias(0, 0, 8).percent) == "nan"
 
 
 @pytest.mark.parametrize(
@@ -128,7 +128,7 @@ def test_the_gap_between_backgrounds_is_counted_per_image(tmp_path, monkeypatch)
     for variant, wrong in (("mixed_same", 1), ("mixed_rand", 4), ("original", 0)):
         nine_folders(tmp_path, variant, wrong)
     for batch in (5, 62, 64):  # divided by batch size times batches, it would be 3 of 65, 62 or 64
-        monkeypatch.setattr(natural, "BATCH", batch)
+        monkeypatch.setattr(imagenet, "BATCH", batch)
         found = in9(reads(9, step=10), tmp_path, torch.arange(9), 32)
         assert {name: by["ensemble"] for name, by in found.items()} == {
             "mixed_rand": Share(58, 62), "mixed_same": Share(61, 62), "original": Share(62, 62)

@@ -1,25 +1,25 @@
-"""Teaching a CGN of natural images: each loss reaches its own mechanism, batches accumulate, a killed run goes on."""
+"""Teaching a CGN of photographs: each loss reaches its own mechanism, batches accumulate, a killed run goes on."""
 
 from dataclasses import replace
 
 import pytest
 import torch
 
-from skdcgn.base.config import Network, TeachNaturalConfig
+from skdcgn.base.config import Network, TeachImageNetConfig
 from skdcgn.base.errors import UserError
-from skdcgn.base.presets import NATURAL_TEACHERS
+from skdcgn.base.presets import IMAGENET_TEACHERS
 from skdcgn.base.seeds import generator
 from skdcgn.base.weights import on_meta, parameter_count
 from skdcgn.cgn.mechanism import Mechanism
 from skdcgn.teachers.biggan import BigGAN
 from skdcgn.teachers.cgn_imagenet import NETWORKS, baseline
 from skdcgn.teachers.load import load_teacher
-from skdcgn.teachers.teach_imagenet import TeachNatural, begin, middle, mosaic_sizes, symptom, teach_natural
+from skdcgn.teachers.teach_imagenet import TeachImageNet, begin, middle, mosaic_sizes, symptom, teach_imagenet
 from skdcgn.teachers.tinygan import TinyGAN
 from skdcgn.teachers.u2net import FULL, U2Net
 from skdcgn.training import losses
 
-SMOKE = NATURAL_TEACHERS["natural-smoke"]
+SMOKE = IMAGENET_TEACHERS["imagenet-smoke"]
 OFF = dict.fromkeys(("reconstruction", "perceptual", "binary", "mask", "texture", "background"), 0.0)
 
 
@@ -27,7 +27,7 @@ def made(**changes):
     torch.manual_seed(0)
     config = replace(SMOKE, **changes)
     cgn, real, _ = begin(config)
-    return TeachNatural(config, cgn, real)
+    return TeachImageNet(config, cgn, real)
 
 
 def some(count=4, classes=16, noise_dim=16):
@@ -134,16 +134,16 @@ def test_a_killed_run_ends_with_the_same_bytes_and_loads_as_a_teacher(network, t
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        teach_natural(config, tmp_path / "killed", device="cpu", callbacks=(lambda r: r.step == 2 and kill(r),))
+        teach_imagenet(config, tmp_path / "killed", device="cpu", callbacks=(lambda r: r.step == 2 and kill(r),))
     said = []
-    taught = teach_natural(config, tmp_path / "killed", device="cpu", sample_every=2, announce=said.append)
-    whole = teach_natural(config, tmp_path / "whole", device="cpu")
+    taught = teach_imagenet(config, tmp_path / "killed", device="cpu", sample_every=2, announce=said.append)
+    whole = teach_imagenet(config, tmp_path / "whole", device="cpu")
     assert taught.digest == whole.digest
     assert said[0].startswith("step 2: mean mask 0.")
     assert (tmp_path / "killed" / "samples-000002.png").exists()
     loaded = load_teacher(tmp_path / "whole" / "teacher.safetensors")
     noise, labels = loaded.spec.sample_noise(3, generator("query")), torch.tensor([0, 7, 15])
-    start = load_teacher("natural-smoke")
+    start = load_teacher("imagenet-smoke")
     for mechanism in Mechanism:
         drawn = loaded.query(mechanism, noise, labels)
         torch.testing.assert_close(drawn, taught.query(mechanism, noise, labels))
@@ -187,11 +187,11 @@ def test_symptoms_of_masks():
 
 
 def test_the_presets_begin_with_the_published_parts():
-    assert TeachNaturalConfig() == replace(NATURAL_TEACHERS["imagenet"], start="natural-smoke")
-    assert NATURAL_TEACHERS["imagenet-tinygan"].network is Network.TINYGAN
-    assert {NATURAL_TEACHERS[name].start for name in ("imagenet", "imagenet-tinygan")} == {"initial-imagenet"}
+    assert TeachImageNetConfig() == replace(IMAGENET_TEACHERS["imagenet"], start="imagenet-smoke")
+    assert IMAGENET_TEACHERS["imagenet-tinygan"].network is Network.TINYGAN
+    assert {IMAGENET_TEACHERS[name].start for name in ("imagenet", "imagenet-tinygan")} == {"initial-imagenet"}
 
 
 def test_the_command_line_teaches(tmp_path, skdcgn):
-    status, said, err = skdcgn("teach", "natural-smoke", "--out", tmp_path, "--steps", "1", "--device", "cpu")
+    status, said, err = skdcgn("teach", "imagenet-smoke", "--out", tmp_path, "--steps", "1", "--device", "cpu")
     assert (status, said) == (0, f"teacher: {tmp_path / 'teacher.safetensors'}\n"), err

@@ -11,7 +11,7 @@ from skdcgn.cgn.compose import Composition, Inputs, sample_inputs
 from skdcgn.cgn.mechanism import Mechanism, Spec
 from skdcgn.deploy import bench
 from skdcgn.deploy.bench import ORDER, forms, measure, medians
-from skdcgn.evaluation import evaluate
+from skdcgn.evaluation import timing
 from skdcgn.students.generator import StudentCGN
 from skdcgn.teachers.load import load_teacher
 
@@ -65,7 +65,7 @@ def test_drawers_are_timed_in_turn_and_the_median_counts(monkeypatch):
 
         return draw
 
-    monkeypatch.setattr(evaluate.time, "perf_counter", lambda: now[0])
+    monkeypatch.setattr(timing.time, "perf_counter", lambda: now[0])
     taken = medians({name: drawer(name) for name in ("slow", "fast")}, sample_inputs(Spec(), 1, generator("t")), 5)
     assert taken == {"slow": 5, "fast": 1}
     assert order[2 * bench.WARM_UP :] == ["slow", "fast"] * 5

@@ -10,9 +10,9 @@ from functools import partial
 import pytest
 import torch
 
-from skdcgn import metrics
 from skdcgn.base.config import ClassifyConfig
 from skdcgn.cli import app as cli
+from skdcgn.evaluation import attribution
 from skdcgn.teachers.load import load_student
 
 VERBS = (
@@ -156,8 +156,8 @@ def test_a_study_ends_in_a_table_and_a_report(tmp_path, skdcgn):
 
 def test_the_stages_work_one_by_one(tmp_path, skdcgn, monkeypatch):
     """query -> distill -> generate -> classify -> evaluate, each reading the folder the one before wrote."""
-    short = partial(metrics.train_judges, config=ClassifyConfig(images=320, epochs=1))
-    monkeypatch.setattr(metrics, "train_judges", short)
+    short = partial(attribution.train_judges, config=ClassifyConfig(images=320, epochs=1))
+    monkeypatch.setattr(attribution, "train_judges", short)
     pairs, run, images, classifier = (tmp_path / name for name in ("pairs", "run", "images", "classifier"))
     budget = ["--shape", "60", "--texture", "60", "--background", "60", "--held-out", "20"]
     stages = [

@@ -48,7 +48,7 @@ def test_the_formula_is_written_once():
         for p in source.rglob("*.py")
     }
     writers = {name for name, lines in code.items() if any(line.lstrip().startswith("return") for line in lines)}
-    assert writers == {"composer.py"}
+    assert writers == {"compose.py"}
 
 
 def test_tile_crop_is_literal_tiling_at_every_offset():

@@ -12,8 +12,7 @@ from skdcgn.cgn.compose import compose, draw
 from skdcgn.cgn.mechanism import Mechanism
 from skdcgn.data.appearances import Dataset, paint
 from skdcgn.data.glyphs import Glyphs, load_glyphs
-from skdcgn.evaluation import measure
-from skdcgn.evaluation.measure import Measured, compare_with_pairs, frechet, measure_cgn, moments
+from skdcgn.evaluation.measure import Measured, compare_with_pairs, frechet, measure, measure_cgn, moments
 from skdcgn.features.extractors import Extractor, load_extractor
 from skdcgn.metrics.distances import frechet_distance
 from skdcgn.metrics.moments import Moments

@@ -9,7 +9,7 @@ from skdcgn.base.config import Noise, QueryConfig, Store
 from skdcgn.base.errors import UserError
 from skdcgn.base.seeds import derive_seed
 from skdcgn.cgn.mechanism import Mechanism
-from skdcgn.pairs import query as pairs_module
+from skdcgn.pairs import stored as pairs_module
 from skdcgn.pairs.query import Rank, query_all, query_pairs
 from skdcgn.pairs.stored import StoredPairs, read_manifest, read_pairs
 

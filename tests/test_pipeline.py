@@ -67,7 +67,7 @@ def test_a_report_and_its_pictures_lie_in_the_folder(finished):
 
 def test_a_finished_run_answers_at_once_with_the_same_results(finished, monkeypatch):
     out, results = finished
-    monkeypatch.setattr("skdcgn.experiments.run_mnist.distill", None)  # would fail if it were called
+    monkeypatch.setattr("skdcgn.experiments.stages.distill", None)  # would fail if it were called
     assert run(run_preset("smoke"), out, device="cpu") == results
 
 

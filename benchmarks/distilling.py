@@ -24,6 +24,7 @@ from skdcgn.pairs.query import query_all
 from skdcgn.results.versions import versions
 from skdcgn.students.distill import Distill, distill
 from skdcgn.teachers.load import load_teacher
+from skdcgn.training.loop import Step
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -47,7 +48,7 @@ def step_seconds(preset: str, rounds: int = 20) -> dict[str, float]:
     noise, labels = class_columns(teacher, -(-base.distill.batch_size // teacher.spec.classes), seed=0)
     batch = {"noise": noise, "labels": labels, "images": teacher.query(Mechanism.TEXTURE, noise, labels).clone()}
     steps = {
-        name: partial(Distill(override(base, changes).distill, Mechanism.TEXTURE, teacher.spec).step, batch)
+        name: partial(Distill(override(base, changes).distill, Mechanism.TEXTURE, teacher.spec).step, batch, Step())
         for name, changes in LOSSES.items()
     }
     return median_seconds(steps, rounds, warm_up=3)

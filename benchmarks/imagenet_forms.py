@@ -32,6 +32,7 @@ from skdcgn.teachers.biggan import BigGAN
 from skdcgn.teachers.cgn_imagenet import ImageNetCGN, assembled
 from skdcgn.teachers.tinygan import DOUBLED
 from skdcgn.teachers.u2net import FULL, U2Net
+from skdcgn.training.loop import Step
 from skdcgn.training.train import make_accelerator
 
 RESULTS = Path(__file__).parent / "results"
@@ -90,7 +91,7 @@ def training_calls(cgn: ImageNetCGN, batch: int, width: int, device: torch.devic
         torch.manual_seed(0)
         method = Distill(DistillConfig(texture=student, **LOSSES, **way), Mechanism.TEXTURE, spec)
         method.to(make_accelerator(device.type))
-        return lambda: method.step(given)
+        return lambda: method.step(given, Step())
 
     return {
         "TinyGAN, fp32, as published": step(tiny),

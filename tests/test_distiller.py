@@ -17,7 +17,7 @@ from skdcgn.pairs.stored import Pairs
 from skdcgn.students.distill import Distill, collapse_guard, distill, read_embeddings
 from skdcgn.teachers.load import load_student
 from skdcgn.training import losses
-from skdcgn.training.loop import Record
+from skdcgn.training.loop import Record, Step
 from skdcgn.training.train import make_accelerator
 
 SMALL = StudentConfig(channels=(12, 8), grid=8, embedding=4)
@@ -117,7 +117,7 @@ def test_switching_a_loss_on_adds_its_gradient_and_descending_it_lowers_it(name)
 def test_every_loss_changes_where_a_step_goes(name):
     plain, with_loss = make(**{name: 1e-12}), make(**{name: 10.0})
     for method in (plain, with_loss):
-        logged = method.step(some_batch())
+        logged = method.step(some_batch(), Step())
         assert name in logged
     left, right = (torch.cat([p.flatten() for p in m.modules["student"].parameters()]) for m in (plain, with_loss))
     assert not torch.allclose(left, right, atol=1e-5)
@@ -128,7 +128,7 @@ def test_masks_alone_may_be_learned_by_their_mean():
         method, batch = make(mechanism, masks="l2"), some_batch(mechanism)
         drawn = method.modules["student"].train()(batch["noise"], batch["labels"])
         distance = losses.pixel_l2 if changed else losses.pixel_l1
-        assert method.step(batch)["pixel"] == pytest.approx(distance(drawn, batch["images"]).item(), rel=1e-5)
+        assert method.step(batch, Step())["pixel"] == pytest.approx(distance(drawn, batch["images"]).item(), rel=1e-5)
 
 
 def test_pixel_loss_alone_needs_no_discriminator():
@@ -142,10 +142,10 @@ def test_the_perceptual_loss_is_the_l1_on_features_that_stay_as_they_are(mechani
     before = [value.clone() for value in method.frozen["features"].state_dict().values()]
     student = method.modules["student"].train()(batch["noise"], batch["labels"]).detach()
     seen, wanted = (load_features("random")(x.expand(-1, 3, -1, -1)) for x in (student, batch["images"]))
-    first = method.step(batch)["perceptual"]
+    first = method.step(batch, Step())["perceptual"]
     assert first == pytest.approx(2 * float(losses.feature_l1(seen, wanted)), rel=1e-4)
     for _ in range(20):
-        last = method.step(batch)["perceptual"]
+        last = method.step(batch, Step())["perceptual"]
     assert last < 0.95 * first
     assert all(torch.equal(a, b) for a, b in zip(before, method.frozen["features"].state_dict().values(), strict=True))
     assert set(make(kl=1.0).modules) == {"student", "discriminator"}
@@ -155,7 +155,7 @@ def test_two_steps_change_every_tensor():
     method = make(feature=1.0, kl=1.0, adversarial=1.0)
     before = {k: v.clone() for k, v in method.state().items()}
     for _ in range(2):
-        method.step(some_batch(count=10))
+        method.step(some_batch(count=10), Step())
     after = method.state()
     unchanged = {k for k, v in before.items() if torch.equal(v, after[k])}
     constant = {"discriminator/head.parametrizations.weight.0._u"}  # one number of norm one
@@ -165,7 +165,7 @@ def test_two_steps_change_every_tensor():
 
 def test_the_generator_step_leaves_the_discriminator_trainable():
     method = make(feature=1.0)
-    method.step(some_batch())
+    method.step(some_batch(), Step())
     assert all(p.requires_grad for p in method.modules["discriminator"].parameters())
 
 
@@ -196,7 +196,7 @@ def test_a_diverse_student_passes_the_guard():
 def test_what_is_kept_is_the_average_of_the_weights():
     method = make(ema=0.75)
     before = {name: value.clone() for name, value in method.modules["ema"].state_dict().items()}
-    method.step(some_batch())
+    method.step(some_batch(), Step())
     after = method.modules["student"].state_dict()
     assert method.kept is method.modules["ema"]
     for name, value in method.kept.state_dict().items():
@@ -217,7 +217,7 @@ def test_ways_to_be_fast_change_the_losses_by_their_rounding_alone(way, monkeypa
         method = make(**chosen, **({} if "compile" in way else WEIGHTS))  # tracing a judge warns of its spectral norm
         method.to(make_accelerator("cpu"))
         torch.manual_seed(1)
-        told.append(method.step(some_batch()))
+        told.append(method.step(some_batch(), Step()))
     for name, plain in told[0].items():
         assert told[1][name] == pytest.approx(plain, rel=0.05 if "bf16" in way else 1e-3, abs=1e-4), name
         assert method.modules["student"].state_dict().keys() == make().modules["student"].state_dict().keys()
@@ -253,4 +253,4 @@ def test_channels_last_leaves_frozen_features_as_they_are():
     """Theirs may have five dimensions, which have no such layout."""
     method = make(channels_last=True, perceptual=1.0)
     method.to(make_accelerator("cpu"))
-    assert method.step(some_batch())["perceptual"] > 0
+    assert method.step(some_batch(), Step())["perceptual"] > 0

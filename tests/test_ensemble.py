@@ -24,6 +24,7 @@ from skdcgn.classifiers.ensemble import (
 from skdcgn.classifiers.small_cnn import load_classifier
 from skdcgn.data.counterfactuals import Source, from_cgn, from_file
 from skdcgn.deploy.generate import write_counterfactuals
+from skdcgn.training.loop import Step
 
 TINY = EnsembleConfig(
     width=4, image_size=16, epochs=2, batch_size=8, counterfactuals=6, save_every=2, learning_rate=0.05
@@ -63,7 +64,7 @@ def batch(seed=0, real=6, made=5):
 def gradients(method, given):
     method.descend = lambda name, loss: loss.backward()  # keep what one step would follow
     method.modules["ensemble"].zero_grad()
-    method.step(given)
+    method.step(given, Step())
     return {name: p.grad.clone() for name, p in method.modules["ensemble"].named_parameters()}
 
 
@@ -91,7 +92,7 @@ def test_the_loss_is_the_published_one():
     method, given = small(weight=0.5), batch()
     taken = {}
     method.descend = lambda name, loss: taken.update({name: loss.detach()})
-    told = method.step(given)
+    told = method.step(given, Step())
     ensemble = method.modules["ensemble"].eval()
     with torch.no_grad():
         expected = F.cross_entropy(ensemble(given["images"]).mean(0), given["labels"])
@@ -106,7 +107,7 @@ def test_frozen_norms_keep_their_statistics_and_still_learn_scale_and_offset(fro
     method = small(freeze_norms=frozen, learning_rate=0.1)
     before = {name: t.clone() for name, t in method.modules["ensemble"].state_dict().items()}
     for seed in range(3):
-        method.step(batch(seed))
+        method.step(batch(seed), Step())
     after = method.modules["ensemble"].state_dict()
     changed = {name for name, t in after.items() if not torch.equal(t, before[name])}
     statistics = {name for name in after if "running" in name or "num_batches" in name}

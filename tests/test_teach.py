@@ -19,16 +19,17 @@ from skdcgn.teachers.load import load_teacher
 from skdcgn.teachers.recognition import Segmenter
 from skdcgn.teachers.teach import Teach, expectation, seen, shift, start_at, teach
 from skdcgn.training import losses
-from skdcgn.training.loop import fit
+from skdcgn.training.loop import Step, fit
 
 CONFIG = TeachConfig(steps=4, batch_size=8, patch=0.15, segment=2.0, smooth=0.2, smooth_texture=0.1)
+LAST = Step(3, 4)
 EMPTY = Health(0.0, 0.0, 0.9, 1.1, 0.001, 0.1, 0.0)
 
 
 def batch(count=8):
     glyphs = load_glyphs("digits", "train")
     data = paint(glyphs, "double-colored", correlated=True, seed=0)
-    return {"images": data.images[:count], "labels": data.labels[:count], "progress": torch.tensor(1.0)}
+    return {"images": data.images[:count], "labels": data.labels[:count]}
 
 
 def test_two_steps_change_every_tensor():
@@ -36,7 +37,7 @@ def test_two_steps_change_every_tensor():
     method = Teach(CONFIG, Spec())
     before = {k: v.clone() for k, v in method.state().items()}
     for _ in range(2):
-        method.step(batch())
+        method.step(batch(), LAST)
     after = method.state()
     constant = {f"{judge}/head.parametrizations.weight.0._u" for judge in ("discriminator", "patches")}  # of norm one
     assert {k for k, v in before.items() if torch.equal(v, after[k])} <= constant
@@ -47,7 +48,7 @@ def test_each_loss_is_logged_and_its_weight_counts():
         torch.manual_seed(0)
         method = Teach(replace(CONFIG, **weights), Spec())
         method.optimizers["generator"].step = lambda: None
-        logged = method.step(batch())
+        logged = method.step(batch(), LAST)
         return logged, torch.cat([p.grad.flatten() for p in method.modules["cgn"].parameters()])
 
     _, base = gradient()
@@ -62,10 +63,7 @@ def test_the_binary_weight_moves_from_the_first_to_the_last_steps():
     torch.manual_seed(0)
     method = Teach(replace(CONFIG, binary_first=0.25, binary=1.0), Spec())
     method.descend = lambda *_: None
-    told = [
-        (torch.manual_seed(1), method.step({**batch(), "progress": torch.tensor(progress)})["binary"])[1]
-        for progress in (0.0, 1 / 3, 1.0)
-    ]
+    told = [(torch.manual_seed(1), method.step(batch(), Step(number, 4))["binary"])[1] for number in (0, 1, 3)]
     assert told[1] / told[0] == pytest.approx(2.0, rel=0.05)  # batch norms' statistics move between the calls
     assert told[2] / told[0] == pytest.approx(4.0, rel=0.05)
 
@@ -83,7 +81,7 @@ def test_a_term_teaches_its_own_mechanisms_alone(term, taught):
     others = ("reconstruction", "kl", "adversarial", "binary", "smooth", "perceptual", "local")
     torch.manual_seed(0)
     method = Teach(TeachConfig(**dict.fromkeys(others, 0.0) | {term: 1.0}), Spec())
-    method.step(batch())  # a mask of usual size costs no range
+    method.step(batch(), LAST)  # a mask of usual size costs no range
     cgn = method.modules["cgn"]
     moved = {
         name
@@ -119,7 +117,7 @@ def test_a_policy_distorts_what_is_compared_and_judged_not_what_is_drawn(monkeyp
     monkeypatch.setattr("skdcgn.teachers.teach.blend", lambda layers: composed.append(layers) or blend(layers))
     monkeypatch.setattr(losses, "binary_entropy", lambda mask: judged.append(mask) or mask.mean())
     torch.manual_seed(0)
-    Teach(replace(CONFIG, policy=("shape.constant:1", "background.grey:1")), Spec()).step(batch())
+    Teach(replace(CONFIG, policy=("shape.constant:1", "background.grey:1")), Spec()).step(batch(), LAST)
     assert len(composed) == 3  # both passes, the expectation of the reconstructions, the surfaces
     assert all(bool((layers.mask == 1).all()) for layers in composed)
     assert all(float(layers.background.detach().std(1).max()) < 1e-6 for layers in composed)
@@ -133,7 +131,7 @@ def test_gradients_reach_the_mechanism_that_is_distorted(word):
     """Of the losses on composed images alone; a constant layer leaves its mechanism without them."""
     torch.manual_seed(0)
     method = Teach(replace(CONFIG, binary=0.0, smooth=0.0, smooth_texture=0.0, policy=(word,)), Spec())
-    method.step(batch())
+    method.step(batch(), LAST)
     place, name = word.partition(":")[0].split(".")
     part = {"shape": "f_shape", "texture": "f_text1", "background": "f_text2"}[place]
     given = [p.grad for p in getattr(method.modules["cgn"], part).parameters() if p.grad is not None]

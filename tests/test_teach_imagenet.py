@@ -18,6 +18,7 @@ from skdcgn.teachers.teach_imagenet import TeachImageNet, begin, middle, mosaic_
 from skdcgn.teachers.tinygan import TinyGAN
 from skdcgn.teachers.u2net import FULL, U2Net
 from skdcgn.training import losses
+from skdcgn.training.loop import Step
 
 SMOKE = IMAGENET_TEACHERS["imagenet-smoke"]
 OFF = dict.fromkeys(("reconstruction", "perceptual", "binary", "mask", "texture", "background"), 0.0)
@@ -39,7 +40,7 @@ def gradients(method, batch):
     torch.manual_seed(1)
     for name in method.optimizers:
         method.optimizers[name].step = lambda: None
-    method.step(batch)
+    method.step(batch, Step())
     cgn = method.modules["cgn"]
     return {
         m: torch.cat([p.grad.flatten() for p in cgn.get_submodule(NETWORKS[m]).parameters() if p.grad is not None])
@@ -153,7 +154,7 @@ def test_a_killed_run_ends_with_the_same_bytes_and_loads_as_a_teacher(network, t
 
 def test_a_few_steps_of_the_baseline_lower_the_loss():
     method = made(network=Network.TINYGAN, shape_rate=3e-3, texture_rate=3e-3, background_rate=3e-3, width=4)
-    told = [sum(method.step(some(8)).values()) for _ in range(8)]
+    told = [sum(method.step(some(8), Step()).values()) for _ in range(8)]
     assert min(told[-3:]) < 0.8 * told[0]
 
 

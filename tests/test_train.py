@@ -41,7 +41,7 @@ class Line(Method):
         model = nn.Sequential(nn.Linear(3, 4), nn.Dropout(0.5), nn.Linear(4, 1))
         super().__init__({"model": model}, {"model": torch.optim.Adam(model.parameters(), lr=0.01)})
 
-    def step(self, batch):
+    def step(self, batch, now):
         loss = (self.modules["model"](batch["x"]) - batch["x"].sum(1, keepdim=True)).square().mean()
         self.optimizers["model"].zero_grad()
         self.backward(loss)
@@ -150,9 +150,9 @@ def test_a_loss_that_is_not_finite_stops_with_its_name(value):
 
 def test_nan_keeps_the_last_good_checkpoint(tmp_path):
     class Breaks(Line):
-        def step(self, batch):
+        def step(self, batch, now):
             self.calls = getattr(self, "calls", 0) + 1
-            losses = super().step(batch)
+            losses = super().step(batch, now)
             return losses if self.calls < 4 else {"loss": float("nan")}
 
     folder = RunFolder(tmp_path, {})

@@ -29,7 +29,7 @@ from skdcgn.classifiers.small_cnn import epoch_order
 from skdcgn.data.counterfactuals import Source
 from skdcgn.data.folders import as_unit
 from skdcgn.data.photos import IMAGENET_DEVIATION, IMAGENET_MEAN, Photos, list_photos, random_crop, read_ahead
-from skdcgn.training.loop import Batch, Callback, Method, Schedule
+from skdcgn.training.loop import Batch, Callback, Method, Schedule, Step
 from skdcgn.training.processes import own_share
 from skdcgn.training.run_folder import RunFolder
 from skdcgn.training.train import train
@@ -87,7 +87,7 @@ class TrainEnsemble(Method):
         )
         super().__init__({"ensemble": ensemble}, {"ensemble": optimizer})
 
-    def step(self, batch: Batch) -> dict[str, float]:
+    def step(self, batch: Batch, now: Step) -> dict[str, float]:
         ensemble, real = self.modules["ensemble"].train(), len(batch["labels"])
         if self.config.freeze_norms:
             freeze_norms(ensemble)

@@ -18,7 +18,7 @@ from skdcgn.base.files import read_json, read_tensors
 from skdcgn.base.records import to_dict
 from skdcgn.base.seeds import generator
 from skdcgn.data.appearances import Dataset
-from skdcgn.training.loop import Batch, Callback, Method, Schedule
+from skdcgn.training.loop import Batch, Callback, Method, Schedule, Step
 from skdcgn.training.processes import own_share
 from skdcgn.training.run_folder import RunFolder
 from skdcgn.training.train import train
@@ -76,7 +76,7 @@ class Classify(Method):
         optimizer = torch.optim.Adadelta(classifier.parameters(), lr=config.learning_rate)
         super().__init__({"classifier": classifier}, {"classifier": optimizer})
 
-    def step(self, batch: Batch) -> dict[str, float]:
+    def step(self, batch: Batch, now: Step) -> dict[str, float]:
         logits = self.modules["classifier"].train()(batch["images"])
         loss = F.cross_entropy(logits, batch["labels"])
         self.descend("classifier", loss)

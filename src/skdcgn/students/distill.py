@@ -30,7 +30,18 @@ from skdcgn.pairs.stored import PLAN, TRAIN, Pairs, StoredPairs
 from skdcgn.students.discriminator import Discriminator
 from skdcgn.students.generator import StudentCGN, StudentGenerator
 from skdcgn.training import losses
-from skdcgn.training.loop import Batch, Callback, Method, Record, average_into, balanced_rows, decay_after, every, held
+from skdcgn.training.loop import (
+    Batch,
+    Callback,
+    Method,
+    Record,
+    Step,
+    average_into,
+    balanced_rows,
+    decay_after,
+    every,
+    held,
+)
 from skdcgn.training.processes import own_share, process_count, process_index, wait_for_all
 from skdcgn.training.run_folder import RunFolder
 from skdcgn.training.train import train
@@ -71,7 +82,7 @@ class Distill(Method):
         """The student, or the average of its weights."""
         return cast(StudentGenerator, self.modules["ema" if self.config.ema else "student"].eval())
 
-    def step(self, batch: Batch) -> dict[str, float]:
+    def step(self, batch: Batch, now: Step) -> dict[str, float]:
         with self.autocast():
             student = self.modules["student"].train()(batch["noise"], batch["labels"])
         terms = {"pixel": self.config.pixel * self.distance(student, batch["images"])}

@@ -61,7 +61,18 @@ from skdcgn.teachers.health import MASK_RANGE, MOST_REAL, check_health, symptoms
 from skdcgn.teachers.load import load_cgn
 from skdcgn.teachers.recognition import Encoder, Segmenter
 from skdcgn.training import losses
-from skdcgn.training.loop import Batch, Callback, Method, Record, average_into, balanced_rows, decay_after, every, held
+from skdcgn.training.loop import (
+    Batch,
+    Callback,
+    Method,
+    Record,
+    Step,
+    average_into,
+    balanced_rows,
+    decay_after,
+    every,
+    held,
+)
 from skdcgn.training.run_folder import RunFolder
 from skdcgn.training.train import train
 
@@ -75,7 +86,7 @@ PATCH_WIDTHS = (32, 64, 64)  # three strides: a place of the last sees 22 pixels
 
 
 class Teach(Method):
-    """One step of CGN training; a batch holds real ``images`` (B, 3, H, W), ``labels`` (B,), ``progress`` in [0, 1]."""
+    """One step of CGN training; a batch holds real ``images`` (B, 3, H, W) and their ``labels`` (B,)."""
 
     def __init__(self, config: TeachConfig, spec: Spec) -> None:
         cgn, encoder = CGN(spec), Encoder(spec)
@@ -107,12 +118,12 @@ class Teach(Method):
         self.channels_last = True  # a fifth faster on a CPU
         self.config, self.image_size, self.policy = config, spec.image_size, distortion(config.policy, spec)
 
-    def step(self, batch: Batch) -> dict[str, float]:
+    def step(self, batch: Batch, now: Step) -> dict[str, float]:
         images, labels = batch["images"], batch["labels"]
         mean, log_variance = self.modules["encoder"](images, labels)
         guess = mean + torch.randn_like(mean) * (log_variance / 2).exp()
         drawn = self._draw(torch.cat([guess, torch.randn_like(mean)]), labels.repeat(2))
-        layers = self.policy.layers(drawn, generator("policy", torch.initial_seed()))  # fit sets that seed at each step
+        layers = self.policy.layers(drawn, now.generator("policy"))
         moved = self._moved(layers)
         rebuilt, sampled = blend(moved).chunk(2)
         guessed = Layers(*(x[: len(images)] for x in layers))
@@ -122,7 +133,7 @@ class Teach(Method):
             told["segmenter"], found, dreamt = self._segment(images, sampled, layers.mask.chunk(2)[1], labels)
             real, fake = with_mask(images, found), with_mask(sampled, dreamt)
         told["discriminator"] = self._train_judge("discriminator", seen(real), seen(fake.detach()), labels)
-        binary = config.binary_first + batch["progress"].item() * (config.binary - config.binary_first)
+        binary = config.binary_first + now.progress * (config.binary - config.binary_first)
         terms = {
             "reconstruction": config.reconstruction * (compared - images).square().mean(),
             "kl": config.kl * losses.gaussian_kl(mean, log_variance),
@@ -289,8 +300,7 @@ def teach(
 
     def batch_at(step: int) -> Batch:
         rows = rows_of(config.batch_size, generator(config.seed, "teach", step))
-        progress = torch.tensor(step / max(config.steps - 1, 1))
-        return {"images": as_unit(images[rows]), "labels": labels[rows], "progress": progress}
+        return {"images": as_unit(images[rows]), "labels": labels[rows]}
 
     def sample(record: Record) -> None:
         teacher = averaged(method)

@@ -39,7 +39,7 @@ from skdcgn.teachers.cgn import CGNTeacher, snapshot
 from skdcgn.teachers.cgn_imagenet import NETWORKS, ImageNetCGN, baseline
 from skdcgn.teachers.load import initial_cgn, load_cgn, load_teacher
 from skdcgn.training import losses
-from skdcgn.training.loop import Batch, Callback, Method, Record, every
+from skdcgn.training.loop import Batch, Callback, Method, Record, Step, every
 from skdcgn.training.processes import own_share, process_index, wait_for_all
 from skdcgn.training.run_folder import RunFolder
 from skdcgn.training.train import train
@@ -67,7 +67,7 @@ class TeachImageNet(Method):
         if config.checkpointing:
             forget_inside(cgn, (biggan.Block, u2net.ResidualU))
 
-    def step(self, batch: Batch) -> dict[str, float]:
+    def step(self, batch: Batch, now: Step) -> dict[str, float]:
         cgn = cast(ImageNetCGN, self.modules["cgn"].train())
         cgn.u2net.eval()
         for optimizer in self.optimizers.values():

@@ -1,6 +1,6 @@
 """The one training loop: methods, callbacks, schedules.
 
-A :class:`Method` holds modules and optimisers and knows one thing, ``step(batch)``. :func:`fit` yields a record
+A :class:`Method` holds modules and optimisers and knows one thing, ``step(batch, now)``. :func:`fit` yields a record
 per step; whatever else happens (logs, checkpoints, guards) is a callback. Everything random in step s is a
 function of (seed, s), and so is its batch.
 """
@@ -16,14 +16,31 @@ from accelerate.utils import send_to_device
 from torch import Tensor, nn
 
 from skdcgn.base.errors import TrainingStoppedError
-from skdcgn.base.seeds import seed_global
+from skdcgn.base.seeds import generator, seed_global
 from skdcgn.training.processes import average_gradients, average_losses, synchronise
 
 Batch = dict[str, Tensor]
 
 
+class Step(NamedTuple):
+    """Which step it is: its number, from 0, of how many, in the run of which seed."""
+
+    number: int = 0
+    total: int = 1
+    seed: int = 0
+
+    @property
+    def progress(self) -> float:
+        """0 at the first step, 1 at the last."""
+        return self.number / max(self.total - 1, 1)
+
+    def generator(self, purpose: str) -> torch.Generator:
+        """Return a CPU generator of this step alone for one purpose."""
+        return generator(self.seed, purpose, self.number)
+
+
 class Record(NamedTuple):
-    """What one step left behind: its number (from 1), how many there will be, its losses by name."""
+    """The result of one step: its number (from 1), how many there will be, its losses by name."""
 
     step: int
     total: int
@@ -55,8 +72,11 @@ class Method:
         self.backward: Callable[[Tensor], None] = torch.Tensor.backward
         self.device = torch.device("cpu")
 
-    def step(self, batch: Batch) -> dict[str, float]:
-        """Update the modules from one batch; return the losses."""
+    def step(self, batch: Batch, now: Step) -> dict[str, float]:
+        """Update the modules from one batch; return the losses.
+
+        Torch's global random state is set before each call; further generators are those of ``now``.
+        """
         raise NotImplementedError
 
     def descend(self, name: str, loss: Tensor) -> None:
@@ -171,7 +191,8 @@ def fit(
             for group in optimizer.param_groups:
                 group["lr"] = method.rates[name] * schedule(step / steps)
         batch = batch_at(step)
-        losses = method.step(send_to_device(batch, accelerator.device) if accelerator else batch)
+        batch = send_to_device(batch, accelerator.device) if accelerator else batch
+        losses = method.step(batch, Step(step, steps, seed))
         yield Record(step + 1, steps, average_losses(losses))
 
 

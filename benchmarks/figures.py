@@ -3,9 +3,10 @@
     skdcgn study shape double-colored-mnist --out runs/dc
     python benchmarks/figures.py runs/dc/shape
 
-The study's record lands in ``benchmarks/results/STUDY-PRESET.json``, the figure in ``docs/STUDY-PRESET.png``; what the
-next one who runs the study may expect of each point in the package, ``src/skdcgn/zoo/expected/STUDY-PRESET.json``. Of a
-study with ``--teacher`` the first two have its name too, and the last is not written. Two points get no figure.
+The study's record lands in ``benchmarks/results/STUDY-PRESET.json``, the figure in
+``docs/results/figures/STUDY-PRESET.png``; what the next one who runs the study may expect of each point in the package,
+``src/skdcgn/zoo/expected/STUDY-PRESET.json``. Of a study with ``--teacher`` the first two have its name too, and the
+last is not written. Two points get no figure.
 """
 
 import argparse
@@ -205,7 +206,7 @@ def main() -> None:
     for axes in figure.axes:
         axes.spines[["top", "right"]].set_visible(False)
         axes.grid(alpha=0.3)
-    figure.savefig(ROOT / "docs" / f"{kept}.png", dpi=110)
+    figure.savefig(ROOT / "docs" / "results" / "figures" / f"{kept}.png", dpi=110)
 
 
 if __name__ == "__main__":

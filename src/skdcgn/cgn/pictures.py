@@ -10,6 +10,7 @@ from torch import Tensor
 
 from skdcgn.base.files import write_bytes
 from skdcgn.base.seeds import generator
+from skdcgn.cgn.captions import Caption, as_metadata, class_labels, with_heading
 from skdcgn.cgn.compose import blend, compose
 from skdcgn.cgn.mechanism import Layers, Mechanism, Teacher
 
@@ -44,22 +45,23 @@ def above(grids: Sequence[Tensor], gap: int = 8) -> Tensor:
     return beside([picture.transpose(0, 1) for picture in grids], gap).transpose(0, 1)
 
 
-def encode(picture: Tensor, scale: int = 1) -> bytes:
-    """Return (H, W, 3) uint8 as PNG bytes, enlarged by a whole factor."""
+def encode(picture: Tensor, scale: int = 1, caption: Caption | None = None) -> bytes:
+    """Return (H, W, 3) uint8 as PNG bytes, enlarged by a whole factor, with its caption as metadata."""
     buffer = io.BytesIO()
     image = Image.fromarray(picture.contiguous().numpy())
-    image.resize((image.width * scale, image.height * scale), Image.Resampling.NEAREST).save(buffer, "PNG")
+    image = image.resize((image.width * scale, image.height * scale), Image.Resampling.NEAREST)
+    image.save(buffer, "PNG", pnginfo=as_metadata(caption) if caption else None)
     return buffer.getvalue()
 
 
-def save_picture(path: Path, picture: Tensor, scale: int = 1) -> None:
+def save_picture(path: Path, picture: Tensor, scale: int = 1, caption: Caption | None = None) -> None:
     """Write (H, W, 3) uint8 as PNG, atomically."""
-    write_bytes(path, encode(picture, scale))
+    write_bytes(path, encode(picture, scale, caption))
 
 
-def save_strip(path: Path, images: Tensor) -> None:
+def save_strip(path: Path, images: Tensor, caption: Caption | None = None) -> None:
     """Write frames (F, 3, H, W) in [-1, 1] side by side, enlarged."""
-    save_picture(path, grid(as_rgb(images), len(images)), STRIP_SCALE)
+    save_picture(path, grid(as_rgb(images), len(images)), STRIP_SCALE, caption)
 
 
 def frames_in(width: int, height: int) -> int | None:
@@ -70,11 +72,21 @@ def frames_in(width: int, height: int) -> int | None:
 
 
 def layers_grid(cgn: Teacher, rows: int, seed: int) -> Tensor:
-    """Show mask, texture, background and their composition side by side, in columns of the first ten classes."""
+    """Show mask, texture, background and their composition side by side, with headings: (H, W, 3) uint8.
+
+    Each has a column per class, of the first ten, under its number, and ``rows`` rows of one noise each.
+    """
     columns = min(COLUMNS, cgn.spec.classes)
     noise, labels = class_columns(cgn, rows, seed, columns)
     layers = Layers(*(cgn.query(mechanism, noise, labels) for mechanism in Mechanism))
-    return beside([grid(as_rgb(x), columns) for x in (*layers, blend(layers))])
+    blocks = {
+        "mask": layers.mask,
+        "texture": layers.texture,
+        "background": layers.background,
+        "composed": blend(layers),
+    }
+    numbers = class_labels(columns)
+    return beside([with_heading(grid(as_rgb(x), columns), f"{name}, by class", numbers) for name, x in blocks.items()])
 
 
 def class_columns(cgn: Teacher, rows: int, seed: int, classes: int | None = None) -> tuple[Tensor, Tensor]:
@@ -90,9 +102,10 @@ def draw_cgns(teacher: Teacher, student: Teacher, out: Path, seed: int) -> None:
     side, columns = teacher.spec.image_size, min(COLUMNS, teacher.spec.classes)
     rows, sheet, scale = (3, 8, 2) if side <= SMALL else (1, 2, 1)
     noise, labels = class_columns(teacher, rows, seed, columns)
+    caption = Caption(class_labels(columns), ("teacher", "student"))
     for mechanism in Mechanism:
         drawn = torch.cat([as_rgb(cgn.query(mechanism, noise, labels)).cpu() for cgn in (teacher, student)])
-        save_picture(out / f"{mechanism}.png", grid(drawn, columns), scale)
+        save_picture(out / f"{mechanism}.png", grid(drawn, columns), scale, caption)
     for name, cgn in (("teacher", teacher), ("student", student)):
         made = compose(cgn, sheet * COLUMNS, seed=seed)
         save_picture(out / f"counterfactuals_{name}.png", grid(as_rgb(made.images), COLUMNS), scale)

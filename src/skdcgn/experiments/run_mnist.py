@@ -13,6 +13,7 @@ from skdcgn.base.errors import UserError
 from skdcgn.base.files import read_json, write_json
 from skdcgn.base.progress import Watch, unwatched
 from skdcgn.base.records import to_dict
+from skdcgn.cgn.captions import Caption, class_labels
 from skdcgn.cgn.mechanism import Teacher
 from skdcgn.cgn.pictures import above, as_rgb, draw_cgns, grid, interpolate, save_picture, save_strip
 from skdcgn.cgn.policy import parse_policy
@@ -30,6 +31,7 @@ from skdcgn.training.train import make_accelerator
 
 SPEED_IMAGES = 512
 INTERPOLATED = ("shape", "texture", "background", "all")
+FIRST, LAST = 3, 5  # classes between which the report interpolates
 
 
 def run(
@@ -87,13 +89,16 @@ def draw_pictures(
 ) -> None:
     """Write what the report shows: teacher above student, counterfactuals, interpolations, the data."""
     draw_cgns(teacher, student, out, config.seed)
+    ends = Caption((f"class {FIRST}", f"class {LAST}"))
     for what in INTERPOLATED:
-        save_strip(out / f"interpolation_{what}.png", interpolate(student, what, 3, 5, seed=config.seed))
+        frames = interpolate(student, what, FIRST, LAST, seed=config.seed)
+        save_strip(out / f"interpolation_{what}.png", frames, ends)
     glyphs = load_glyphs(config.glyphs, "train", data_root)
     biased = paint(glyphs, config.appearance, correlated=True, seed=config.seed, textures=textures(config))
     classes = teacher.spec.classes
     shown = [grid(as_rgb(some_of_each_class(data, 3, classes)), classes) for data in (biased, test)]
-    save_picture(out / "data.png", above(shown), scale=2)
+    caption = Caption(class_labels(classes), ("training", "test"))
+    save_picture(out / "data.png", above(shown), scale=2, caption=caption)
 
 
 def some_of_each_class(data: Dataset, rows: int, classes: int) -> torch.Tensor:

@@ -12,9 +12,12 @@ from hypothesis import strategies as st
 from skdcgn.base.errors import UserError
 from skdcgn.base.seeds import generator
 from skdcgn.cgn import interventions as do
+from skdcgn.cgn.amounts import Number, write
+from skdcgn.cgn.catalogue import Catalogue, LayerChange
 from skdcgn.cgn.compose import tile_crop
+from skdcgn.cgn.interventions import INTERVENTIONS
 from skdcgn.cgn.mechanism import Layers, Mechanism
-from skdcgn.cgn.policy import BOTH_PICTURES, MASKS, PICTURES, parse_policy
+from skdcgn.cgn.policy import Intervention, parse_policy
 
 COUNT = 64
 FIXED = ("sharpen", "binarise", "opacity", "constant", "dilate", "erode", "rotate", "blur", "grey")  # whatever the seed
@@ -33,11 +36,13 @@ def pictures():
     return torch.rand(COUNT, 3, 32, 32, generator=torch.Generator().manual_seed(0)) * 2 - 1
 
 
-WORDS = [f"shape.{name}:{word.example}" for name, word in MASKS.items()] + [
-    f"{mechanism}.{name}:{word.example}"
-    for mechanism in ("texture", "background")
-    for name, word in {**PICTURES, **BOTH_PICTURES}.items()
+WORDS = [
+    f"{mechanism}.{name}:{write(change.amount.example)}"
+    for mechanism in Mechanism
+    for name, change in INTERVENTIONS[mechanism].items()
+    if isinstance(change, LayerChange)
 ]
+PICTURES = [name for name, change in INTERVENTIONS[Mechanism.TEXTURE].items() if isinstance(change, LayerChange)]
 
 
 def example():
@@ -228,7 +233,7 @@ def test_shifts_are_every_whole_move_within_reach_and_leave_zeros():
     picture = torch.arange(1.0, 26).view(1, 1, 5, 5) / 25
     padded = F.pad(picture, [2] * 4)[0, 0]
     windows = [padded[i : i + 5, j : j + 5] for i in range(5) for j in range(5)]
-    moved = do.shift(picture.expand(2000, 1, 5, 5), 2.0, generator(0))
+    moved = do.shift(picture.expand(2000, 1, 5, 5), 2, generator(0))
     found = torch.tensor([next(k for k, w in enumerate(windows) if torch.equal(w, one[0])) for one in moved])
     counts = found.bincount(minlength=25).float()
     assert float(((counts - 80) ** 2 / 80).sum()) < 51.2  # chi-square, 99.9 %, 24 degrees of freedom
@@ -267,10 +272,11 @@ def test_a_swap_exchanges_the_pictures_of_the_share_asked_for():
     assert all(map(torch.equal, distorted("texture.swap:0.5", layers), distorted("background.swap:0.5", layers)))
 
 
-@pytest.mark.parametrize("name", [name for name in PICTURES if name not in ("noise", "turn")])
+@pytest.mark.parametrize("name", [name for name in PICTURES if name not in ("noise", "turn", "swap")])
 def test_pictures_change_alike_before_and_after_their_crop(name):
     """Teaching distorts before it; of noise, the distribution is alike, and of turns, the next test tells."""
-    word, offsets = f"texture.{name}:{PICTURES[name].example}", torch.randint(32, (COUNT, 2), generator=generator(0))
+    offsets = torch.randint(32, (COUNT, 2), generator=generator(0))
+    word = f"texture.{name}:{write(INTERVENTIONS[Mechanism.TEXTURE][name].amount.example)}"
     layers = example()
     before = tile_crop(distorted(word, layers).texture, offsets)
     after = distorted(word, layers._replace(texture=tile_crop(layers.texture, offsets))).texture
@@ -295,7 +301,7 @@ def test_labels_are_changed_as_their_names_say(classes, seed):
     assert 0 <= int(told[1.0].min()) <= int(told[1.0].max()) < classes
     assert torch.equal(do.correlate(own, shape, classes, 0.0, generator(seed)), own)
     assert torch.equal(do.correlate(own, shape, classes, 1.0, generator(seed)), shape)
-    assert do.freeze(own, shape, classes, 1.0, generator(seed)).tolist() == [1] * 200
+    assert do.freeze(own, shape, classes, 1, generator(seed)).tolist() == [1] * 200
 
 
 def test_the_share_of_labels_that_agree_is_the_correlation_asked_for():
@@ -316,3 +322,30 @@ def test_other_classes_are_equally_likely():
 def test_one_class_has_no_other():
     with pytest.raises(UserError, match="one class alone"):
         do.relabel(*torch.zeros(2, 3, dtype=torch.int64), 1, 1.0, generator(0))
+
+
+def test_an_own_intervention_is_one_of_its_mechanism_and_of_no_other():
+    own = Catalogue()
+
+    @own.on_layer((Mechanism.SHAPE,), "invert", Number(0.5, high=1))
+    def invert(mask, share, rng):
+        return torch.where(torch.rand(len(mask), 1, 1, 1, generator=rng) < share, 1 - mask, mask)
+
+    assert list(own[Mechanism.SHAPE]) == ["invert"]
+    assert not own[Mechanism.TEXTURE]
+    layers = example()
+    inverted = own[Mechanism.SHAPE]["invert"].act(layers, 1.0, generator(0))
+    assert torch.equal(inverted.mask, 1 - layers.mask)
+    assert inverted.texture is layers.texture
+    with pytest.raises(UserError, match=r"there is an intervention shape\.invert already"):
+        own.on_layer((Mechanism.SHAPE,), "invert", Number(1))(do.sharpen)
+
+
+def test_a_registered_intervention_is_a_word_of_policies():
+    @INTERVENTIONS.on_labels((Mechanism.TEXTURE,), "next", Number(1, high=1))
+    def following(own, shape, classes, share, rng):
+        return torch.where(torch.rand(len(own), generator=rng) < share, (own + 1) % classes, own)
+
+    own, policy = torch.arange(10), parse_policy(["texture.next:1"], classes=10)
+    assert torch.equal(policy.labels(Mechanism.TEXTURE, own, own, generator(0)), (own + 1) % 10)
+    assert Intervention(Mechanism.TEXTURE, "next", 0.5).on_labels

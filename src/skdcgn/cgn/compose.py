@@ -1,13 +1,16 @@
 """The composer: ``x = m * t + (1 - m) * b`` (Sauer & Geiger 2021, Eq. 2), written here and nowhere else.
 
-Labels of the three mechanisms are drawn independently, so that the composed image is a counterfactual; the
-textures are tiled and cropped at random here, never inside a mechanism, which stays a function of (u, y). A policy
-(:mod:`skdcgn.cgn.policy`) may change labels before, and layers after that. What it does to labels has random numbers of
-its own: whatever its probabilities, noise and crops stay, and so does every image whose labels it leaves alone.
+Labels of the three mechanisms are drawn independently, so that the composed image is a counterfactual. Textures and
+backgrounds are tiled and cropped at random here, never inside a mechanism, which stays a function of (u, y).
+
+A policy (:mod:`skdcgn.cgn.policy`) may change labels before layers are drawn, and layers after they are cropped. Its
+changes of labels use a random generator of their own: noise and crops do not depend on the policy, and neither does an
+image whose labels the policy keeps.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import NamedTuple
 
 import torch
@@ -16,11 +19,11 @@ from torch import Tensor, nn
 from skdcgn.base.errors import UserError
 from skdcgn.base.seeds import generator
 from skdcgn.cgn.mechanism import Layers, Mechanism, Spec, Teacher
-from skdcgn.cgn.policy import Policy, parse_policy
+from skdcgn.cgn.policy import Intervention, Policy, parse_policy
 
-BATCH = 256
-CHUNK = 4096
-TRIES = 10
+BATCH = 256  # images per query
+CHUNK = 4096  # images per chunk; chunk i has a random generator of its own
+TRIES = 10  # per mask, until ``accept`` takes it
 
 Accept = Callable[[Tensor, Tensor], Tensor]  # masks (B, 1, H, W), labels (B,) -> (B,) bool
 
@@ -31,7 +34,7 @@ def blend(layers: Layers) -> Tensor:
 
 
 def tile_crop(pictures: Tensor, offsets: Tensor) -> Tensor:
-    """Tile (B, 3, H, W) 2 x 2 and cut the H x W window that begins at ``offsets`` (B, 2), row and column."""
+    """Tile (B, 3, H, W) 2 x 2 and cut the H x W window with its corner at ``offsets`` (B, 2), row and column."""
     height, width = pictures.shape[-2:]
     rows = (offsets[:, 0, None] + torch.arange(height, device=pictures.device)) % height  # (B, H)
     columns = (offsets[:, 1, None] + torch.arange(width, device=pictures.device)) % width  # (B, W)
@@ -50,7 +53,7 @@ def sample_offsets(count: int, size: int, rng: torch.Generator) -> Tensor:
 
 
 class Inputs(NamedTuple):
-    """What a counterfactual is a function of: noise (B, Z), labels (B,) int64 and crop offsets (B, 2) int64."""
+    """The inputs of a counterfactual: noise (B, Z), labels (B,) int64 and crop offsets (B, 2) int64."""
 
     shape_noise: Tensor
     texture_noise: Tensor
@@ -84,8 +87,7 @@ class Composition(nn.Module):
 
     def forward(self, *inputs: Tensor) -> Tensor:
         """Draw counterfactuals (B, 3, H, W) in [-1, 1] from the fields of :class:`Inputs`."""
-        given = Inputs(*inputs)
-        noise, labels, offsets = given[:3], given[3:6], given[6:]
+        noise, labels, offsets = inputs[:3], inputs[3:6], inputs[6:]
         layers = Layers(*(self.cgn(m, u, y) for m, u, y in zip(Mechanism, noise, labels, strict=True)))
         return blend(crop(layers, *offsets))
 
@@ -94,8 +96,8 @@ class Composition(nn.Module):
 class Counterfactuals:
     """Composed images (N, 3, H, W) in [-1, 1] and the three labels (N,) int64 of each.
 
-    Texture and background labels are those that were drawn; the shape's is the class that a classifier is asked for,
-    which is the mask's unless a policy says otherwise.
+    Texture and background labels are those of the layers. The shape's label is the class to predict: the mask's, unless
+    a policy relabels the shape.
     """
 
     images: Tensor
@@ -116,11 +118,12 @@ class Counterfactuals:
         }
 
 
-def draw(cgn: Teacher, mechanism: Mechanism, noise: Tensor, labels: Tensor) -> Tensor:
+def draw(cgn: Teacher, mechanism: Mechanism, noise: Tensor, labels: Tensor, *, batch_size: int = BATCH) -> Tensor:
     """Query in batches without gradients; return (N, C, H, W)."""
+    batches = zip(noise.split(batch_size), labels.split(batch_size), strict=True)
     with torch.inference_mode():
-        answers = [cgn.query(mechanism, u, y) for u, y in zip(noise.split(BATCH), labels.split(BATCH), strict=True)]
-    return torch.cat(answers)
+        answers = [cgn.query(mechanism, u, y) for u, y in batches]
+    return torch.cat(answers)  # outside, so that the result may be changed in place
 
 
 def compose(
@@ -128,7 +131,7 @@ def compose(
     n: int,
     *,
     per_shape: int = 1,
-    policy: Sequence[str] = (),
+    policy: Sequence[str | Intervention] = (),
     accept: Accept | None = None,
     seed: int = 0,
 ) -> Counterfactuals:
@@ -138,49 +141,54 @@ def compose(
         cgn: a teacher or a student CGN.
         n: how many images.
         per_shape: images that share one mask (k); each has its own texture and background.
-        policy: interventions on labels and layers of each image, ``mechanism.name:amount`` (:mod:`skdcgn.cgn.policy`).
-        accept: tells which masks look like their labels (:mod:`skdcgn.classifiers.mask_filter`); the others are drawn
-        again from new
-            noise, at most ``TRIES`` times, so that labels stay uniform.
+        policy: interventions on labels and layers, in their order: words ``mechanism.name:amount``, or
+            :class:`skdcgn.cgn.policy.Intervention`.
+        accept: which masks look like their labels (:mod:`skdcgn.classifiers.mask_filter`). The others are drawn again
+            with the same label, at most ``TRIES`` times, so that labels stay uniform.
         seed: the same seed gives the same bytes on the same machine.
+
+    Raises:
+        UserError: ``cgn`` is a name, ``n`` or ``per_shape`` is below 1, or an intervention is unknown.
     """
+    if isinstance(cgn, str | Path):
+        raise UserError(f"compose draws from a CGN, and {str(cgn)!r} is a name: pass load_teacher({str(cgn)!r})")
     if n < 1 or per_shape < 1:
         raise UserError(f"n is {n} and per_shape is {per_shape}: both must be at least 1")
-    parsed, shapes = parse_policy(policy, cgn.spec.classes), max(1, CHUNK // per_shape)
+    changes, shapes = parse_policy(policy, cgn.spec.classes), max(1, CHUNK // per_shape)
     parts = []
-    for index, start in enumerate(range(0, n, shapes * per_shape)):
+    for chunk, start in enumerate(range(0, n, shapes * per_shape)):
         count = min(shapes * per_shape, n - start)
-        parts.append(_compose(cgn, count, per_shape, parsed, accept, seed, index))
+        parts.append(_compose(cgn, count, chunk, per_shape=per_shape, policy=changes, accept=accept, seed=seed))
     return Counterfactuals(*(torch.cat(columns) for columns in zip(*parts, strict=True)))
 
 
 def _compose(
-    cgn: Teacher, n: int, per_shape: int, policy: Policy, accept: Accept | None, seed: int, chunk: int
+    cgn: Teacher, n: int, chunk: int, *, per_shape: int, policy: Policy, accept: Accept | None, seed: int
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Draw one chunk: images and the three labels of each."""
     rng, labels, noise = generator(seed, "compose", chunk), [], []
     for count in (-(-n // per_shape), n, n):
         labels.append(torch.randint(cgn.spec.classes, (count,), generator=rng))
         noise.append(cgn.spec.sample_noise(count, rng))
-    of = torch.arange(n) // per_shape  # each image's mask
-    shape = labels[0][of]
-    drawn = [
-        policy.labels(mechanism, own, asked, generator(seed, "labels", mechanism, chunk))
-        for mechanism, own, asked in zip(Mechanism, labels, (labels[0], shape, shape), strict=True)
+    mask_rows = torch.arange(n) // per_shape  # each image's mask
+    shape = labels[0][mask_rows]
+    inputs = [
+        policy.labels(mechanism, own, of_shape, generator(seed, "labels", mechanism, chunk))
+        for mechanism, own, of_shape in zip(Mechanism, labels, (labels[0], shape, shape), strict=True)
     ]
-    layers = Layers(*(draw(cgn, m, u, y) for m, u, y in zip(Mechanism, noise, drawn, strict=True)))
+    layers = Layers(*(draw(cgn, m, u, y) for m, u, y in zip(Mechanism, noise, inputs, strict=True)))
     layers = crop(layers, *(sample_offsets(n, cgn.spec.image_size, rng) for _ in range(2)))
     if accept:
-        _redraw(cgn, layers.mask, drawn[0], accept, rng)
-    layers = policy.layers(layers._replace(mask=layers.mask[of]), rng)
-    return blend(layers), shape, drawn[1], drawn[2]
+        _redraw(cgn, layers.mask, inputs[0], accept, rng)
+    layers = policy.layers(layers._replace(mask=layers.mask[mask_rows]), rng)
+    return blend(layers), shape, inputs[1], inputs[2]
 
 
 def _redraw(cgn: Teacher, masks: Tensor, labels: Tensor, accept: Accept, rng: torch.Generator) -> None:
-    """Draw the masks that are not accepted again, in place; what is never accepted stays."""
-    left = torch.arange(len(labels))
+    """Draw the masks that are not accepted again, in place; those of the last try stay."""
+    rows = torch.arange(len(labels))
     for _ in range(TRIES):
-        left = left[~accept(masks[left], labels[left])]
-        if not len(left):
+        rows = rows[~accept(masks[rows], labels[rows])]
+        if not len(rows):
             return
-        masks[left] = draw(cgn, Mechanism.SHAPE, cgn.spec.sample_noise(len(left), rng), labels[left])
+        masks[rows] = draw(cgn, Mechanism.SHAPE, cgn.spec.sample_noise(len(rows), rng), labels[rows])

@@ -1,15 +1,15 @@
 """Interventions: what is done to the labels of a CGN before it draws, and to its layers before they are composed.
 
-Masks m (B, 1, H, W) stay in [0, 1] and are 0 outside; pictures (B, 3, H, W) stay in [-1, 1] and go on outside as tiles
-do; labels (B,) int64 stay below the number of classes. Each intervention is a function of these, an amount and a seeded
-generator; its docstring tells what the amount means. :mod:`skdcgn.cgn.policy` makes words of them:
-``shape.elastic:1.5``.
+Masks m (B, 1, H, W) stay in [0, 1] and are 0 outside; pictures (B, 3, H, W) stay in [-1, 1] and repeat outside as
+tiles; labels (B,) int64 stay below the number of classes. Each intervention is a function of these, an amount and a
+seeded generator. Its decorator registers it (:mod:`skdcgn.cgn.catalogue`): mechanisms, name, and type, example and
+limits of the amount. A policy names it ``shape.elastic:1.5`` (:mod:`skdcgn.cgn.policy`).
 
 Gradients flow to layers through all but constants (through :func:`binarise` straight), so that a CGN can be trained
 under a distortion (:mod:`skdcgn.teachers.teach`). Random numbers are drawn on the CPU, wherever the layers are.
 
-Noise, rotation and opacity of the shape are SKDCGN's (Ambekar et al. 2022); :func:`correlate` brings back, by degrees,
-the shortcut that independent labels have taken away.
+Noise, rotation and opacity of the shape are SKDCGN's (Ambekar et al. 2022); :func:`correlate` restores a share of the
+shortcut that independent labels remove.
 """
 
 import math
@@ -20,7 +20,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from skdcgn.base.errors import UserError
-from skdcgn.cgn.mechanism import Layers
+from skdcgn.cgn.amounts import AnyColour, ClassLabel, Colour, Number, WholeNumber
+from skdcgn.cgn.catalogue import Catalogue
+from skdcgn.cgn.mechanism import Layers, Mechanism
+
+INTERVENTIONS = Catalogue()
+SHAPE, PICTURES, EVERY = (Mechanism.SHAPE,), (Mechanism.TEXTURE, Mechanism.BACKGROUND), tuple(Mechanism)
+MOST_PIXELS = 64
 
 ELASTIC_NODES = 5  # displacements are drawn on a grid of so many nodes a side and are smooth between them
 MASK_MARGIN = 1e-4
@@ -29,11 +35,13 @@ LEAST_DEVIATION = 1e-2  # pixels: so narrow a Gaussian is zero, in floating poin
 # Masks
 
 
+@INTERVENTIONS.on_layer(SHAPE, "sharpen", Number(4))
 def sharpen(mask: Tensor, power: float, rng: torch.Generator) -> Tensor:
     """m^p / (m^p + (1 - m)^p): nearer to binary for p > 1, softer for p < 1."""
     return (power * _log_odds(mask)).sigmoid()
 
 
+@INTERVENTIONS.on_layer(SHAPE, "level", Number(0.4, high=0.49))
 def level(mask: Tensor, reach: float, rng: torch.Generator) -> Tensor:
     """Divide the odds of m by those of t, a level per image, uniform in [0.5 - reach, 0.5 + reach]: t becomes a half.
 
@@ -47,31 +55,37 @@ def _log_odds(mask: Tensor) -> Tensor:
     return mask.clamp(MASK_MARGIN, 1 - MASK_MARGIN).logit()
 
 
+@INTERVENTIONS.on_layer(SHAPE, "binarise", Number(0.5, high=1))
 def binarise(mask: Tensor, threshold: float, rng: torch.Generator) -> Tensor:
     """1 where m > threshold, else 0; the gradient is the identity's (straight-through, Bengio et al. 2013)."""
     return (mask > threshold).to(mask.dtype) + (mask - mask.detach())
 
 
+@INTERVENTIONS.on_layer(SHAPE, "opacity", Number(0.75, high=1))
 def opacity(mask: Tensor, factor: float, rng: torch.Generator) -> Tensor:
     """factor * m: the background shows through the object."""
     return factor * mask
 
 
+@INTERVENTIONS.on_layer(SHAPE, "constant", Number(0.5, high=1))
 def solid(mask: Tensor, level: float, rng: torch.Generator) -> Tensor:
     """The same level everywhere: no shape is left."""
     return torch.full_like(mask, level)
 
 
+@INTERVENTIONS.on_layer(SHAPE, "dilate", Number(1, high=MOST_PIXELS))
 def dilate(mask: Tensor, pixels: float, rng: torch.Generator) -> Tensor:
     """Take the greatest value among the 3 x 3 neighbours once per pixel, in part for a fraction of one."""
     return _by_pixels(mask, _greatest, torch.tensor(pixels))
 
 
+@INTERVENTIONS.on_layer(SHAPE, "erode", Number(1, high=MOST_PIXELS))
 def erode(mask: Tensor, pixels: float, rng: torch.Generator) -> Tensor:
     """Take the smallest value among the 3 x 3 neighbours once per pixel, in part for a fraction of one."""
     return _by_pixels(mask, _smallest, torch.tensor(pixels))
 
 
+@INTERVENTIONS.on_layer(SHAPE, "stroke", Number(1.5, high=MOST_PIXELS))
 def stroke(mask: Tensor, pixels: float, rng: torch.Generator) -> Tensor:
     """Dilate or erode by up to ``pixels`` on each side, an amount per image, uniform in [-pixels, pixels]."""
     amount = (pixels * _uniform((len(mask), 1, 1, 1), rng)).to(mask)
@@ -92,11 +106,13 @@ def _smallest(mask: Tensor) -> Tensor:
     return -_greatest(-mask)
 
 
+@INTERVENTIONS.on_layer(SHAPE, "rotate", Number(90, low=-360, high=360))
 def rotate(mask: Tensor, degrees: float, rng: torch.Generator) -> Tensor:
     """Turn every mask by so many degrees about its centre, anticlockwise."""
     return _rotated(mask, torch.full((len(mask),), degrees))
 
 
+@INTERVENTIONS.on_layer(SHAPE, "spin", Number(180, high=180))
 def spin(mask: Tensor, degrees: float, rng: torch.Generator) -> Tensor:
     """Turn each mask about its centre by an angle of its own, uniform in [-degrees, degrees]."""
     return _rotated(mask, degrees * _uniform((len(mask),), rng))
@@ -107,20 +123,23 @@ def _rotated(mask: Tensor, degrees: Tensor) -> Tensor:
     return _mapped(mask, torch.stack([cosine, -sine, zero, sine, cosine, zero], dim=1).view(-1, 2, 3))
 
 
+@INTERVENTIONS.on_layer(SHAPE, "affine", Number(0.2, high=1))
 def affine(mask: Tensor, amount: float, rng: torch.Generator) -> Tensor:
     """Map places p to (I + A) p + b, A and b uniform in [-amount, amount] per image, in half widths."""
     return _mapped(mask, torch.eye(2, 3) + amount * _uniform((len(mask), 2, 3), rng))
 
 
-def shift(mask: Tensor, pixels: float, rng: torch.Generator) -> Tensor:
+@INTERVENTIONS.on_layer(SHAPE, "shift", WholeNumber(3, high=MOST_PIXELS))
+def shift(mask: Tensor, pixels: int, rng: torch.Generator) -> Tensor:
     """Move each mask by whole pixels of its own, uniform in -pixels ... pixels down and across."""
-    reach, (height, width) = int(pixels), mask.shape[-2:]
-    top, left = torch.randint(2 * reach + 1, (2, len(mask), 1, 1), generator=rng)
+    height, width = mask.shape[-2:]
+    top, left = torch.randint(2 * pixels + 1, (2, len(mask), 1, 1), generator=rng)
     rows, columns = top + torch.arange(height)[:, None], left + torch.arange(width)  # (B, H, 1), (B, 1, W)
     batch = torch.arange(len(mask))[:, None, None]
-    return F.pad(mask, [reach] * 4)[batch.to(mask.device), 0, rows.to(mask.device), columns.to(mask.device)][:, None]
+    return F.pad(mask, [pixels] * 4)[batch.to(mask.device), 0, rows.to(mask.device), columns.to(mask.device)][:, None]
 
 
+@INTERVENTIONS.on_layer(SHAPE, "elastic", Number(1.5, high=MOST_PIXELS))
 def elastic(mask: Tensor, pixels: float, rng: torch.Generator) -> Tensor:
     """Displace places by a smooth random field, of deviation ``pixels`` at its nodes (Simard et al. 2003, Sec. 2)."""
     height, width = mask.shape[-2:]
@@ -139,14 +158,69 @@ def _sampled(mask: Tensor, places: Tensor) -> Tensor:
     return F.grid_sample(mask, places.to(mask), align_corners=False)
 
 
+# Pictures
+
+
+@INTERVENTIONS.on_layer(PICTURES, "jitter", Number(0.3))
+def jitter(picture: Tensor, amount: float, rng: torch.Generator) -> Tensor:
+    """Scale each channel by 1 + U(-amount, amount) and move it by U(-amount, amount), per image."""
+    scale, offset = (amount * _uniform((2, len(picture), picture.shape[1], 1, 1), rng)).to(picture)
+    return ((1 + scale) * picture + offset).clamp(-1, 1)
+
+
+@INTERVENTIONS.on_layer(PICTURES, "grey", Number(1, high=1))
+def grey(picture: Tensor, strength: float, rng: torch.Generator) -> Tensor:
+    """Draw each channel towards the mean of the three: all the way for 1, half for 0.5."""
+    return torch.lerp(picture, picture.mean(1, keepdim=True).expand_as(picture), strength)
+
+
+@INTERVENTIONS.on_layer(PICTURES, "constant", AnyColour(Colour(128, 192, 255)))
+def plain(picture: Tensor, colour: Colour, rng: torch.Generator) -> Tensor:
+    """One colour everywhere."""
+    channels = torch.tensor(colour) / 127.5 - 1  # (3,) in [-1, 1]
+    return channels.to(picture)[:, None, None].expand_as(picture)
+
+
+@INTERVENTIONS.on_layer(PICTURES, "recolour", Number(0.5, high=1))
+def recolour(picture: Tensor, share: float, rng: torch.Generator) -> Tensor:
+    """Permute and invert the channels of a ``share`` of the pictures at random: other colours, the same pattern."""
+    count, channels = picture.shape[:2]
+    order = torch.rand(count, channels, generator=rng).argsort(1)[..., None, None].expand_as(picture)
+    sign = torch.randint(2, (count, channels, 1, 1), generator=rng) * 2.0 - 1
+    changed = sign.to(picture) * picture.gather(1, order.to(picture.device))
+    return torch.where(_chosen(picture, share, rng), changed, picture)
+
+
+@INTERVENTIONS.on_layer(PICTURES, "turn", Number(0.5, high=1))
+def turn(picture: Tensor, share: float, rng: torch.Generator) -> Tensor:
+    """Mirror, flip and transpose a ``share`` of the pictures, each half the time (eight symmetries of a square)."""
+    chosen = _chosen(picture, share, rng)
+    for change in (lambda x: x.flip(3), lambda x: x.flip(2), lambda x: x.mT):
+        picture = torch.where(chosen & _chosen(picture, 0.5, rng), change(picture), picture)
+    return picture
+
+
+@INTERVENTIONS.on_layers(PICTURES, "swap", Number(0.5, high=1))
+def swap(layers: Layers, share: float, rng: torch.Generator) -> Layers:
+    """Lay the background's picture on the object and the texture behind it, in a ``share`` of the images.
+
+    Labels stay with the mechanism that drew: the texture's is that of the picture which now lies behind the object.
+    """
+    mask, texture, background = layers
+    chosen = _chosen(texture, share, rng)
+    return Layers(mask, torch.where(chosen, background, texture), torch.where(chosen, texture, background))
+
+
 # Masks and pictures
 
 
+@INTERVENTIONS.on_layer(EVERY, "noise", Number(0.2))
 def noise(images: Tensor, deviation: float, rng: torch.Generator) -> Tensor:
     """Add N(0, deviation^2) to each value, and stay in range."""
     return (images + deviation * torch.randn(images.shape, generator=rng).to(images)).clamp(_low(images), 1)
 
 
+@INTERVENTIONS.on_layer(EVERY, "blur", Number(1, high=MOST_PIXELS))
 def blur(images: Tensor, deviation: float, rng: torch.Generator) -> Tensor:
     """Convolve with a Gaussian of so many pixels' deviation, which is not cut off."""
     down, across = (_gaussian(size, deviation, tiled=images.shape[1] > 1).to(images) for size in images.shape[-2:])
@@ -165,53 +239,6 @@ def _low(images: Tensor) -> float:
     return 0.0 if images.shape[1] == 1 else -1.0
 
 
-# Pictures
-
-
-def jitter(picture: Tensor, amount: float, rng: torch.Generator) -> Tensor:
-    """Scale each channel by 1 + U(-amount, amount) and move it by U(-amount, amount), per image."""
-    scale, offset = (amount * _uniform((2, len(picture), picture.shape[1], 1, 1), rng)).to(picture)
-    return ((1 + scale) * picture + offset).clamp(-1, 1)
-
-
-def grey(picture: Tensor, strength: float, rng: torch.Generator) -> Tensor:
-    """Draw each channel towards the mean of the three: all the way for 1, half for 0.5."""
-    return torch.lerp(picture, picture.mean(1, keepdim=True).expand_as(picture), strength)
-
-
-def plain(picture: Tensor, colour: float, rng: torch.Generator) -> Tensor:
-    """One colour everywhere, 65536 red + 256 green + blue, each from 0 to 255."""
-    channels = torch.tensor([int(colour) >> bits & 255 for bits in (16, 8, 0)]) / 127.5 - 1
-    return channels.to(picture)[:, None, None].expand_as(picture)
-
-
-def recolour(picture: Tensor, share: float, rng: torch.Generator) -> Tensor:
-    """Permute and invert the channels of a ``share`` of the pictures at random: other colours, the same pattern."""
-    count, channels = picture.shape[:2]
-    order = torch.rand(count, channels, generator=rng).argsort(1)[..., None, None].expand_as(picture)
-    sign = torch.randint(2, (count, channels, 1, 1), generator=rng) * 2.0 - 1
-    changed = sign.to(picture) * picture.gather(1, order.to(picture.device))
-    return torch.where(_chosen(picture, share, rng), changed, picture)
-
-
-def turn(picture: Tensor, share: float, rng: torch.Generator) -> Tensor:
-    """Mirror, flip and transpose a ``share`` of the pictures, each half the time (eight symmetries of a square)."""
-    chosen = _chosen(picture, share, rng)
-    for change in (lambda x: x.flip(3), lambda x: x.flip(2), lambda x: x.mT):
-        picture = torch.where(chosen & _chosen(picture, 0.5, rng), change(picture), picture)
-    return picture
-
-
-def swap(layers: Layers, share: float, rng: torch.Generator) -> Layers:
-    """Lay the background's picture on the object and the texture behind it, in a ``share`` of the images.
-
-    Labels stay with the mechanism that drew: the texture's is that of the picture which now lies behind the object.
-    """
-    mask, texture, background = layers
-    chosen = _chosen(texture, share, rng)
-    return Layers(mask, torch.where(chosen, background, texture), torch.where(chosen, texture, background))
-
-
 def _chosen(images: Tensor, share: float, rng: torch.Generator) -> Tensor:
     return (torch.rand(len(images), 1, 1, 1, generator=rng) < share).to(images.device)
 
@@ -223,6 +250,7 @@ def _uniform(shape: tuple[int, ...], rng: torch.Generator) -> Tensor:
 # Labels: a mechanism's own (B,), the shape's that a classifier is asked for (B,), how many classes there are
 
 
+@INTERVENTIONS.on_labels(SHAPE, "relabel", Number(1, high=1))
 def relabel(own: Tensor, shape: Tensor, classes: int, share: float, rng: torch.Generator) -> Tensor:
     """Another class than the shape's, each of them equally often, with probability ``share``."""
     if classes < 2:
@@ -231,11 +259,13 @@ def relabel(own: Tensor, shape: Tensor, classes: int, share: float, rng: torch.G
     return torch.where(torch.rand(shape.shape, generator=rng) < share, other, own)
 
 
+@INTERVENTIONS.on_labels(PICTURES, "correlate", Number(0.5, high=1))
 def correlate(own: Tensor, shape: Tensor, classes: int, share: float, rng: torch.Generator) -> Tensor:
     """The shape's class with probability ``share``: own and shape agree with share + (1 - share) / classes."""
     return torch.where(torch.rand(shape.shape, generator=rng) < share, shape, own)
 
 
-def freeze(own: Tensor, shape: Tensor, classes: int, label: float, rng: torch.Generator) -> Tensor:
+@INTERVENTIONS.on_labels(EVERY, "freeze", ClassLabel(3))
+def freeze(own: Tensor, shape: Tensor, classes: int, label: int, rng: torch.Generator) -> Tensor:
     """One class always."""
-    return torch.full_like(own, int(label))
+    return torch.full_like(own, label)

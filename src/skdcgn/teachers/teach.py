@@ -50,7 +50,7 @@ from skdcgn.base.seeds import generator
 from skdcgn.cgn.compose import blend, crop
 from skdcgn.cgn.mechanism import Layers, Mechanism, Spec
 from skdcgn.cgn.pictures import layers_grid, save_picture
-from skdcgn.cgn.policy import Policy, on_labels, parse_policy
+from skdcgn.cgn.policy import Policy, parse_policy
 from skdcgn.data.appearances import paint
 from skdcgn.data.folders import as_unit, load_pictures
 from skdcgn.data.glyphs import SIZE, load_glyphs, vary
@@ -194,7 +194,7 @@ def distortion(words: Sequence[str], spec: Spec) -> Policy:
     """Read a policy for training; raise UserError for a wrong word, and for one on labels."""
     policy = parse_policy(words, spec.classes)
     for one in policy.interventions:
-        if one.name in on_labels(one.mechanism):
+        if one.on_labels:
             raise UserError(
                 f"policy {one.mechanism}.{one.name}: labels are the data's while a CGN learns: compose under it instead"
             )

@@ -113,17 +113,22 @@ def chi_square(counts):
     return float(((counts - expected) ** 2 / expected).sum())
 
 
-def test_drawing_in_batches_changes_nothing(random_cgn, monkeypatch):
+def test_drawing_in_batches_changes_nothing(random_cgn):
     noise, labels = torch.randn(7, 32), torch.arange(7)
-    whole = draw(random_cgn, Mechanism.TEXTURE, noise, labels)
-    monkeypatch.setattr("skdcgn.cgn.compose.BATCH", 3)
-    assert torch.allclose(draw(random_cgn, Mechanism.TEXTURE, noise, labels), whole, atol=1e-5)
+    whole, in_batches = (draw(random_cgn, Mechanism.TEXTURE, noise, labels, batch_size=size) for size in (7, 3))
+    assert torch.allclose(in_batches, whole, atol=1e-5)
 
 
 @pytest.mark.parametrize(("n", "k"), [(0, 1), (5, 0), (-1, 1)])
 def test_nothing_to_compose_is_a_mistake(n, k):
     with pytest.raises(UserError, match="must be at least 1"):
         compose(Flat(), n, per_shape=k)
+
+
+@pytest.mark.parametrize("name", ["double-colored-digits", Path("runs/mine")])
+def test_a_name_is_no_cgn(name):
+    with pytest.raises(UserError, match=re.escape(f"pass load_teacher({str(name)!r})")):
+        compose(name, 3)
 
 
 def test_the_public_function_is_the_composer():

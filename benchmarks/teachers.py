@@ -26,7 +26,7 @@ import commands
 from skdcgn.base.config import ClassifyConfig, RunConfig
 from skdcgn.base.files import write_json
 from skdcgn.base.presets import run_preset
-from skdcgn.base.progress import unwatched
+from skdcgn.base.progress import log_progress
 from skdcgn.base.records import override, to_dict
 from skdcgn.base.seeds import generator
 from skdcgn.cgn.compose import draw
@@ -57,7 +57,7 @@ def accuracies(
         once = cache(make)  # one set for every seed, made only if a seed is still to be trained
         origin = {"data": name, "teacher": cgns[name].digest if name in cgns else ""}
         reached[name] = [
-            score(once, test, replace(config, seed=seed), runs / f"{name}-{seed}", origin, "cpu", unwatched)
+            score(once, test, replace(config, seed=seed), runs / f"{name}-{seed}", origin, "cpu", log_progress)
             for seed in seeds
         ]
         print(name, reached[name], flush=True)

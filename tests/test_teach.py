@@ -163,7 +163,7 @@ def test_labels_are_the_datas_while_a_cgn_learns(word, tmp_path):
     assert not (tmp_path / "out").exists()  # the next try may go there
 
 
-def test_a_users_pictures_become_a_teacher(tmp_path, capsys):
+def test_a_users_pictures_become_a_teacher(tmp_path, caplog):
     """Three classes at 64 pixels, from files of several formats and shapes."""
     for name, colour in (("cat", (200, 40, 40)), ("dog", (40, 200, 40)), ("emu", (40, 40, 200))):
         (tmp_path / "mine" / name).mkdir(parents=True)
@@ -172,10 +172,10 @@ def test_a_users_pictures_become_a_teacher(tmp_path, capsys):
             picture.paste((250, 250, 250), (20, 20, 40 + index, 50))
             picture.save(tmp_path / "mine" / name / f"{index}.{suffix}")
     config = TeachConfig(images=str(tmp_path / "mine"), image_size=64, steps=2, batch_size=6)
-    teacher = teach(config, tmp_path / "out", device="cpu", sample_every=2, announce=print)
-    said = capsys.readouterr().out
-    assert "classes: 0 cat, 1 dog, 2 emu" in said
-    assert "leakage" in said
+    with caplog.at_level("INFO", "skdcgn"):
+        teacher = teach(config, tmp_path / "out", device="cpu", sample_every=2)
+    assert "classes: 0 cat, 1 dog, 2 emu" in caplog.messages
+    assert "leakage" in caplog.text
     assert teacher.spec == Spec(64, classes=3)
     loaded = load_teacher(tmp_path / "out" / "teacher.safetensors")
     assert loaded.spec == teacher.spec
@@ -201,29 +201,22 @@ def test_sizes_and_folders_that_cannot_be_are_told(changes, words, tmp_path):
         teach(replace(CONFIG, **changes), tmp_path / "out", device="cpu")
 
 
-def test_a_collapsed_teacher_is_warned_of_and_stopped(tmp_path, monkeypatch):
+def test_a_collapsed_teacher_is_warned_of_and_stopped(tmp_path, monkeypatch, caplog):
     """Warned of after a quarter of the steps, stopped after half."""
     monkeypatch.setattr("skdcgn.teachers.teach.check_health", lambda *arguments: EMPTY)
-    said = []
     with pytest.raises(TrainingStoppedError, match="step 2: the masks are empty"):
-        teach(CONFIG, tmp_path, device="cpu", sample_every=1, announce=said.append)
-    assert [line for line in said if line.startswith("warning")] == [
-        "warning: step 1: the masks are empty (mean 0.00): raise --binary or take another --seed"
+        teach(CONFIG, tmp_path, device="cpu", sample_every=1)
+    assert [record.getMessage() for record in caplog.records if record.levelname == "WARNING"] == [
+        "step 1: the masks are empty (mean 0.00): raise --binary or take another --seed"
     ]
 
 
-def test_what_a_distortion_collapses_is_warned_of_and_taught_to_its_end(tmp_path, monkeypatch):
+def test_what_a_distortion_collapses_is_warned_of_and_taught_to_its_end(tmp_path, monkeypatch, caplog):
     monkeypatch.setattr("skdcgn.teachers.teach.check_health", lambda *arguments: EMPTY)
-    said = []
-    teach(
-        replace(CONFIG, policy=("shape.noise:1",)),
-        tmp_path,
-        device="cpu",
-        sample_every=CONFIG.steps,
-        announce=said.append,
-    )
+    distorted = replace(CONFIG, policy=("shape.noise:1",))
+    teach(distorted, tmp_path, device="cpu", sample_every=CONFIG.steps)
     assert (tmp_path / "teacher.safetensors").exists()
-    assert said[-1].startswith(f"warning: step {CONFIG.steps}: the masks are empty")
+    assert caplog.messages[-1].startswith(f"step {CONFIG.steps}: the masks are empty")
 
 
 def test_backgrounds_begin_at_the_mean_colour_and_objects_do_not():

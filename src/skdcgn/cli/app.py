@@ -1,5 +1,6 @@
 """The command line: one function per stage. torch is imported inside them, so that ``--help`` answers at once."""
 
+import logging
 import os
 import shlex
 import sys
@@ -21,12 +22,14 @@ from skdcgn.base.config import (
     QueryConfig,
     RunConfig,
 )
+from skdcgn.base.ending import run_at_success
 from skdcgn.base.errors import UserError, find
 from skdcgn.base.presets import DEFAULT, IMAGENET_RUNS, IMAGENET_TEACHERS, RUNS, TEACHERS, run_preset, teach_preset
 from skdcgn.base.records import digest, from_dict, merge, override
 from skdcgn.cli.flags import with_flags
 from skdcgn.cli.terminal import (
     err_console,
+    log_to_standard_error,
     out_console,
     point_to,
     show_bench,
@@ -84,11 +87,12 @@ FullOption = Annotated[bool, typer.Option("--full", help="The published classifi
 
 def main() -> None:
     """Run the command line; a user's mistake ends in one line and exit status 2."""
+    log_to_standard_error(logging.INFO)
     try:
         app()
     except SystemExit as done:
-        if not done.code and "skdcgn.training.processes" in sys.modules:
-            sys.modules["skdcgn.training.processes"].leave()
+        if not done.code:
+            run_at_success()
         raise
     except UserError as error:
         _fail(str(error))
@@ -287,15 +291,15 @@ def teach(
 
 
 def _teach(train: Callable[..., Any], chosen: Any, folder: Path, device: Device, sample_every: int) -> None:
+    from skdcgn.training.loop import report_to
+
     with watching() as watch:
-        tell = watch("teach", chosen.steps)
         train(
             chosen,
             folder,
             device=device,
             sample_every=sample_every,
-            callbacks=(lambda record: tell(record.step),),
-            announce=lambda line: print(line, file=sys.stderr, flush=True),
+            callbacks=(report_to(watch, "teach"),),
         )
     point_to("teacher", folder / "teacher.safetensors")
 
@@ -445,13 +449,12 @@ def classify(
     from skdcgn.base.files import sha256
     from skdcgn.classifiers.small_cnn import classify as train_classifier
     from skdcgn.deploy.generate import read_counterfactuals
+    from skdcgn.training.loop import report_to
 
     data, checksum = read_counterfactuals(images), sha256(images)
     with watching() as watch:
-        tell = watch("classify", -(-len(data.labels) // chosen.batch_size) * chosen.epochs)
-        train_classifier(
-            data, chosen, out, seed=seed, device=device, origin=checksum, callbacks=(lambda record: tell(record.step),)
-        )
+        report = report_to(watch, "classify")
+        train_classifier(data, chosen, out, seed=seed, device=device, origin=checksum, callbacks=(report,))
     print(f"classifier: {out}")
 
 
@@ -481,21 +484,16 @@ def ensemble(
     from skdcgn.classifiers.ensemble import WORKERS, train_ensemble
     from skdcgn.data.counterfactuals import from_cgn, from_file
     from skdcgn.teachers.load import load_teacher
+    from skdcgn.training.loop import report_to
 
     if cgn is not None:
         source = from_cgn(load_teacher(cgn, device=_place(device)), chosen.counterfactuals, seed=seed)
     else:
         source = from_file(Path(str(images)), chosen.counterfactuals, seed=seed)
     with watching() as watch:
-        told: list[Any] = []
-
-        def tell(record: Any) -> None:
-            if not told:
-                told.append(watch("ensemble", record.total))
-            told[0](record.step)
-
+        report = report_to(watch, "ensemble")
         train_ensemble(
-            real, source, chosen, out, seed=seed, workers=workers or WORKERS, device=device, callbacks=(tell,)
+            real, source, chosen, out, seed=seed, workers=workers or WORKERS, device=device, callbacks=(report,)
         )
     print(f"ensemble: {out}")
 

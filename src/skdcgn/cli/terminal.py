@@ -3,9 +3,10 @@
 torch is imported inside the functions, so that ``--help`` answers at once.
 """
 
+import logging
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from skdcgn.base.config import RunConfig
+from skdcgn.base.progress import logger, progress_bars
 from skdcgn.experiments.studies import told_by_paper
 
 if TYPE_CHECKING:
@@ -26,43 +28,26 @@ SHOWN_CLASSES = 20
 out_console, err_console = Console(), Console(stderr=True)
 
 
-@contextmanager
-def watching() -> Iterator["Watch"]:
-    """Show a progress bar with ETA per task; on a pipe, a line when a task ends."""
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
+class StandardError(logging.Handler):
+    """Writes each record as a line to the standard error stream of that moment."""
 
-    if not err_console.is_terminal:
-        yield _tell_by_line
-        return
-    columns = (
-        TextColumn("{task.description:28}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=err_console) as progress:
-
-        def watch(name: str, total: int) -> Any:
-            task = progress.add_task(name, total=total)
-            return lambda done: progress.update(task, completed=done)
-
-        yield watch
+    def emit(self, record: logging.LogRecord) -> None:
+        level = "warning: " if record.levelno >= logging.WARNING else ""
+        print(level + record.getMessage(), file=sys.stderr, flush=True)
 
 
-def _tell_by_line(name: str, total: int) -> Any:
-    def tell(done: int) -> None:
-        if done == total:
-            print(f"{name}: {total} done", file=sys.stderr, flush=True)
+HANDLER = StandardError()  # one, however often main() is called
 
-    return tell
+
+def log_to_standard_error(level: int) -> None:
+    """Show what the library logs at this level and above."""
+    logger.setLevel(level)
+    logger.addHandler(HANDLER)
+
+
+def watching() -> AbstractContextManager["Watch"]:
+    """Show a bar per task in a terminal; in a pipe, a line a minute and one when a task ends."""
+    return progress_bars(err_console)
 
 
 def point_to(what: str, path: Path) -> None:

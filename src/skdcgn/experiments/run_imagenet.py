@@ -12,12 +12,12 @@ from typing import Any
 from skdcgn.base.config import ImageNetConfig
 from skdcgn.base.errors import UserError
 from skdcgn.base.files import read_json, write_json
-from skdcgn.base.progress import Watch, unwatched
+from skdcgn.base.progress import Watch, log_progress
 from skdcgn.cgn.mechanism import Teacher
 from skdcgn.cgn.pictures import draw_cgns
 from skdcgn.cgn.subset import of_classes
 from skdcgn.classifiers.backbones import load_backbone
-from skdcgn.classifiers.ensemble import steps_per_epoch, train_ensemble
+from skdcgn.classifiers.ensemble import train_ensemble
 from skdcgn.data.counterfactuals import from_cgn
 from skdcgn.data.photos import Photos, list_photos
 from skdcgn.data.stand_in import Folders, stand_in
@@ -25,6 +25,7 @@ from skdcgn.evaluation.imagenet import Measured, Tests, measure, open_tests
 from skdcgn.experiments.stages import Clock, costs_and_fidelity, identity, query_and_distill
 from skdcgn.report.imagenet import write_imagenet_report
 from skdcgn.teachers.load import load_teacher
+from skdcgn.training.loop import report_to
 from skdcgn.training.run_folder import RunFolder
 from skdcgn.training.train import make_accelerator
 
@@ -33,7 +34,7 @@ SPEED_IMAGES = 16  # a teacher of ImageNet's size draws one in five seconds of a
 
 
 def run_imagenet(
-    config: ImageNetConfig, out: Path, *, device: str = "auto", watch: Watch = unwatched
+    config: ImageNetConfig, out: Path, *, device: str = "auto", watch: Watch = log_progress
 ) -> dict[str, Any]:
     """Run the whole path in ``out``; return the results, which stand in ``out/results.json`` too.
 
@@ -107,10 +108,8 @@ def ensemble(
         return dict(read_json(result))
     chosen = replace(config.ensemble, weight=0.0) if name == PLAIN else config.ensemble
     source = from_cgn(cgn, chosen.counterfactuals, seed=config.seed)
-    tell = watch(f"ensemble {name}", chosen.epochs * steps_per_epoch(photos, chosen))
-    trained = train_ensemble(
-        real, source, chosen, out, seed=config.seed, device=device, callbacks=(lambda record: tell(record.step),)
-    )
+    report = report_to(watch, f"ensemble {name}")
+    trained = train_ensemble(real, source, chosen, out, seed=config.seed, device=device, callbacks=(report,))
     told = measure(trained, photos.names, chosen.image_size, tests)
     write_json(result, told)
     return told

@@ -11,7 +11,7 @@ import torch
 from skdcgn.base.config import RunConfig
 from skdcgn.base.errors import UserError
 from skdcgn.base.files import read_json, write_json
-from skdcgn.base.progress import Watch, unwatched
+from skdcgn.base.progress import Watch, log_progress
 from skdcgn.base.records import to_dict
 from skdcgn.cgn.captions import Caption, class_labels
 from skdcgn.cgn.mechanism import Teacher
@@ -40,7 +40,7 @@ def run(
     *,
     data_root: Path | None = None,
     device: str = "auto",
-    watch: Watch = unwatched,
+    watch: Watch = log_progress,
 ) -> dict[str, Any]:
     """Run the whole pipeline in ``out``; return the results, which stand in ``out/results.json`` too."""
     if config.query.classes != ALL:

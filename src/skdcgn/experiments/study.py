@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from skdcgn.base.config import RunConfig, TeachConfig
 from skdcgn.base.errors import TrainingStoppedError, UserError
 from skdcgn.base.files import alone, read_json, write_bytes, write_json
-from skdcgn.base.progress import Watch, unwatched
+from skdcgn.base.progress import Watch, log_progress
 from skdcgn.base.records import digest, override, to_dict
 from skdcgn.cgn.compose import compose
 from skdcgn.cgn.mechanism import Mechanism, Teacher
@@ -32,6 +32,7 @@ from skdcgn.students.distill import distill, student_size
 from skdcgn.students.generator import StudentCGN
 from skdcgn.teachers.load import load_teacher
 from skdcgn.teachers.teach import teach
+from skdcgn.training.loop import report_to
 
 COMPARED = 5000  # counterfactuals of teacher and student, as published, for the Frechet distance between them
 
@@ -83,7 +84,7 @@ def measure(
     results: Path,
     data_root: Path | None = None,
     device: str = "auto",
-    watch: Watch = unwatched,
+    watch: Watch = log_progress,
 ) -> Iterator[Score]:
     """Yield the score of each point, source and seed, and keep them in the file ``results``, a line each, in order.
 
@@ -147,8 +148,8 @@ def _teacher(config: TeachConfig, out: Path, data_root: Path | None, device: str
     folder = out / f"teacher-{digest(config)}"
     file = folder / "teacher.safetensors"
     if not file.exists():
-        tell = watch(f"teach {folder.name}", config.steps)
-        teach(config, folder, data_root=data_root, device=device, callbacks=(lambda record: tell(record.step),))
+        report = report_to(watch, f"teach {folder.name}")
+        teach(config, folder, data_root=data_root, device=device, callbacks=(report,))
     return str(file)
 
 

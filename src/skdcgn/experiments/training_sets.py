@@ -17,7 +17,7 @@ from skdcgn.classifiers.small_cnn import accuracy, classify
 from skdcgn.data.appearances import Dataset, paint
 from skdcgn.data.folders import as_unit, load_pictures
 from skdcgn.data.glyphs import load_glyphs
-from skdcgn.training.loop import Record
+from skdcgn.training.loop import report_to
 
 CLASSIFIERS = ("biased", "teacher", "student", "oracle")
 
@@ -92,11 +92,7 @@ def score(
     if result.exists():
         return float(read_json(result)["ood_accuracy"])
     budget = config.classify
-    tell = watch(f"classify {out.name}", -(-budget.images // budget.batch_size) * budget.epochs)
-
-    def report(record: Record) -> None:
-        tell(record.step)
-
+    report = report_to(watch, f"classify {out.name}")
     classifier = classify(make(), budget, out, seed=config.seed, device=device, origin=origin, callbacks=(report,))
     reached = round(accuracy(classifier, test), 3)
     write_json(result, {"ood_accuracy": reached, "test_images": len(test.labels)})

@@ -8,7 +8,6 @@ Many processes or machines share a folder: rank r of n draws the shards i with i
 own, so that nobody waits for anybody; what is whole is kept even if the next try has another number of ranks.
 """
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,7 +17,7 @@ from torch import Tensor
 from skdcgn.base.config import Noise, QueryConfig, Store
 from skdcgn.base.errors import UserError
 from skdcgn.base.files import alone, read_json, write_json, write_tensors
-from skdcgn.base.progress import Watch, unwatched
+from skdcgn.base.progress import Tell, Watch, ignore, log_progress
 from skdcgn.base.seeds import derive_seed, generator
 from skdcgn.cgn.mechanism import Mechanism, Spec, Teacher
 from skdcgn.cgn.subset import of_classes
@@ -50,7 +49,7 @@ def query_pairs(
     store: Store = Store.FLOAT32,
     source: Noise = Noise.RANDOM,
     rank: Rank = Rank(),  # noqa: B008  # immutable
-    tell: Callable[[int], None] = lambda drawn: None,
+    tell: Tell = ignore,
 ) -> dict[str, Any]:
     """Ask ``teacher`` for this rank's part of ``count`` pairs and store them in ``folder``; return its manifest.
 
@@ -108,7 +107,7 @@ def query_all(
     *,
     seed: int = 0,
     rank: Rank = Rank(),  # noqa: B008
-    watch: Watch = unwatched,
+    watch: Watch = log_progress,
 ) -> dict[str, int]:
     """Store training and held-out pairs of all mechanisms in ``out/MECHANISM/{train,held-out}``.
 

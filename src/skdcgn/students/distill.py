@@ -17,7 +17,7 @@ from torch import Tensor
 
 from skdcgn.base.config import Distance, DistillConfig, QueryConfig, StudentConfig
 from skdcgn.base.errors import TrainingStoppedError, UserError
-from skdcgn.base.progress import Watch, unwatched
+from skdcgn.base.progress import Watch, log_progress
 from skdcgn.base.records import to_dict
 from skdcgn.base.seeds import generator
 from skdcgn.base.weights import read_state_dict
@@ -41,6 +41,7 @@ from skdcgn.training.loop import (
     decay_after,
     every,
     held,
+    report_to,
 )
 from skdcgn.training.processes import own_share, process_count, process_index, wait_for_all
 from skdcgn.training.run_folder import RunFolder
@@ -246,7 +247,7 @@ def distill(
     teacher: Teacher | None = None,
     seed: int = 0,
     device: str = "auto",
-    watch: Watch = unwatched,
+    watch: Watch = log_progress,
 ) -> StudentCGN:
     """Distill a teacher into a student CGN, saved in ``out/student``; resumes where it was killed.
 
@@ -258,7 +259,7 @@ def distill(
         teacher: of stored pairs that keep no images, which it is asked for again.
         seed: of the queries, the initial weights and the batches.
         device: ``auto``, ``cpu`` or ``cuda``.
-        watch: told how far each part is.
+        watch: begins each part's progress report; by default it is logged.
     """
     out, config = Path(out), config or DistillConfig()
     if isinstance(source, str | Path):
@@ -270,7 +271,6 @@ def distill(
         teacher = of_classes(source, query.classes)
     trained = {}
     for mechanism in Mechanism:
-        tell = watch(f"distill {mechanism}", config.steps)
         trained[mechanism] = distill_mechanism(
             pairs / mechanism / TRAIN,
             config,
@@ -278,7 +278,7 @@ def distill(
             teacher=teacher,
             seed=seed,
             device=device,
-            callbacks=(lambda record, tell=tell: tell(record.step),),  # type: ignore[misc]
+            callbacks=(report_to(watch, f"distill {mechanism}"),),
         )
     return assemble(trained, config, out / "student")
 

@@ -35,7 +35,8 @@ variation and range are of masks as the CGN drew them, for these are its answers
 """
 
 import copy
-from collections.abc import Callable, Sequence
+import logging
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple, cast
 
@@ -76,6 +77,7 @@ from skdcgn.training.loop import (
 from skdcgn.training.run_folder import RunFolder
 from skdcgn.training.train import train
 
+logger = logging.getLogger(__name__)
 BETAS = (0.5, 0.99)
 EMA = 0.995
 SHIFT = 1
@@ -254,11 +256,11 @@ class Source(NamedTuple):
     spec: Spec
 
 
-def load_source(config: TeachConfig, data_root: Path | None, announce: Callable[[str], None]) -> Source:
+def load_source(config: TeachConfig, data_root: Path | None) -> Source:
     """Return biased pictures: glyphs in an appearance, or a user's own folder."""
     if config.images:
         pictures = load_pictures(Path(config.images), config.image_size)
-        announce("classes: " + ", ".join(f"{index} {name}" for index, name in enumerate(pictures.names)))
+        logger.info("classes: " + ", ".join(f"{index} {name}" for index, name in enumerate(pictures.names)))
         spec = Spec(config.image_size, classes=len(pictures.names))
         rows = balanced_rows(pictures.labels)(min(MOST_REAL, len(pictures.labels)), generator(config.seed, "real"))
         return Source(pictures.images, pictures.labels, (as_unit(pictures.images[rows]), pictures.labels[rows]), spec)
@@ -279,19 +281,18 @@ def teach(
     device: str = "auto",
     sample_every: int = 500,
     callbacks: tuple[Callback, ...] = (),
-    announce: Callable[[str], None] = lambda line: None,
 ) -> CGNTeacher:
     """Train a CGN in the run folder ``out`` and return it; resumes where it was killed.
 
     Writes ``teacher.safetensors`` at the end, and every ``sample_every`` steps ``samples-STEP.png`` (masks, textures,
-    backgrounds, composed) and its :class:`Health` in metrics.jsonl; ``announce`` is told, and warned of symptoms.
+    backgrounds, composed) and its :class:`Health` in metrics.jsonl; logs it, and warns of symptoms.
 
     Raises:
         UserError: no such glyphs, appearance, features, pictures or policy.
         TrainingStoppedError: masks are still empty, full or all one shape after half of the steps. Under a policy they
             are warned of only: what a distortion does to a CGN is what one wants to see then.
     """
-    images, labels, real, spec = load_source(config, data_root, announce)
+    images, labels, real, spec = load_source(config, data_root)
     torch.manual_seed(config.seed)
     method = Teach(config, spec)
     folder = RunFolder(out, config)  # not before the configuration is known to be sound
@@ -305,13 +306,15 @@ def teach(
     def sample(record: Record) -> None:
         teacher = averaged(method)
         health = check_health(teacher, real, config.seed)
-        announce(f"step {record.step}: " + ", ".join(f"{name} {value:.2f}" for name, value in health._asdict().items()))
+        logger.info(
+            f"step {record.step}: " + ", ".join(f"{name} {value:.2f}" for name, value in health._asdict().items())
+        )
         folder.log(Record(record.step, record.total, health._asdict()))
         save_picture(out / f"samples-{record.step:06d}.png", layers_grid(teacher, rows=6, seed=config.seed))
         for symptom in symptoms(health) if record.step >= WARN_AFTER * record.total else ():
             if symptom.fatal and not config.policy and record.step >= STOP_AFTER * record.total:
                 raise TrainingStoppedError(f"step {record.step}: {symptom.words}")
-            announce(f"warning: step {record.step}: {symptom.words}")
+            logger.warning(f"step {record.step}: {symptom.words}")
 
     train(
         method,

@@ -14,7 +14,8 @@ The published training kept BigGAN's spectral norms; here the folded weights are
 """
 
 import copy
-from collections.abc import Callable, Sequence
+import logging
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import cast
@@ -44,6 +45,7 @@ from skdcgn.training.processes import own_share, process_index, wait_for_all
 from skdcgn.training.run_folder import RunFolder
 from skdcgn.training.train import train
 
+logger = logging.getLogger(__name__)
 MASK_RANGE = (0.1, 0.9)
 SIDE, PATCH, GRID, BEST = 128, 15, 6, 100  # of the mosaic: pixels of the image, of a patch, patches of a side, choice
 WARN_BELOW, WARN_ABOVE, WARN_GREY = 0.02, 0.98, 0.3  # of a mask's mean, and of its entropy in bits
@@ -163,12 +165,11 @@ def teach_imagenet(
     device: str = "auto",
     sample_every: int = 10,
     callbacks: tuple[Callback, ...] = (),
-    announce: Callable[[str], None] = lambda line: None,
 ) -> CGNTeacher:
     """Train a CGN of photographs in the run folder ``out`` and return it; resumes where it was killed.
 
-    Writes ``teacher.safetensors`` at the end and ``samples-STEP.png`` every ``sample_every`` steps; ``announce`` is
-    told how the masks are, and warned of empty, full and grey ones.
+    Writes ``teacher.safetensors`` at the end and ``samples-STEP.png`` every ``sample_every`` steps; logs the
+    masks' mean and entropy, and warns of empty, full and grey ones.
 
     Raises:
         UserError: no such start or features.
@@ -192,9 +193,9 @@ def teach_imagenet(
         noise = spec.sample_noise(16, generator(config.seed, "sample"))
         masks = teacher.query(Mechanism.SHAPE, noise, torch.arange(16) % spec.classes)
         mean, entropy = float(masks.mean()), float(losses.binary_entropy(masks))
-        announce(f"step {record.step}: mean mask {mean:.2f}, entropy {entropy:.2f} bits")
+        logger.info(f"step {record.step}: mean mask {mean:.2f}, entropy {entropy:.2f} bits")
         if warning := symptom(mean, entropy):
-            announce(f"warning: step {record.step}: {warning}")
+            logger.warning(f"step {record.step}: {warning}")
         save_picture(out / f"samples-{record.step:06d}.png", layers_grid(teacher, rows=2, seed=config.seed))
 
     train(

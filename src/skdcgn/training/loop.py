@@ -16,6 +16,7 @@ from accelerate.utils import send_to_device
 from torch import Tensor, nn
 
 from skdcgn.base.errors import TrainingStoppedError
+from skdcgn.base.progress import Tell, Watch
 from skdcgn.base.seeds import generator, seed_global
 from skdcgn.training.processes import average_gradients, average_losses, synchronise
 
@@ -204,6 +205,18 @@ def every(steps: int, act: Callback) -> Callback:
 def at_end(act: Callback) -> Callback:
     """Call ``act`` after the last step."""
     return lambda record: act(record) if record.step == record.total else None
+
+
+def report_to(watch: Watch, name: str) -> Callback:
+    """Report each step and its losses as progress of the task ``name``, which begins with the first one."""
+    tell: Tell | None = None
+
+    def report(record: Record) -> None:
+        nonlocal tell
+        tell = tell or watch(name, record.total)
+        tell(record.step, record.losses)
+
+    return report
 
 
 def stop_if_not_finite(record: Record) -> None:

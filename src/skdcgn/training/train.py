@@ -13,10 +13,11 @@ from functools import lru_cache
 import torch
 from accelerate import Accelerator
 
+from skdcgn.base.ending import at_success
 from skdcgn.base.errors import UserError
 from skdcgn.base.files import alone
 from skdcgn.training.loop import Batch, Callback, Method, Schedule, at_end, constant, every, fit, stop_if_not_finite
-from skdcgn.training.processes import process_index, wait_for_all
+from skdcgn.training.processes import leave, process_index, wait_for_all
 from skdcgn.training.run_folder import RunFolder
 
 
@@ -31,7 +32,9 @@ def make_accelerator(device: str = "auto") -> Accelerator:
 
 @lru_cache(maxsize=1)
 def _accelerator(cpu: bool) -> Accelerator:
-    return Accelerator(cpu=cpu)
+    accelerator = Accelerator(cpu=cpu)
+    at_success(leave)
+    return accelerator
 
 
 def train(

@@ -14,13 +14,13 @@ from tempfile import TemporaryDirectory
 
 from skdcgn.base.files import write_json
 from skdcgn.base.presets import RUNS, run_preset
-from skdcgn.base.records import override
+from skdcgn.base.records import override, to_dict
 from skdcgn.cgn.mechanism import Mechanism
 from skdcgn.cgn.pictures import class_columns
 from skdcgn.evaluation.timing import median_seconds
 from skdcgn.experiments.studies import LOSSES
-from skdcgn.experiments.study import spread
 from skdcgn.pairs.query import query_all
+from skdcgn.results.statistics import mean_and_deviation
 from skdcgn.results.versions import versions
 from skdcgn.students.distill import Distill, distill
 from skdcgn.teachers.load import load_teacher
@@ -61,12 +61,12 @@ def main() -> None:
     chosen = parser.parse_args()
     for preset in chosen.presets:
         rows = [seconds(preset, seed) for seed in chosen.seeds]
-        taken = {stage: spread([row[stage] for row in rows]) for stage in rows[0]}
-        print(preset, {stage: round(summary["mean"], 1) for stage, summary in taken.items()}, flush=True)
+        taken = {stage: mean_and_deviation([row[stage] for row in rows]) for stage in rows[0]}
+        print(preset, {stage: round(summary.mean, 1) for stage, summary in taken.items()}, flush=True)
         record = {
             "command": " ".join(["python benchmarks/distilling.py", preset, "--seeds", *map(str, chosen.seeds)]),
             "versions": versions(),
-            "seconds": {**taken, "runs": rows},
+            "seconds": {**{stage: to_dict(summary) for stage, summary in taken.items()}, "runs": rows},
             "step": step_seconds(preset),
         }
         write_json(RESULTS / f"distilling-{preset}.json", record)

@@ -12,8 +12,9 @@ from pathlib import Path
 from skdcgn.base.config import Precision
 from skdcgn.base.files import write_json
 from skdcgn.base.presets import RUNS
+from skdcgn.base.records import to_dict
 from skdcgn.deploy.export import export_cgn
-from skdcgn.experiments.study import spread
+from skdcgn.results.statistics import mean_and_deviation
 from skdcgn.results.versions import versions
 from skdcgn.students.generator import StudentCGN
 
@@ -31,9 +32,9 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             files = [export_cgn(student, Path(folder) / "cgn.onnx", precision) for student in students]
         precisions[precision.value] = {
-            "kilobytes": spread([file.size / 1024 for file in files]),
-            "mean_grey_levels": spread([file.mean for file in files]),
-            "greatest_grey_levels": spread([file.greatest for file in files]),
+            "kilobytes": to_dict(mean_and_deviation([file.size / 1024 for file in files])),
+            "mean_grey_levels": to_dict(mean_and_deviation([file.mean for file in files])),
+            "greatest_grey_levels": to_dict(mean_and_deviation([file.greatest for file in files])),
         }
         print(precision, *(f"{name} {told['mean']:.3g}" for name, told in precisions[precision.value].items()))
     record = {

@@ -18,14 +18,13 @@ import matplotlib.pyplot as plt
 from matplotlib.ticker import LogLocator, NullFormatter
 
 from bands import with_band
-from skdcgn.base.config import RunConfig
-from skdcgn.base.files import read_json, write_json
-from skdcgn.base.presets import run_preset, teach_preset
-from skdcgn.base.records import from_dict, to_dict
-from skdcgn.experiments.studies import find_study
-from skdcgn.experiments.study import points
+from skdcgn.base.files import write_json
+from skdcgn.base.presets import run_preset
+from skdcgn.base.records import to_dict
 from skdcgn.report.figures import FAR
 from skdcgn.report.study import Reached, changed, columns, reached_points, untouched
+from skdcgn.results.records import read_study
+from skdcgn.results.study_record import PointSummary, StudyRecord, lay_points
 
 ROOT = Path(__file__).parents[1]
 EXPECTED = ROOT / "src" / "skdcgn" / "zoo" / "expected"
@@ -44,12 +43,12 @@ def front(points: list[tuple[float, float]], *, small: bool) -> list[tuple[float
     return best
 
 
-def panel(axes: Any, rows: list[dict[str, Any]], where: dict[str, float], words: str, *, small: bool) -> None:
+def panel(axes: Any, rows: list[PointSummary], where: dict[str, float], words: str, *, small: bool) -> None:
     for mark, row in zip(cycle(MARKS), rows, strict=False):
-        reached, style = row["ood_accuracy"], {"color": LINES["student"], "elinewidth": 1, "capsize": 3}
-        place, name = where[row["point"]], row["point"]
-        axes.errorbar(place, reached["mean"], yerr=reached["deviation"], fmt=mark, label=name, **style)
-    best = front([(where[row["point"]], row["ood_accuracy"]["mean"]) for row in rows], small=small)
+        reached, style = row.ood_accuracy, {"color": LINES["student"], "elinewidth": 1, "capsize": 3}
+        place, name = where[row.point], row.point
+        axes.errorbar(place, reached.mean, yerr=reached.deviation, fmt=mark, label=name, **style)
+    best = front([(where[row.point], row.ood_accuracy.mean) for row in rows], small=small)
     axes.plot(*zip(*best, strict=True), color="#999999", linewidth=1, zorder=0)
     logarithmic(axes)
     axes.margins(x=0.15)
@@ -64,13 +63,13 @@ def logarithmic(axes: Any) -> None:
     axes.xaxis.set_minor_formatter(NullFormatter())
 
 
-def pareto(record: dict[str, Any], reached: list[Reached]) -> Any:
+def pareto(record: StudyRecord, reached: list[Reached]) -> Any:
     """Draw accuracy over size and over speed, what no other student beats in both, and what the teacher reaches."""
-    rates = record["counterfactuals_per_second"]
-    rows = [row for row in record["summary"] if row["source"] == "student"]
+    rates = record.counterfactuals_per_second
+    rows = [row for row in record.summary if row.source == "student"]
     slow = rates["teacher"]["eager"]
     figure, (left, right) = plt.subplots(1, 2, figsize=(10, 4.2), sharey=True, layout="constrained")
-    sizes = {row["point"]: row["parameters"] for row in rows}
+    sizes = {row.point: row.parameters for row in rows}
     panel(left, rows, sizes, "parameters of the three mechanisms", small=True)
     fast = {name: told["onnx-fp32"] / slow for name, told in rates.items() if name != "teacher"}
     panel(right, rows, fast, "counterfactuals/s (ONNX Runtime), times the eager teacher's", small=False)
@@ -148,33 +147,30 @@ def panels(reached: list[Reached], axis: str) -> Any:
     return figure
 
 
-def draw(record: dict[str, Any], name: str) -> Any:
+def draw(record: StudyRecord) -> Any:
     """Draw what a study found, as its points ask for."""
-    study = find_study(name)
-    reached = reached_points(record, study.points(from_dict(RunConfig, record["base"])))
-    if "counterfactuals_per_second" in record:
+    reached = reached_points(record)
+    if record.counterfactuals_per_second:
         figure = pareto(record, reached)
     elif any(one.plan.curve or one.plan.cell for one in reached):
-        figure = panels(reached, study.axis)
+        figure = panels(reached, record.axis)
     else:
         return dots(reached)
     figure.axes[0].set_ylabel(ACCURACY)
     return figure
 
 
-def expected(record: dict[str, Any], name: str) -> dict[str, Any]:
+def expected(record: StudyRecord) -> dict[str, Any]:
     """Return the changes of each point, how its CGN is taught if it has one of its own, and the band of each source."""
-    base = from_dict(RunConfig, record["base"])
-    planned = find_study(name).points(base)
-    taught = {point.name: point.teach for point in points(base, planned, teach_preset(base.preset))}
+    taught = {point.name: point.teach for point in lay_points(record.base, record.points, record.teaching)}
     rows: dict[str, dict[str, dict[str, float]]] = {}
-    for row in record["summary"]:
-        if len(row["seeds"]) == 1:
+    for row in record.summary:
+        if len(row.seeds) == 1:
             continue  # no deviation, no band
-        rows.setdefault(row["point"], {})[row["source"]] = with_band(**row["ood_accuracy"], count=len(row["seeds"]))
+        rows.setdefault(row.point, {})[row.source] = with_band(**to_dict(row.ood_accuracy), count=len(row.seeds))
     return {
-        "command": record["command"],
-        "base": record["base"],
+        "command": record.command,
+        "base": to_dict(record.base),
         "points": [
             {
                 "name": plan.name,
@@ -182,7 +178,7 @@ def expected(record: dict[str, Any], name: str) -> dict[str, Any]:
                 **({"teach": to_dict(config)} if (config := taught[plan.name]) else {}),
                 "out_of_domain_accuracy_percent": rows[plan.name],
             }
-            for plan in planned
+            for plan in record.points
             if plan.name in rows
         ],
     }
@@ -191,18 +187,16 @@ def expected(record: dict[str, Any], name: str) -> dict[str, Any]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("study", type=Path, help="its folder, which holds study.json")
-    folder = parser.parse_args().study
-    record = read_json(folder / "study.json")
-    name = record["command"].split()[2]  # skdcgn study NAME ...
-    preset, teacher = record["base"]["preset"], record["base"]["teacher"]
-    own = teacher == run_preset(preset).teacher
-    kept = f"{name}-{preset}" if own else f"{name}-{preset}-{Path(teacher).stem}"
-    write_json(ROOT / "benchmarks" / "results" / f"{kept}.json", record)
+    record = read_study(parser.parse_args().study)
+    teacher = record.base.teacher
+    own = teacher == run_preset(record.preset).teacher
+    kept = "-".join([record.study, record.preset, *([] if own else [Path(teacher).stem])])
+    write_json(ROOT / "benchmarks" / "results" / f"{kept}.json", to_dict(record))
     if own:  # what to expect is told of the preset's teacher alone
-        write_json(EXPECTED / f"{kept}.json", expected(record, name))
-    if len({row["point"] for row in record["summary"]}) < SHOWN:
+        write_json(EXPECTED / f"{kept}.json", expected(record))
+    if len({row.point for row in record.summary}) < SHOWN:
         return
-    figure = draw(record, name)
+    figure = draw(record)
     for axes in figure.axes:
         axes.spines[["top", "right"]].set_visible(False)
         axes.grid(alpha=0.3)

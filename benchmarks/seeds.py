@@ -17,8 +17,8 @@ from skdcgn.base.presets import run_preset
 from skdcgn.base.records import override, to_dict
 from skdcgn.cgn.mechanism import Mechanism
 from skdcgn.experiments.run_mnist import run
-from skdcgn.experiments.study import spread
 from skdcgn.report.words import with_deviation
+from skdcgn.results.statistics import mean_and_deviation
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -41,7 +41,7 @@ def summarise(results: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
         speeds = result["counterfactuals_per_second"]
         for name, value in {**numbers(result), "speed_ratio": speeds["student"] / speeds["teacher"]}.items():
             columns.setdefault(name, []).append(value)
-    return {name: spread(values) for name, values in columns.items()}
+    return {name: to_dict(mean_and_deviation(values)) for name, values in columns.items()}
 
 
 def markdown(summary: dict[str, dict[str, float]]) -> str:
@@ -84,7 +84,7 @@ def main() -> None:
         changes = {"seed": seed} | ({"teacher": chosen.teacher} if chosen.teacher else {})
         config = override(run_preset(chosen.preset), changes)
         out = chosen.runs / f"table-{chosen.preset}-{seed}"
-        results.append(run(config, out, data_root=chosen.data_root, device="cpu"))
+        results.append(to_dict(run(config, out, data_root=chosen.data_root, device="cpu")))
         print(seed, json.dumps(results[-1]["ood_accuracy"]), results[-1]["seconds"], flush=True)
     summary = summarise(results)
     teacher = Path(chosen.teacher).name if chosen.teacher else None

@@ -34,10 +34,10 @@ from skdcgn.cgn.mechanism import Mechanism, Teacher
 from skdcgn.classifiers.small_cnn import accuracy, classify
 from skdcgn.data.appearances import Dataset
 from skdcgn.data.glyphs import Glyphs, load_glyphs
-from skdcgn.experiments.studies import PUBLISHED, RECIPE
-from skdcgn.experiments.study import spread
 from skdcgn.experiments.training_sets import score, test_set, training_sets
 from skdcgn.metrics.pixels import nearest_iou
+from skdcgn.results.published import PUBLISHED, RECIPE
+from skdcgn.results.statistics import mean_and_deviation
 from skdcgn.results.versions import versions
 from skdcgn.teachers.health import check_health
 from skdcgn.teachers.load import load_teacher
@@ -135,7 +135,7 @@ def main() -> None:
         "command": commands.told("teachers.py", [chosen.preset], chosen),
         "with": {"classify": to_dict(config.classify)},
         "versions": versions(),
-        "summary": {f"ood_accuracy.{who}": spread(values) for who, values in reached.items()},
+        "summary": {f"ood_accuracy.{who}": to_dict(mean_and_deviation(values)) for who, values in reached.items()},
         "runs": [
             {
                 "seed": seed,

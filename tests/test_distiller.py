@@ -55,8 +55,8 @@ def test_a_teacher_without_parameters_is_learnt_through_query_alone(analytic_tea
     student = distill(Closed(), tmp_path, CONFIG, budget, device="cpu")
     l1, diversity = fidelity(student, tmp_path / "pairs")
     for mechanism in Mechanism:
-        assert l1[mechanism]["student"] < 0.8 * l1[mechanism]["label_mean"], mechanism
-        assert diversity[mechanism]["student"] > 0.5 * diversity[mechanism]["teacher"], mechanism
+        assert l1[mechanism].student < 0.8 * l1[mechanism].label_mean, mechanism
+        assert diversity[mechanism].student > 0.5 * diversity[mechanism].teacher, mechanism
     for mechanism, count in (("shape", 700), ("texture", 500), ("background", 500)):
         assert sum(n for name, n in asked if name == mechanism) == count
 

@@ -8,14 +8,27 @@ from skdcgn.base.config import RunConfig
 from skdcgn.base.presets import RUNS, run_preset, teach_preset
 from skdcgn.base.records import from_dict, override
 from skdcgn.experiments.studies import find_study
-from skdcgn.experiments.study import points
 from skdcgn.results.expected import Band, bands, studied, table
+from skdcgn.results.records import ClassifierBudget, MnistResults, OodAccuracy, Sizes, Speeds, TeacherIdentity
+from skdcgn.results.study_record import lay_points
 
-RESULTS = {
-    "parameters": {"teacher": 659_992, "student": 42_000},
-    "counterfactuals_per_second": {"teacher": 700.0, "student": 7000.0},
-    "ood_accuracy": {"biased": 10.0, "teacher": 85.0, "student": 79.94, "oracle": 90.0},
-}
+RESULTS = MnistResults(
+    preset="smoke",
+    seed=0,
+    digest="",
+    queries={},
+    held_out_queries=100,
+    teacher=TeacherIdentity("mine", ""),
+    versions={},
+    parameters=Sizes(659_992, 42_000),
+    counterfactuals_per_second=Speeds(700.0, 7000.0),
+    pixel_l1={},
+    diversity={},
+    seconds={},
+    ood_accuracy=OodAccuracy(10.0, 85.0, 79.94, 90.0),
+    classifier_budget=ClassifierBudget(640, 1, 1, 16),
+    test_images=500,
+)
 
 
 def test_a_band_says_inside_or_outside_to_the_digit_that_is_printed():
@@ -69,7 +82,7 @@ def test_a_point_that_a_study_measured_has_its_band():
 
 def test_the_band_of_a_cgn_that_is_taught_again_is_its_own():
     preset = run_preset("double-colored-mnist")
-    made = points(preset, find_study("taught").points(preset), teach_preset(preset.preset))
+    made = lay_points(preset, find_study("taught").points(preset), teach_preset(preset.preset))
     found = {point.name: bands(replace(point.config, seed=4), replace(point.teach, seed=4)) for point in made}
     means = {name: (band["teacher"].low + band["teacher"].high) / 2 for name, band in found.items()}
     assert means["noise, taught"] < 30 < means["plain"]

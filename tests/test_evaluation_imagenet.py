@@ -209,9 +209,9 @@ def test_every_measure_of_an_ensemble_of_sixteen_classes(tmp_path, cues, analyti
     told = measure(ensemble, names, 8, open_tests(names, **given))
     assert list(told) == ["top-1", "top-5", "mixed_rand", "mixed_same", "BG-gap"]
     heads = {"ensemble", "shape", "texture", "background"}
-    assert all(set(found["percent"]) == heads for found in told.values())
-    assert [found["images"] for found in told.values()] == [16, 16, 62, 62, 62]
-    assert told["BG-gap"]["percent"]["ensemble"] == 0.0
+    assert all(set(found.percent) == heads for found in told.values())
+    assert [found.images for found in told.values()] == [16, 16, 62, 62, 62]
+    assert told["BG-gap"].percent["ensemble"] == 0.0
     told = measure(ensemble, names, 8, open_tests(names, cue_conflict=tmp_path / "cues"))
     assert list(told) == ["shape bias"]
-    assert told["shape bias"]["images"] == 8
+    assert told["shape bias"].images == 8

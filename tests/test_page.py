@@ -17,9 +17,9 @@ import pytest
 from PIL import Image
 
 from skdcgn.base.files import write_json
-from skdcgn.experiments.studies import Planned, Study
 from skdcgn.report.build import write_report
 from skdcgn.report.study import write_study_report
+from skdcgn.results.study_record import StudyPoint
 from test_report import write_run
 from test_report_study import record
 
@@ -111,11 +111,11 @@ pytestmark = pytest.mark.skipif(BROWSER is None, reason="no chromium, chromium-b
 
 def study_report(folder: Path) -> Path:
     """A study with points on a curve, whose names sort by their numbers, and one point beside it."""
-    planned = [Planned(f"noise {at:g}", {}, ("teacher",), "noise", at) for at in (0.5, 0.25, 10.0)]
-    planned.append(Planned("plain, with a name that is long enough to be a burden", {}))
+    planned = [StudyPoint(f"noise {at:g}", {}, ("teacher",), "noise", at) for at in (0.5, 0.25, 10.0)]
+    planned.append(StudyPoint("plain, with a name that is long enough to be a burden", {}))
     scores = [(plan.name, source, 80.0 - plan.at) for plan in planned for source in plan.sources]
-    write_json(folder / "study.json", record(scores))
-    return write_study_report(folder, "shape", Study("What if?", "amount", lambda base: planned), planned)
+    write_json(folder / "study.json", record(scores, planned))
+    return write_study_report(folder)
 
 
 def browse(folder: Path, width: int, scheme: str, reports: dict[Path, str]) -> tuple[list[str], list[str]]:

@@ -8,22 +8,11 @@ from PIL import Image
 
 from skdcgn.base.errors import UserError
 from skdcgn.base.presets import run_preset
-from skdcgn.base.records import override
+from skdcgn.base.records import override, to_dict
 from skdcgn.cgn.compose import compose
 from skdcgn.experiments.run_mnist import run
 from skdcgn.experiments.training_sets import own_test_set, training_sets
-
-PROMISED = {
-    "preset": str,
-    "seed": int,
-    "ood_accuracy": dict,
-    "parameters": dict,
-    "counterfactuals_per_second": dict,
-    "queries": dict,
-    "pixel_l1": dict,
-    "seconds": dict,
-    "versions": dict,
-}
+from skdcgn.results.records import MnistResults, read_results
 
 
 @pytest.fixture(scope="module")
@@ -32,17 +21,19 @@ def finished(tmp_path_factory):
     return out, run(run_preset("smoke"), out, device="cpu")
 
 
-def test_results_keep_the_contract(finished):
+def test_results_are_kept_as_they_are_returned(finished):
     out, results = finished
-    assert json.loads((out / "results.json").read_text()) == results
-    assert all(isinstance(results[key], kind) for key, kind in PROMISED.items())
-    assert set(results["ood_accuracy"]) == {"biased", "teacher", "student", "oracle"}
-    assert all(0 <= value <= 100 for value in results["ood_accuracy"].values())
-    assert results["parameters"]["teacher"] == 659_992
-    assert results["queries"] == {"shape": 200, "texture": 100, "background": 100}
-    for mechanism in ("shape", "texture", "background"):
-        assert set(results["pixel_l1"][mechanism]) == {"student", "label_mean"}
-    assert set(results["seconds"]) == {"query", "distill", "classify", "evaluate"}
+    assert read_results(out, MnistResults) == results
+    kept = json.loads((out / "results.json").read_text())
+    assert kept == to_dict(results)
+    assert set(kept["ood_accuracy"]) == {"biased", "teacher", "student", "oracle"}
+    assert all(0 <= value <= 100 for value in kept["ood_accuracy"].values())
+    assert results.parameters.teacher == 659_992
+    assert results.queries == {"shape": 200, "texture": 100, "background": 100}
+    assert set(results.pixel_l1) == set(results.diversity) == {"shape", "texture", "background"}
+    assert results.diversity["shape"].glyphs > 0
+    assert results.diversity["texture"].glyphs is None
+    assert set(results.seconds) == {"query", "distill", "classify", "evaluate"}
 
 
 @pytest.mark.parametrize("share", [0.0, 0.25, 1.0])
@@ -75,7 +66,7 @@ def test_evaluate_prints_the_table_again_and_knows_no_band_for_this_budget(finis
     out, results = finished
     status, said, _ = skdcgn("evaluate", out)
     assert status == 0
-    assert f"{results['ood_accuracy']['student']:.1f} %" in said
+    assert f"{results.ood_accuracy.student:.1f} %" in said
     assert "no card was measured with this preset, data and budget" in said
 
 
@@ -90,8 +81,8 @@ def test_losing_the_results_costs_only_the_last_stage(finished):
     weights = {p: p.stat().st_mtime_ns for p in out.rglob("checkpoint.safetensors")}
     (out / "results.json").unlink()
     again = run(run_preset("smoke"), out, device="cpu")
-    assert again["ood_accuracy"] == results["ood_accuracy"]
-    assert again["pixel_l1"] == results["pixel_l1"]
+    assert again.ood_accuracy == results.ood_accuracy
+    assert again.pixel_l1 == results.pixel_l1
     assert weights == {p: p.stat().st_mtime_ns for p in weights}
 
 

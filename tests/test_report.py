@@ -17,6 +17,7 @@ from skdcgn.base.errors import UserError
 from skdcgn.base.presets import RUNS
 from skdcgn.base.records import to_dict
 from skdcgn.cgn.pictures import frames_in, save_strip
+from skdcgn.evaluation.scores import PixelL1
 from skdcgn.report.build import PICTURES, changed_settings, picture, write_report
 from skdcgn.report.words import (
     beside,
@@ -30,7 +31,7 @@ from skdcgn.report.words import (
     times,
     verdict,
 )
-from skdcgn.results.records import PixelL1, Results, Scores, Sizes, Speeds, read_results
+from skdcgn.results.records import MnistResults, OodAccuracy, Sizes, Speeds, read_results
 
 PRESET = "double-colored-digits"
 RESULTS: dict[str, Any] = {
@@ -353,7 +354,7 @@ def test_warnings_stand_where_the_error_is_large(run: Path) -> None:
 
 
 def test_the_reading_is_made_from_the_numbers(run: Path) -> None:
-    said = reading(read_results(run, Results)).striptags().replace("\u00a0", " ")
+    said = reading(read_results(run, MnistResults)).striptags().replace("\u00a0", " ")
     assert said == (
         "With 16× fewer parameters than its teacher and 7.4× the speed, the student leads to a classifier that is right"
         " on 80.5 % of out-of-domain images; its teacher leads to 81.0 %, biased training data to 10.2 %,"
@@ -363,7 +364,7 @@ def test_the_reading_is_made_from_the_numbers(run: Path) -> None:
 
 def test_a_smaller_but_slower_student_is_not_praised(run: Path) -> None:
     change(run, counterfactuals_per_second={"teacher": 1000, "student": 430})
-    assert reading(read_results(run, Results)).startswith(
+    assert reading(read_results(run, MnistResults)).startswith(
         "With 16× fewer parameters than its teacher but only 0.43× the speed, the student"
     )
 
@@ -402,7 +403,7 @@ def test_speeds_in_words(student: float, said: tuple[str, bool]) -> None:
     ],
 )
 def test_the_verdict_is_honest(biased: float, teacher: float, student: float, said: str) -> None:
-    assert verdict(Scores(biased, teacher, student, 90.0)).endswith(said)
+    assert verdict(OodAccuracy(biased, teacher, student, 90.0)).endswith(said)
 
 
 @pytest.mark.parametrize(

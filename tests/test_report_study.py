@@ -3,13 +3,16 @@
 import json
 import re
 
-from skdcgn.experiments.studies import Planned, Study
+from skdcgn.base.config import TeachConfig
+from skdcgn.base.presets import run_preset
+from skdcgn.base.records import to_dict
 from skdcgn.report.study import Cell, Reached, draw, findings, heat_maps, write_study_report
+from skdcgn.results.study_record import StudyPoint
 
 
 def curve(source, *means, deviation=0.5):
     return [
-        Reached(Planned(f"noise {at}", {}, curve="noise", at=at), source, mean, deviation)
+        Reached(StudyPoint(f"noise {at}", {}, curve="noise", at=at), source, mean, deviation)
         for at, mean in enumerate(means)
     ]
 
@@ -27,7 +30,9 @@ def test_what_seeds_explain_is_not_called_a_change():
 
 
 def test_the_best_of_points_without_order_is_named_and_doubted():
-    made = [Reached(Planned(name, {}), "student", mean, 1.0) for name, mean in (("a", 80.0), ("b", 81.0), ("c", 79.0))]
+    made = [
+        Reached(StudyPoint(name, {}), "student", mean, 1.0) for name, mean in (("a", 80.0), ("b", 81.0), ("c", 79.0))
+    ]
     assert findings(made, "") == [
         "Student: best is b with 81.0 ± 1.0 %, 1.0 points above a, no more than seeds differ."
     ]
@@ -56,7 +61,7 @@ def test_a_table_of_distortions_tells_what_each_costs():
         "texture, grey": ("grey", "texture"),
     }
     made = [
-        Reached(Planned(name, {}, cell=cell), "student", mean, 0.5)
+        Reached(StudyPoint(name, {}, cell=cell), "student", mean, 0.5)
         for (name, cell), mean in zip(cells.items(), (80.0, 20.0, 80.5, 60.0), strict=True)
     ]
     assert heat_maps(made) == {
@@ -71,7 +76,8 @@ def test_a_table_of_distortions_tells_what_each_costs():
     assert heat_maps(curve("student", 80.0, 70.0)) == {}
 
 
-def record(rows):
+def record(rows, points, **changes):
+    """The JSON of a study of ``points``, with a row per (point, source, mean accuracy)."""
     summary = [
         {
             "point": point,
@@ -79,7 +85,12 @@ def record(rows):
             "seeds": [0, 1],
             "parameters": 20_374 if source == "student" else None,
             "ood_accuracy": {"mean": mean, "deviation": 0.5},
-            "pixel_l1": {"shape": {"student": {"mean": 0.1}, "label_mean": {"mean": 0.4}}}
+            "pixel_l1": {
+                "shape": {
+                    "student": {"mean": 0.1, "deviation": 0.0},
+                    "label_mean": {"mean": 0.4, "deviation": 0.0},
+                }
+            }
             if source == "student"
             else {},
             **({"frechet_distance": {"mean": 0.095, "deviation": 0.005}} if source == "student" else {}),
@@ -88,19 +99,32 @@ def record(rows):
     ]
     return {
         "command": "skdcgn study shape <smoke>",
+        "study": "shape",
+        "preset": "smoke",
+        "question": "What if?",
+        "axis": "amount",
+        "quick": False,
         "versions": {"skdcgn": "0"},
-        "base": {"preset": "smoke"},
+        "base": to_dict(run_preset("smoke")),
+        "teaching": to_dict(TeachConfig()),
+        "points": [to_dict(point) for point in points],
         "summary": summary,
         "scores": [],
+        **changes,
     }
 
 
+def score(point, source="student", seed=0, accuracy=80.0, stopped=""):
+    numbers = {"ood_accuracy": None if stopped else accuracy, "parameters": None, "pixel_l1": {}}
+    return {"point": point, "source": source, "seed": seed, "stopped": stopped, **numbers}
+
+
 def test_the_page_holds_question_figures_and_every_point(tmp_path):
-    planned = [Planned(f"noise {at}", {}, ("teacher", "student"), "noise", at) for at in (0.0, 1.0)]
-    planned.append(Planned("plain & simple", {}))
+    planned = [StudyPoint(f"noise {at}", {}, ("teacher", "student"), "noise", at) for at in (0.0, 1.0)]
+    planned.append(StudyPoint("plain & simple", {}))
     rows = [(plan.name, source, 80.0 - plan.at) for plan in planned for source in plan.sources]
-    (tmp_path / "study.json").write_text(json.dumps(record(rows)))
-    page = write_study_report(tmp_path, "shape", Study("What if?", "amount", lambda base: planned), planned).read_text()
+    (tmp_path / "study.json").write_text(json.dumps(record(rows, planned)))
+    page = write_study_report(tmp_path).read_text()
     assert "What if?" in page
     assert page.count("<svg") == 2  # a curve, and dots for the point without one
     assert "plain &amp; simple" in page
@@ -114,23 +138,23 @@ def test_the_page_holds_question_figures_and_every_point(tmp_path):
 
 
 def test_one_seed_has_no_deviation_and_says_so(tmp_path):
-    planned = [Planned(f"noise {at}", {}, curve="noise", at=at) for at in (0.0, 1.0)]
-    told = record([(plan.name, "student", 80.0 - 20 * plan.at) for plan in planned])
+    planned = [StudyPoint(f"noise {at}", {}, curve="noise", at=at) for at in (0.0, 1.0)]
+    told = record([(plan.name, "student", 80.0 - 20 * plan.at) for plan in planned], planned)
     for row in told["summary"]:
         row |= {"seeds": [0], **{key: {**row[key], "deviation": 0.0} for key in ("ood_accuracy", "frechet_distance")}}
-    told["scores"] = [{"point": plan.name, "source": "student", "seed": 0} for plan in planned]
+    told["scores"] = [score(plan.name) for plan in planned]
     (tmp_path / "study.json").write_text(json.dumps(told))
-    page = write_study_report(tmp_path, "shape", Study("What if?", "amount", lambda base: planned), planned).read_text()
+    page = write_study_report(tmp_path).read_text()
     assert "falls by 20.0 points from 80.0 % at 0 to 60.0 % at 1 (amount)" in page
     assert "±" not in page
     assert "One seed of everything" in page
 
 
 def test_far_places_are_printed_as_numbers(tmp_path):
-    planned = [Planned(f"{at:,}", {}, curve="k = 1", at=at) for at in (1_000, 100_000)]
+    planned = [StudyPoint(f"{at:,}", {}, curve="k = 1", at=at) for at in (1_000, 100_000)]
     rows = [(plan.name, "student", 80.0) for plan in planned]
-    (tmp_path / "study.json").write_text(json.dumps(record(rows)))
-    page = write_study_report(tmp_path, "budget", Study("?", "images", lambda base: planned), planned).read_text()
+    (tmp_path / "study.json").write_text(json.dumps(record(rows, planned, axis="images")))
+    page = write_study_report(tmp_path).read_text()
     assert "at 100,000 (images)" in page
     assert ">100,000</text>" in page
     assert "mathdefault" not in page
@@ -143,7 +167,7 @@ def test_a_curve_that_settles_is_told_where():
 
 def test_a_teacher_that_no_change_touches_is_a_line_across_every_panel():
     reached = [
-        Reached(Planned(f"{at:,}, {curve}", {}, curve=curve, at=at), "student", mean, 1.0)
+        Reached(StudyPoint(f"{at:,}, {curve}", {}, curve=curve, at=at), "student", mean, 1.0)
         for curve, means in (("random", (50.0, 79.0)), ("sobol", (55.0, 80.0)))
         for at, mean in zip((100, 1000), means, strict=True)
     ]
@@ -160,7 +184,7 @@ def test_a_teacher_that_no_change_touches_is_a_line_across_every_panel():
 
 def test_panels_beside_each_other_have_one_scale(tmp_path):
     reached = [
-        Reached(Planned(f"{curve} {at}", {}, curve=curve, at=at), "student", mean, 1.0)
+        Reached(StudyPoint(f"{curve} {at}", {}, curve=curve, at=at), "student", mean, 1.0)
         for curve, mean in (("noise", 20.0), ("spin", 80.0))
         for at in (0.0, 1.0)
     ]
@@ -169,34 +193,34 @@ def test_panels_beside_each_other_have_one_scale(tmp_path):
 
 
 def test_students_that_were_timed_stand_beside_the_eager_teacher(tmp_path):
-    planned = [Planned("small", {}, ("teacher", "student"))]
-    told = record([("small", "teacher", 80.0), ("small", "student", 79.0)])
+    planned = [StudyPoint("small", {}, ("teacher", "student"))]
+    told = record([("small", "teacher", 80.0), ("small", "student", 79.0)], planned)
     told["counterfactuals_per_second"] = {
         "teacher": {"eager": 300.0, "channels-last": 400.0},
         "small": {"eager": 6000.0, "channels-last": 6100.0, "onnx-fp32": 12_150.0},
     }
     (tmp_path / "study.json").write_text(json.dumps(told))
-    page = write_study_report(tmp_path, "sizes", Study("What?", "", lambda base: planned), planned).read_text()
+    page = write_study_report(tmp_path).read_text()
     assert "<td>20.0 / 40.5</td></tr>" in page
     assert page.count("Times the teacher's speed") == 1
 
 
 def test_a_training_that_was_stopped_is_told(tmp_path):
-    planned = [Planned(name, {}) for name in ("small", "smaller")]
-    told = record([("small", "student", 80.0)])
-    told["scores"] = [{"point": "smaller", "source": "student", "seed": 1, "stopped": "the student draws one image"}]
+    planned = [StudyPoint(name, {}) for name in ("small", "smaller")]
+    told = record([("small", "student", 80.0)], planned)
+    told["scores"] = [score("smaller", seed=1, stopped="the student draws one image")]
     (tmp_path / "study.json").write_text(json.dumps(told))
-    page = write_study_report(tmp_path, "sizes", Study("What?", "", lambda base: planned), planned).read_text()
+    page = write_study_report(tmp_path).read_text()
     assert "Student, smaller: stopped with seed 1, for the student draws one image." in page
 
 
 def test_a_study_of_which_every_training_was_stopped_has_a_page(tmp_path):
-    planned = [Planned("smaller", {}, curve="size", at=1)]
-    told = record([])
+    planned = [StudyPoint("smaller", {}, curve="size", at=1)]
+    told = record([], planned)
     why = "the student draws one shape"
-    told["scores"] = [{"point": "smaller", "source": "student", "seed": seed, "stopped": why} for seed in (0, 1)]
+    told["scores"] = [score("smaller", seed=seed, stopped=why) for seed in (0, 1)]
     (tmp_path / "study.json").write_text(json.dumps(told))
-    page = write_study_report(tmp_path, "sizes", Study("?", "size", lambda base: planned), planned).read_text()
+    page = write_study_report(tmp_path).read_text()
     assert draw([], "size") == []
     assert "Student, smaller: stopped with seed 1, for the student draws one shape." in page
     assert "One seed" not in page

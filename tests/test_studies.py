@@ -12,18 +12,15 @@ from skdcgn.cgn.policy import parse_policy
 from skdcgn.experiments.studies import (
     ALL,
     LAYOUTS,
-    PAPER,
-    PUBLISHED,
-    RECIPE,
     STUDIES,
     TABLES,
     chosen_points,
     find_study,
     find_table,
     miniature,
-    told_by_paper,
 )
-from skdcgn.experiments.study import points
+from skdcgn.results.published import PAPER, PUBLISHED, RECIPE, published_accuracy
+from skdcgn.results.study_record import lay_points
 
 BASE = run_preset("double-colored-mnist")
 
@@ -32,7 +29,7 @@ BASE = run_preset("double-colored-mnist")
 @pytest.mark.parametrize("name", STUDIES)
 def test_every_point_is_a_configuration_of_every_preset(name, preset):
     planned = STUDIES[name].points(run_preset(preset))
-    made = points(run_preset(preset), planned, teach_preset(preset))
+    made = lay_points(run_preset(preset), planned, teach_preset(preset))
     assert len({point.name for point in made}) == len(made) >= 1
     assert all(set(point.sources) <= set(ALL) for point in made)
     for point in made:
@@ -58,7 +55,7 @@ def test_composition_goes_from_the_published_to_the_presets_a_step_at_a_time():
         "classify.agreement": 0.1,
     }
     base = override(BASE, changes)
-    made = points(base, STUDIES["composition"].points(base))
+    made = lay_points(base, STUDIES["composition"].points(base))
     assert [point.name for point in made] == [
         "published",
         "He's weights",
@@ -77,7 +74,7 @@ def test_masks_are_cut_before_they_are_sharpened_whether_the_preset_does_so_or_n
     words = ["shape.elastic:1", "shape.level:0.4", "shape.sharpen:4"]
     for policy in (words, [words[0], words[2]]):
         base = override(BASE, {"classify.policy": policy, "distill.masks": "l2"})
-        made = {point.name: point.config for point in points(base, STUDIES["masks"].points(base))}
+        made = {point.name: point.config for point in lay_points(base, STUDIES["masks"].points(base))}
         assert list(made) == ["median", "median, any level", "mean", "mean, any level"]
         assert [config.distill.masks for config in made.values()] == ["l1", "l1", "l2", "l2"]
         assert made["mean"].classify.policy == made["median"].classify.policy == (words[0], words[2])
@@ -87,7 +84,7 @@ def test_masks_are_cut_before_they_are_sharpened_whether_the_preset_does_so_or_n
 @pytest.mark.parametrize(("preset", "name"), [("colored-mnist", "mean, any level"), ("double-colored-mnist", "median")])
 def test_what_a_preset_does_with_masks_is_a_point_of_their_study(preset, name):
     base = run_preset(preset)
-    made = {point.name: point.config for point in points(base, STUDIES["masks"].points(base))}
+    made = {point.name: point.config for point in lay_points(base, STUDIES["masks"].points(base))}
     assert made[name] == base
 
 
@@ -99,21 +96,21 @@ def test_a_step_that_the_preset_does_not_take_is_left_out():
 @pytest.mark.parametrize("name", ["shape", "distortions", "taught", "correlation"])
 def test_a_distortion_is_alone_in_the_published_composition(name):
     base = override(BASE, {"classify.per_shape": 1, "classify.policy": ["shape.elastic:1"], "classify.agreement": 0.1})
-    for point in points(base, STUDIES[name].points(base), teach_preset(BASE.preset)):
+    for point in lay_points(base, STUDIES[name].points(base), teach_preset(BASE.preset)):
         told = point.config.classify
         assert (told.per_shape, told.agreement, told.he_init, told.images) == (10, 0.0, base.classify.he_init, 30_000)
         assert "shape.elastic:1" not in told.policy
 
 
 def test_an_amount_that_changes_nothing_shares_its_classifier_with_the_plain_point():
-    made = {point.name: point.config for point in points(BASE, STUDIES["shape"].points(BASE))}
+    made = {point.name: point.config for point in lay_points(BASE, STUDIES["shape"].points(BASE))}
     plain = [made[name] for name in ("noise 0", "rotation 0", "opacity 1")]
     assert plain[0] == plain[1] == plain[2]
-    assert plain[0] == points(BASE, STUDIES["correlation"].points(BASE))[0].config
+    assert plain[0] == lay_points(BASE, STUDIES["correlation"].points(BASE))[0].config
 
 
 def test_a_distortion_is_in_the_composition_or_in_the_teaching_and_the_budget_is_the_same():
-    made = {point.name: point for point in points(BASE, STUDIES["taught"].points(BASE), teach_preset(BASE.preset))}
+    made = {point.name: point for point in lay_points(BASE, STUDIES["taught"].points(BASE), teach_preset(BASE.preset))}
     plain = made.pop("plain")
     assert (plain.config.classify.policy, plain.teach.policy, plain.teach.steps) == ((), (), 1000)
     for name, point in made.items():
@@ -124,14 +121,14 @@ def test_a_distortion_is_in_the_composition_or_in_the_teaching_and_the_budget_is
     words = [point.config.classify.policy or point.teach.policy for point in made.values()]
     assert words[::2] == words[1::2]
     small = miniature(BASE)
-    assert all(point.teach.steps == 400 for point in points(small, STUDIES["taught"].points(small)))
+    assert all(point.teach.steps == 400 for point in lay_points(small, STUDIES["taught"].points(small)))
 
 
 @pytest.mark.parametrize("preset", RUNS)
 @pytest.mark.parametrize("name", ["losses", "sizes", "queries"])
 def test_students_are_compared_with_each_other_and_one_of_them_with_the_teacher(name, preset):
     base = run_preset(preset)
-    first, *others = points(base, STUDIES[name].points(base))
+    first, *others = lay_points(base, STUDIES[name].points(base))
     assert all(point.config.classify == base.classify for point in (first, *others))
     assert first.sources == ("teacher", "student")
     assert all(point.sources == ("student",) for point in others)
@@ -143,7 +140,7 @@ def test_students_are_compared_with_each_other_and_one_of_them_with_the_teacher(
 @pytest.mark.parametrize("preset", RUNS)
 def test_losses_are_compared_over_as_many_steps_and_against_pixels_alone(preset):
     base = run_preset(preset)
-    *made, last = points(base, STUDIES["losses"].points(base))
+    *made, last = lay_points(base, STUDIES["losses"].points(base))
     assert last.config == base
     assert {point.config.distill.steps for point in made} == {base.distill.steps // 4}
     assert replace(made[0].config.distill, steps=base.distill.steps) == base.distill
@@ -152,11 +149,11 @@ def test_losses_are_compared_over_as_many_steps_and_against_pixels_alone(preset)
 @pytest.mark.parametrize("preset", RUNS)
 def test_epochs_compares_the_presets_composition_with_the_published_ones_teacher_at_equal_budgets(preset):
     base = run_preset(preset)
-    made = points(base, STUDIES["epochs"].points(base))
+    made = lay_points(base, STUDIES["epochs"].points(base))
     budgets = [(point.config.classify.images, point.config.classify.epochs) for point in made]
     assert budgets[:2] == budgets[2:] == [(base.classify.images, times * base.classify.epochs) for times in (1, 5)]
     assert [point.sources for point in made] == [("teacher", "oracle")] * 2 + [("teacher", "student", "oracle")] * 2
-    assert made[0].config == points(base, STUDIES["main"].points(base))[0].config
+    assert made[0].config == lay_points(base, STUDIES["main"].points(base))[0].config
     assert made[2].config == base
 
 
@@ -166,7 +163,7 @@ def test_tinygans_layouts_are_its_own():
 
 
 def test_queries_are_asked_of_each_mechanism_alike():
-    asked = [point.config.query for point in points(BASE, STUDIES["queries"].points(BASE))]
+    asked = [point.config.query for point in lay_points(BASE, STUDIES["queries"].points(BASE))]
     random, sobol = ([q.shape for q in asked if q.noise == noise] for noise in Noise)
     assert random == [100, 300, 1000, 5000, 20_000]
     assert sobol == [100, 300, 1000]
@@ -191,10 +188,10 @@ def test_a_table_is_a_study_on_presets():
 
 def test_the_papers_number_stands_beside_its_own_recipe_alone():
     first, second, *_ = (override(BASE, plan.changes) for plan in STUDIES["composition"].points(BASE))
-    assert told_by_paper(first, "teacher") == PAPER[BASE.preset]["teacher"]
-    assert told_by_paper(second, "teacher") is None
-    assert told_by_paper(second, "biased") == PAPER[BASE.preset]["biased"]
-    assert told_by_paper(first, "student") is None
+    assert published_accuracy(first, "teacher") == PAPER[BASE.preset]["teacher"]
+    assert published_accuracy(second, "teacher") is None
+    assert published_accuracy(second, "biased") == PAPER[BASE.preset]["biased"]
+    assert published_accuracy(first, "student") is None
 
 
 def test_an_unknown_study_names_the_nearest():

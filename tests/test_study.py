@@ -6,11 +6,17 @@ from threading import Barrier
 
 import pytest
 
+from skdcgn.base.config import TeachConfig
 from skdcgn.base.errors import TrainingStoppedError, UserError
 from skdcgn.base.presets import run_preset
+from skdcgn.base.records import override, to_dict
+from skdcgn.evaluation.scores import PixelL1
 from skdcgn.experiments import study as module
-from skdcgn.experiments.studies import named
-from skdcgn.experiments.study import Point, Score, measure, points, summary, told
+from skdcgn.experiments.studies import Study, named
+from skdcgn.experiments.study import measure_points, study_record, summarize
+from skdcgn.results.records import read_study, write_study
+from skdcgn.results.statistics import MeanDeviation
+from skdcgn.results.study_record import PointConfig, PointScore, StudyPoint, lay_points
 
 PLANNED = named(
     {
@@ -29,8 +35,11 @@ def folders(out):
 
 
 def test_points_share_pairs_and_students_and_seeds_nothing_and_nothing_is_done_twice(tmp_path, monkeypatch):
-    what = [*points(run_preset("smoke"), PLANNED), Point("ceiling", run_preset("smoke"), ("oracle", "teacher"))]
-    first = list(measure(what, tmp_path, [0], results=tmp_path / "results.jsonl", device="cpu"))
+    what = [
+        *lay_points(run_preset("smoke"), PLANNED),
+        PointConfig("ceiling", run_preset("smoke"), ("oracle", "teacher")),
+    ]
+    first = list(measure_points(what, tmp_path, [0], results=tmp_path / "results.jsonl", device="cpu"))
     assert [(one.point, one.source) for one in first] == [
         ("plain", "student"),
         ("sharp", "student"),
@@ -46,7 +55,7 @@ def test_points_share_pairs_and_students_and_seeds_nothing_and_nothing_is_done_t
     assert min(one.frechet_distance for one in first[:3]) > 0
     assert first[3].frechet_distance is first[4].frechet_distance is None
     lines = [json.loads(line) for line in (tmp_path / "results.jsonl").read_text().splitlines()]
-    assert lines == [one._asdict() for one in first]
+    assert lines == [to_dict(one) for one in first]
 
     def never(*args, **kwargs):
         raise AssertionError("done twice")
@@ -54,14 +63,15 @@ def test_points_share_pairs_and_students_and_seeds_nothing_and_nothing_is_done_t
     with monkeypatch.context() as patched:
         for name in ("query_all", "distill"):
             patched.setattr(module, name, never)
-        assert list(measure(what, tmp_path, [0], results=tmp_path / "results.jsonl", device="cpu")) == first
+        assert list(measure_points(what, tmp_path, [0], results=tmp_path / "results.jsonl", device="cpu")) == first
 
-    *_, other = measure(what[:1], tmp_path, [0, 1], results=tmp_path / "another.jsonl", device="cpu")
+    *_, other = measure_points(what[:1], tmp_path, [0, 1], results=tmp_path / "another.jsonl", device="cpu")
     assert (other.seed, folders(tmp_path)) == (1, {"pairs": 2, "student": 3, "classifier": 6})  # another everything
 
 
 def test_processes_share_the_work_and_each_tells_all_of_it_in_order(tmp_path, monkeypatch):
-    what = points(run_preset("smoke"), named({"a": {}, "b": {"distill.steps": 20}, "c": {"distill.steps": 30}}))
+    planned = named({"a": {}, "b": {"distill.steps": 20}, "c": {"distill.steps": 30}})
+    what = lay_points(run_preset("smoke"), planned)
     begun, done, together = [], set(), Barrier(2)
 
     def score(point, source, config, *_):
@@ -71,33 +81,58 @@ def test_processes_share_the_work_and_each_tells_all_of_it_in_order(tmp_path, mo
             if len(begun) <= 2:
                 together.wait(10)  # both are at work at the same time, or this raises
             done.add(mine)
-        return Score(point.name, source, config.seed, 50.0 + config.seed, 7, {})
+        return PointScore(point.name, source, config.seed, 50.0 + config.seed, 7, {})
 
     monkeypatch.setattr(module, "_score", score)
     results = [tmp_path / "one", tmp_path / "two"]
     with ThreadPoolExecutor(2) as pool:
-        both = [pool.submit(lambda r=r: list(measure(what, tmp_path, [0, 1], results=r))) for r in results]
+        both = [pool.submit(lambda r=r: list(measure_points(what, tmp_path, [0, 1], results=r))) for r in results]
         scores = [one.result(20) for one in both]
     assert sorted(begun) == sorted(done)  # nothing twice
     assert len(done) == 6
-    ordered = [told("x", run_preset("smoke"), what, one, timed=False)["scores"] for one in scores]
-    assert [(one["seed"], one["point"]) for one in ordered[0]] == [(s, name) for s in (0, 1) for name in "abc"]
+    study = Study("letters", "Which letter?", "", lambda base: planned)
+    records = [study_record(study, run_preset("smoke"), TeachConfig(), planned, one, command="x") for one in scores]
+    ordered = [list(record.scores) for record in records]
+    assert [(one.seed, one.point) for one in ordered[0]] == [(s, name) for s in (0, 1) for name in "abc"]
     assert ordered[0] == ordered[1]
     for file in results:
-        assert [json.loads(line) for line in file.read_text().splitlines()] == ordered[0]
+        assert [json.loads(line) for line in file.read_text().splitlines()] == [to_dict(one) for one in ordered[0]]
 
 
 def test_a_summary_is_mean_and_sample_deviation_over_the_seeds():
-    def one(point, seed, accuracy, l1, apart=None):
-        return Score(point, "student", seed, accuracy, 7, {"shape": {"student": l1}}, apart)
+    def one(point, seed, accuracy, l1, distance=None):
+        return PointScore(point, "student", seed, accuracy, 7, {"shape": PixelL1(l1, 0.5)}, distance)
 
-    rows = summary([one("a", 0, 80.0, 0.1, 3.0), one("b", 0, 50.0, 0.3), one("a", 1, 90.0, 0.2, 4.0)])
-    assert [(row["point"], row["seeds"], row["parameters"]) for row in rows] == [("a", [0, 1], 7), ("b", [0], 7)]
-    assert rows[0]["ood_accuracy"] == {"mean": 85.0, "deviation": pytest.approx(50**0.5)}
-    assert rows[0]["pixel_l1"]["shape"]["student"]["mean"] == pytest.approx(0.15)
-    assert rows[0]["frechet_distance"] == {"mean": 3.5, "deviation": pytest.approx(0.5**0.5)}
-    assert "frechet_distance" not in rows[1]
-    assert rows[1]["ood_accuracy"] == {"mean": 50.0, "deviation": 0.0}
+    first, second = summarize([one("a", 0, 80.0, 0.1, 3.0), one("b", 0, 50.0, 0.3), one("a", 1, 90.0, 0.2, 4.0)])
+    assert [(row.point, row.seeds, row.parameters) for row in (first, second)] == [("a", (0, 1), 7), ("b", (0,), 7)]
+    assert (first.ood_accuracy.mean, first.ood_accuracy.deviation) == (85.0, pytest.approx(50**0.5))
+    assert first.pixel_l1["shape"].student.mean == pytest.approx(0.15)
+    assert first.pixel_l1["shape"].label_mean == MeanDeviation(0.5, 0.0)
+    assert (first.frechet_distance.mean, first.frechet_distance.deviation) == (3.5, pytest.approx(0.5**0.5))
+    assert second.frechet_distance is None
+    assert second.ood_accuracy == MeanDeviation(50.0, 0.0)
+
+
+def test_a_record_is_read_as_it_was_written(tmp_path):
+    planned = [*named({"a": {"classify.policy": ["shape.noise:1"]}}), StudyPoint("b", {}, teach={"steps": 7})]
+    base = override(run_preset("smoke"), {"teacher": "/somewhere/mine.safetensors"})
+    scores = [
+        PointScore("b", "student", 0, None, None, {}, stopped="the student draws one image"),
+        PointScore("a", "student", 0, 80.0, 7, {"shape": PixelL1(0.1, 0.5)}, 3.0),
+    ]
+    study = Study("letters", "Which letter?", "number", lambda base: planned)
+    record = study_record(study, base, TeachConfig(), planned, scores, command="x", quick=True)
+    write_study(tmp_path, record)
+    assert read_study(tmp_path) == record
+    assert (record.study, record.preset, record.axis, record.quick) == ("letters", "smoke", "number", True)
+    assert record.base.teacher == "mine.safetensors"
+    assert [one.point for one in record.scores] == ["a", "b"]
+
+
+def test_a_record_that_is_damaged_is_one_line(tmp_path):
+    (tmp_path / "study.json").write_text('{"command": "x"}')
+    with pytest.raises(UserError, match=r"study\.json: study: .*: delete the file and repeat the study"):
+        read_study(tmp_path)
 
 
 def test_a_training_that_is_stopped_is_told_and_the_others_go_on(tmp_path, monkeypatch):
@@ -108,18 +143,23 @@ def test_a_training_that_is_stopped_is_told_and_the_others_go_on(tmp_path, monke
         raise TrainingStoppedError("the student draws one image")
 
     monkeypatch.setattr(module, "distill", collapses)
-    what = [*points(run_preset("smoke"), named({"plain": {}})), Point("ceiling", run_preset("smoke"), ("oracle",))]
-    first, second = measure(what, tmp_path, [0], results=tmp_path / "results.jsonl", device="cpu")
+    what = [
+        *lay_points(run_preset("smoke"), named({"plain": {}})),
+        PointConfig("ceiling", run_preset("smoke"), ("oracle",)),
+    ]
+    first, second = measure_points(what, tmp_path, [0], results=tmp_path / "results.jsonl", device="cpu")
     assert (first.ood_accuracy, first.stopped) == (None, "the student draws one image")
     assert second.ood_accuracy > 0
-    assert [(row["point"], row["seeds"]) for row in summary([first, second])] == [("ceiling", [0])]
-    again, _ = measure(what, tmp_path, [0], results=tmp_path / "results.jsonl", device="cpu")
+    assert [(row.point, row.seeds) for row in summarize([first, second])] == [("ceiling", (0,))]
+    again, _ = measure_points(what, tmp_path, [0], results=tmp_path / "results.jsonl", device="cpu")
     assert (again, len(tried)) == (first, 1)
 
 
 def test_mistakes_are_told_before_anything_is_done(tmp_path):
     with pytest.raises(UserError, match="unknown source 'oracel'"):
-        next(measure([Point("x", run_preset("smoke"), ("oracel",))], tmp_path, [0], results=tmp_path / "r"))
+        next(
+            measure_points([PointConfig("x", run_preset("smoke"), ("oracel",))], tmp_path, [0], results=tmp_path / "r")
+        )
     with pytest.raises(UserError, match=r"x: classify\.images"):
-        points(run_preset("smoke"), named({"x": {"classify.images": 0}}))
+        lay_points(run_preset("smoke"), named({"x": {"classify.images": 0}}))
     assert folders(tmp_path) == {"pairs": 0, "student": 0, "classifier": 0}

@@ -5,6 +5,7 @@ import os
 import shlex
 import sys
 from collections.abc import Callable
+from dataclasses import asdict
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
@@ -236,14 +237,18 @@ def _study(
     folder = stages / name
     if only:  # beside what is known of all points
         folder /= digest([plan.name for plan in planned])
-    from skdcgn.base.files import alone, write_json
-    from skdcgn.experiments.study import measure, points, told
+    from skdcgn.base.files import alone
+    from skdcgn.experiments.study import measure_points, study_record
     from skdcgn.report.study import write_study_report
+    from skdcgn.results.records import write_study
+    from skdcgn.results.study_record import lay_points
 
     lesson = override(teach_preset(preset), {"textures": base.textures})
-    what, scores, log = points(base, planned, lesson), [], folder / "results.jsonl"
+    points, scores, log = lay_points(base, planned, lesson), [], folder / "results.jsonl"
     with watching() as watch:
-        for score in measure(what, stages, range(seeds), results=log, data_root=data_root, device=device, watch=watch):
+        for score in measure_points(
+            points, stages, range(seeds), results=log, data_root=data_root, device=device, watch=watch
+        ):
             scores.append(score)
             reached = f"{score.ood_accuracy:.1f} %" if score.ood_accuracy is not None else f"stopped: {score.stopped}"
             print(f"seed {score.seed}, {score.point}, {score.source}: {reached}", flush=True)
@@ -251,10 +256,10 @@ def _study(
     flags += [f"--only {shlex.quote(one)}" for one in only] + ["--quick"] * quick
     command = " ".join(["skdcgn study", name, preset, f"--seeds {seeds}", *flags])
     with alone(folder / ".lock"):  # processes that shared the work time its students one after the other
-        record = told(command, base, what, scores, timed=chosen.timed)
-        write_json(folder / "study.json", record)
-    show_study(f"{name}, {preset}", record, what)
-    page = write_study_report(folder, name, chosen, planned)
+        record = study_record(chosen, base, lesson, planned, scores, command=command, quick=quick)
+        write_study(folder, record)
+    show_study(record)
+    page = write_study_report(folder)
     point_to("report", page)
 
 
@@ -565,6 +570,7 @@ def evaluate(
     """
     from skdcgn.base.files import read_json, write_json
     from skdcgn.experiments.evaluate import Kind, kind_of
+    from skdcgn.results.records import MnistResults, read_results
 
     folder, shown = Path(what), override(run_preset(preset), {"textures": str(textures)} if textures else {})
     kind = kind_of(folder)
@@ -586,7 +592,7 @@ def evaluate(
             show_imagenet(folder)
         case Kind.RUN:
             told = {key: value for key, value in read_json(folder / "config.json").items() if key != "digest"}
-            show_table(read_json(folder / "results.json"), from_dict(RunConfig, told, str(folder / "config.json")))
+            show_table(read_results(folder, MnistResults), from_dict(RunConfig, told, str(folder / "config.json")))
         case Kind.ENSEMBLE:
             numbers = _evaluate_ensemble(folder, images, cue_conflict, in9, in9_map, device)
         case Kind.CLASSIFIER:
@@ -683,9 +689,9 @@ def _evaluate_ensemble(
     tests = open_tests(names, images=images, cue_conflict=cue_conflict, in9_folder=in9, in9_map=in9_map)
     told = measure(loaded.to(_place(device)), names, size, tests)
     for what, found in told.items():
-        for head, value in found["percent"].items():
-            print(f"{head}: {what} {value:.1f} {'points' if what == GAP else '%'} of {found['images']:,} images")
-    return told
+        for head, value in found.percent.items():
+            print(f"{head}: {what} {value:.1f} {'points' if what == GAP else '%'} of {found.images:,} images")
+    return {name: asdict(scores) for name, scores in told.items()}
 
 
 @app.command(rich_help_panel="Help")

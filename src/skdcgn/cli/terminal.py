@@ -15,14 +15,14 @@ from rich.markup import escape
 
 from skdcgn.base.config import RunConfig
 from skdcgn.base.progress import logger, progress_bars
-from skdcgn.experiments.studies import told_by_paper
 
 if TYPE_CHECKING:
     from rich.table import Table
 
     from skdcgn.base.progress import Watch
     from skdcgn.evaluation.attribution import Quality
-    from skdcgn.experiments.study import Point
+    from skdcgn.results.records import MnistResults
+    from skdcgn.results.study_record import StudyRecord
 
 SHOWN_CLASSES = 20
 out_console, err_console = Console(), Console(stderr=True)
@@ -67,12 +67,12 @@ def new_table(title: str, words: Sequence[str], numbers: Sequence[str]) -> "Tabl
     return table
 
 
-def show_table(results: dict[str, Any], config: RunConfig) -> None:
+def show_table(results: "MnistResults", config: RunConfig) -> None:
     """Print the main table, each accuracy beside what the recipe's card lets one expect."""
     from skdcgn.results.expected import bands, table
 
     shown = new_table(
-        f"{results['preset']}, seed {results['seed']}",
+        f"{results.preset}, seed {results.seed}",
         ["trained on"],
         ["parameters", "images/s", "out-of-domain accuracy", "expected, %"],
     )
@@ -84,22 +84,26 @@ def show_table(results: dict[str, Any], config: RunConfig) -> None:
         print("expected: no card was measured with this preset, data and budget")
 
 
-def show_study(title: str, record: dict[str, Any], points: Sequence["Point"]) -> None:
+def show_study(record: "StudyRecord") -> None:
     """Print a row per point and source, its mean beside the band that was measured before and the paper's number."""
     from skdcgn.report.words import with_deviation
     from skdcgn.results.expected import bands
+    from skdcgn.results.published import published_accuracy
+    from skdcgn.results.study_record import lay_points
 
+    title = f"{record.study}, {record.preset}"
     shown = new_table(title, ["point", "trained on"], ["out-of-domain accuracy, %", "expected, %", "paper, %"])
+    points = lay_points(record.base, record.points, record.teaching)
     known = {point.name: (point, bands(point.config, point.teach)) for point in points}
-    for row in record["summary"]:
-        (point, expected), reached = known[row["point"]], row["ood_accuracy"]
-        band = expected.get(row["source"])
-        paper = None if point.teach else told_by_paper(point.config, row["source"])
+    for row in record.summary:
+        point, expected = known[row.point]
+        band = expected.get(row.source)
+        paper = None if point.teach else published_accuracy(point.config, row.source)
         shown.add_row(
-            row["point"],
-            row["source"],
-            with_deviation(reached["mean"], reached["deviation"]),
-            band.verdict(reached["mean"]) if band else "-",
+            row.point,
+            row.source,
+            with_deviation(row.ood_accuracy.mean, row.ood_accuracy.deviation),
+            band.verdict(row.ood_accuracy.mean) if band else "-",
             f"{paper:.1f}" if paper else "-",
         )
     out_console.print(shown)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple, TypedDict
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -23,6 +23,7 @@ from skdcgn.classifiers.ensemble import WORKERS, Ensemble
 from skdcgn.data.categories import CATEGORIES, averages
 from skdcgn.data.folders import as_unit, read_picture
 from skdcgn.data.photos import Photos, in_batches, list_photos, middle_crop
+from skdcgn.evaluation.scores import HeadScores
 
 Logits = Callable[[Tensor], dict[str, Tensor]]  # images (B, 3, S, S) in [-1, 1] -> logits (B, K) by name, on the CPU
 BATCH = 64
@@ -195,13 +196,6 @@ def gap(shares: dict[str, dict[str, Share]]) -> dict[str, float]:
     return {name: share.percent - shares[RANDOM][name].percent for name, share in shares[SAME].items()}
 
 
-class Measured(TypedDict):
-    """One number of the ensemble and of each head, by name, in percent (a gap: in points), and of how many images."""
-
-    images: int
-    percent: dict[str, float]
-
-
 class Tests(NamedTuple):
     """What :func:`measure` measures by; None for what was not given."""
 
@@ -240,7 +234,7 @@ def open_tests(
     )
 
 
-def measure(ensemble: Ensemble, names: Sequence[str], size: int, tests: Tests) -> dict[str, Measured]:
+def measure(ensemble: Ensemble, names: Sequence[str], size: int, tests: Tests) -> dict[str, HeadScores]:
     """Measure ``top-1``, ``top-5``, ``shape bias``, ImageNet-9's variants, ``BG-gap``: what there are images of.
 
     A shape bias is left out where neither shape nor texture was ever decided for.
@@ -249,23 +243,23 @@ def measure(ensemble: Ensemble, names: Sequence[str], size: int, tests: Tests) -
         names: of the ensemble's classes, in order.
         size: of the images that it sees, pixels of a side.
     """
-    logits, told = logits_of(ensemble), dict[str, Measured]()
+    logits, told = logits_of(ensemble), dict[str, HeadScores]()
     if tests.photos:
         found = top_k(logits, tests.photos, size)
         for k in next(iter(found.values())):
             percent = {name: shares[k].percent for name, shares in found.items()}
-            told[f"top-{k}"] = {"images": len(tests.photos.files), "percent": percent}
+            told[f"top-{k}"] = HeadScores(len(tests.photos.files), percent)
     if tests.cues:
         biases = shape_bias(logits, tests.cues, names, size)
         percent = {name: bias.percent for name, bias in biases.items() if bias.shape + bias.texture}
-        told["shape bias"] = {"images": len(tests.cues.files), "percent": percent}
+        told["shape bias"] = HeadScores(len(tests.cues.files), percent)
     if tests.in9 and tests.nine is not None:
         variants = in9(logits, tests.in9, tests.nine, size)
         for variant, by_name in variants.items():
             percent = {name: share.percent for name, share in by_name.items()}
-            told[variant] = {"images": next(iter(by_name.values())).images, "percent": percent}
+            told[variant] = HeadScores(next(iter(by_name.values())).images, percent)
         if points := gap(variants):
-            told[GAP] = {"images": told[RANDOM]["images"], "percent": points}
+            told[GAP] = HeadScores(told[RANDOM].images, points)
     return told
 
 

@@ -7,12 +7,14 @@ student's. Where no real images are given, the teacher draws a stand-in (:mod:`s
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+
+from pydantic import TypeAdapter
 
 from skdcgn.base.config import ImageNetConfig
 from skdcgn.base.errors import UserError
 from skdcgn.base.files import read_json, write_json
 from skdcgn.base.progress import Watch, log_progress
+from skdcgn.base.records import to_dict
 from skdcgn.cgn.mechanism import Teacher
 from skdcgn.cgn.pictures import draw_cgns
 from skdcgn.cgn.subset import of_classes
@@ -21,9 +23,11 @@ from skdcgn.classifiers.ensemble import train_ensemble
 from skdcgn.data.counterfactuals import from_cgn
 from skdcgn.data.photos import Photos, list_photos
 from skdcgn.data.stand_in import Folders, stand_in
-from skdcgn.evaluation.imagenet import Measured, Tests, measure, open_tests
-from skdcgn.experiments.stages import Clock, costs_and_fidelity, identity, query_and_distill
+from skdcgn.evaluation.imagenet import Tests, measure, open_tests
+from skdcgn.evaluation.scores import HeadScores
+from skdcgn.experiments.stages import Clock, compare_with_teacher, query_and_distill
 from skdcgn.report.imagenet import write_imagenet_report
+from skdcgn.results.records import RESULTS_FILE, ImageNetResults, read_results, write_results
 from skdcgn.teachers.load import load_teacher
 from skdcgn.training.loop import report_to
 from skdcgn.training.run_folder import RunFolder
@@ -35,7 +39,7 @@ SPEED_IMAGES = 16  # a teacher of ImageNet's size draws one in five seconds of a
 
 def run_imagenet(
     config: ImageNetConfig, out: Path, *, device: str = "auto", watch: Watch = log_progress
-) -> dict[str, Any]:
+) -> ImageNetResults:
     """Run the whole path in ``out``; return the results, which stand in ``out/results.json`` too.
 
     Raises:
@@ -43,10 +47,10 @@ def run_imagenet(
     """
     place = str(make_accelerator(device).device)
     teacher = of_classes(load_teacher(config.teacher, device=place), config.query.classes)
-    folder, done = RunFolder(out, config), out / "results.json"
-    if done.exists():
+    folder = RunFolder(out, config)
+    if (out / RESULTS_FILE).exists():
         write_imagenet_report(out)
-        return dict(read_json(done))
+        return read_results(out, ImageNetResults)
     clock = Clock(out / "seconds.json")
     load_backbone(config.ensemble.backbone, width=config.ensemble.width, weights=config.ensemble.weights)
     images = folders(config, teacher, out)
@@ -67,16 +71,10 @@ def run_imagenet(
                 config, name, cgn, images.real, photos, tests, out / "ensembles" / name, device, watch
             )
     with clock("evaluate"):
-        compared = costs_and_fidelity(teacher, student, out, SPEED_IMAGES)
+        common = compare_with_teacher(config, folder, teacher, student, queries, speed_images=SPEED_IMAGES)
         draw_cgns(teacher, student, out / "pictures", config.seed)
-    results = {
-        **identity(config, folder, teacher, queries),
-        **compared,
-        "ensembles": told,
-        "stand_in": config.real is None,
-        "seconds": clock.seconds,
-    }
-    write_json(done, results)
+    results = ImageNetResults(**vars(common) | {"seconds": clock.seconds}, ensembles=told, stand_in=config.real is None)
+    write_results(out, results)
     write_imagenet_report(out)
     return results
 
@@ -101,15 +99,15 @@ def ensemble(
     out: Path,
     device: str,
     watch: Watch,
-) -> dict[str, Measured]:
+) -> dict[str, HeadScores]:
     """Train one ensemble on ``real``, the folder of ``photos``, and measure it, unless that was done before."""
     result = out / "result.json"
     if result.exists():
-        return dict(read_json(result))
+        return TypeAdapter(dict[str, HeadScores]).validate_python(read_json(result))
     chosen = replace(config.ensemble, weight=0.0) if name == PLAIN else config.ensemble
     source = from_cgn(cgn, chosen.counterfactuals, seed=config.seed)
     report = report_to(watch, f"ensemble {name}")
     trained = train_ensemble(real, source, chosen, out, seed=config.seed, device=device, callbacks=(report,))
     told = measure(trained, photos.names, chosen.image_size, tests)
-    write_json(result, told)
+    write_json(result, {name: to_dict(scores) for name, scores in told.items()})
     return told

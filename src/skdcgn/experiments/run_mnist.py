@@ -3,16 +3,14 @@
 RUN/config.json, pairs/, students/, student/, classifiers/, pictures/, results.json, report.html
 """
 
+from dataclasses import fields, replace
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from skdcgn.base.config import RunConfig
 from skdcgn.base.errors import UserError
-from skdcgn.base.files import read_json, write_json
 from skdcgn.base.progress import Watch, log_progress
-from skdcgn.base.records import to_dict
 from skdcgn.cgn.captions import Caption, class_labels
 from skdcgn.cgn.mechanism import Teacher
 from skdcgn.cgn.pictures import above, as_rgb, draw_cgns, grid, interpolate, save_picture, save_strip
@@ -20,10 +18,18 @@ from skdcgn.cgn.policy import parse_policy
 from skdcgn.cgn.subset import ALL
 from skdcgn.data.appearances import Dataset, paint
 from skdcgn.data.glyphs import load_glyphs
-from skdcgn.experiments.stages import Clock, costs_and_fidelity, identity, query_and_distill
+from skdcgn.evaluation.fidelity import mean_diversity
+from skdcgn.experiments.stages import Clock, compare_with_teacher, query_and_distill
 from skdcgn.experiments.training_sets import CLASSIFIERS, score, test_set, textures, training_sets
-from skdcgn.metrics.pixels import class_diversity
 from skdcgn.report.build import write_report
+from skdcgn.results.records import (
+    RESULTS_FILE,
+    ClassifierBudget,
+    MnistResults,
+    OodAccuracy,
+    read_results,
+    write_results,
+)
 from skdcgn.students.generator import StudentCGN
 from skdcgn.teachers.load import load_teacher
 from skdcgn.training.run_folder import RunFolder
@@ -41,17 +47,16 @@ def run(
     data_root: Path | None = None,
     device: str = "auto",
     watch: Watch = log_progress,
-) -> dict[str, Any]:
+) -> MnistResults:
     """Run the whole pipeline in ``out``; return the results, which stand in ``out/results.json`` too."""
     if config.query.classes != ALL:
         raise UserError("--query-classes: run measures on every class of its data: leave it out, or use skdcgn query")
     place = str(make_accelerator(device).device)
     teacher = load_teacher(config.teacher, device=place)
     folder = RunFolder(out, config)
-    done = out / "results.json"
-    if done.exists():
+    if (out / RESULTS_FILE).exists():
         write_report(out)
-        return dict(read_json(done))
+        return read_results(out, MnistResults)
     parse_policy(config.classify.policy, teacher.spec.classes)  # first: a wrong word, or data that cannot be had,
     test = test_set(config, data_root)  # must not cost a query
     clock = Clock(out / "seconds.json")
@@ -63,23 +68,19 @@ def run(
             origin = {"run": folder.digest, "data": name}
             scores[name] = score(sets[name], test, config, out / "classifiers" / name, origin, device, watch)
     with clock("evaluate"):
-        told = costs_and_fidelity(teacher, student, out, SPEED_IMAGES)
+        common = compare_with_teacher(config, folder, teacher, student, queries, speed_images=SPEED_IMAGES)
         glyphs = load_glyphs(config.glyphs, "test", data_root)
-        real = float(class_diversity(glyphs.masks, glyphs.labels, teacher.spec.classes).mean())
-        told["diversity"]["shape"]["glyphs"] = real
+        real = mean_diversity(glyphs.masks, glyphs.labels, teacher.spec.classes)
+        diversity = common.diversity | {"shape": replace(common.diversity["shape"], glyphs=real)}
         draw_pictures(config, teacher, student, test, out / "pictures", data_root)
-    budget = to_dict(config.classify)
-    results = {
-        **identity(config, folder, teacher, queries),
-        **told,
-        "ood_accuracy": scores,
-        "classifier_budget": {
-            key: budget[key] for key in ("images", "real", "per_shape", "policy", "agreement", "epochs", "batch_size")
-        },
-        "test_images": len(test.labels),
-        "seconds": clock.seconds,
-    }
-    write_json(done, results)
+    budget = {field.name: getattr(config.classify, field.name) for field in fields(ClassifierBudget)}
+    results = MnistResults(
+        **vars(common)
+        | {"diversity": diversity, "seconds": clock.seconds}
+        | {"ood_accuracy": OodAccuracy(**scores), "classifier_budget": ClassifierBudget(**budget)},
+        test_images=len(test.labels),
+    )
+    write_results(out, results)
     write_report(out)
     return results
 

@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from skdcgn.base.config import ImageNetConfig, RunConfig
 from skdcgn.base.files import read_json, write_json
@@ -15,6 +14,7 @@ from skdcgn.cgn.subset import ALL
 from skdcgn.evaluation.fidelity import fidelity
 from skdcgn.evaluation.timing import counterfactuals_per_second
 from skdcgn.pairs.query import query_all
+from skdcgn.results.records import RunResults, Sizes, Speeds, TeacherIdentity
 from skdcgn.results.versions import versions
 from skdcgn.students.distill import distill
 from skdcgn.students.generator import StudentCGN
@@ -53,29 +53,30 @@ def query_and_distill(
     return queries, student.to(make_accelerator(device).device)
 
 
-def costs_and_fidelity(teacher: Teacher, student: StudentCGN, out: Path, speed_images: int) -> dict[str, Any]:
-    """Return the part of the results that tells how a student compares with its teacher."""
-    l1, diversity = fidelity(student, out / "pairs", teacher)
-    return {
-        "parameters": {"teacher": teacher.size, "student": student.size},
-        "counterfactuals_per_second": counterfactuals_per_second(
-            {"teacher": teacher, "student": student}, speed_images
+def compare_with_teacher(
+    config: RunConfig | ImageNetConfig,
+    folder: RunFolder,
+    teacher: Teacher,
+    student: StudentCGN,
+    queries: dict[str, int],
+    *,
+    speed_images: int,
+) -> RunResults:
+    """Return the results that every run has: which run it was, sizes, speeds and fidelity; as yet without seconds."""
+    l1, diversity = fidelity(student, folder.path / "pairs", teacher)
+    return RunResults(
+        preset=config.preset,
+        seed=config.seed,
+        digest=folder.digest,
+        queries=queries,
+        held_out_queries=config.query.held_out,
+        teacher=TeacherIdentity(config.teacher, teacher.digest),
+        versions=versions(),
+        parameters=Sizes(teacher.size, student.size),
+        counterfactuals_per_second=Speeds(
+            **counterfactuals_per_second({"teacher": teacher, "student": student}, speed_images)
         ),
-        "pixel_l1": l1,
-        "diversity": diversity,
-    }
-
-
-def identity(
-    config: RunConfig | ImageNetConfig, folder: RunFolder, teacher: Teacher, queries: dict[str, int]
-) -> dict[str, Any]:
-    """Return the part of the results that tells which run it was."""
-    return {
-        "preset": config.preset,
-        "seed": config.seed,
-        "digest": folder.digest,
-        "queries": queries,
-        "held_out_queries": config.query.held_out,
-        "teacher": {"name": config.teacher, "digest": teacher.digest},
-        "versions": versions(),
-    }
+        pixel_l1=l1,
+        diversity=diversity,
+        seconds={},
+    )

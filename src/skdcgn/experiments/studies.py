@@ -5,51 +5,36 @@ one ``curve`` differ in a number, ``at``; the report draws them as a line.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from dataclasses import replace
+from typing import NamedTuple
 
 from skdcgn.base.config import TINYGAN, RunConfig
 from skdcgn.base.errors import find
 from skdcgn.base.presets import LEVEL
 from skdcgn.base.records import override
+from skdcgn.results.published import PUBLISHED, RECIPE
+from skdcgn.results.study_record import Changes, StudyPoint
 
 MECHANISMS = ("shape", "texture", "background")
 ALL = ("biased", "teacher", "student", "oracle")
 BOTH = ("teacher", "student")
-PUBLISHED = {"classify.per_shape": 10, "classify.policy": [], "classify.agreement": 0.0}
-RECIPE = {"classify.cooldown": 0.0, "classify.he_init": False}
 
-Changes = dict[str, Any]
 Channels = tuple[int, ...]
-
-
-class Planned(NamedTuple):
-    """One point: its name, what is laid over the preset, what classifiers are trained on.
-
-    Then its place, ``at``, on a curve; or its row and column, ``cell``, in a heat map whose point without one is the
-    plain one; and what is laid over the teaching preset, if its CGN is taught again.
-    """
-
-    name: str
-    changes: Changes
-    sources: tuple[str, ...] = ("student",)
-    curve: str = ""
-    at: float = 0.0
-    teach: Changes | None = None
-    cell: tuple[str, str] | None = None
 
 
 class Study(NamedTuple):
     """What a study asks, what its axis says, its points for a preset, and whether its students are timed too."""
 
+    name: str
     question: str
     axis: str
-    points: Callable[[RunConfig], list[Planned]]
+    points: Callable[[RunConfig], list[StudyPoint]]
     timed: bool = False
 
 
-def named(points: dict[str, Changes], sources: tuple[str, ...] = ("student",)) -> list[Planned]:
+def named(points: dict[str, Changes], sources: tuple[str, ...] = ("student",)) -> list[StudyPoint]:
     """Return a point per name."""
-    return [Planned(name, changes, sources) for name, changes in points.items()]
+    return [StudyPoint(name, changes, sources) for name, changes in points.items()]
 
 
 # What a student costs
@@ -87,23 +72,23 @@ LAYOUTS: dict[str, tuple[Channels, Channels, Channels, int, bool]] = {
 # fmt: on
 
 
-def beside_teacher(points: list[Planned]) -> list[Planned]:
+def beside_teacher(points: list[StudyPoint]) -> list[StudyPoint]:
     """Return points of students, the first with the teacher too, which no change of its students touches."""
     first, *others = points
-    return [first._replace(sources=BOTH), *others]
+    return [replace(first, sources=BOTH), *others]
 
 
-def losses(base: RunConfig) -> list[Planned]:
+def losses(base: RunConfig) -> list[StudyPoint]:
     """Each loss over as many steps; then what the preset makes of its own steps, which cost less."""
     few: Changes = {"distill.steps": base.distill.steps // FEW}
     points = {name: few | changes for name, changes in LOSSES.items()}
     return beside_teacher(named(points | {"the preset's": {}}))
 
 
-def queries(base: RunConfig) -> list[Planned]:
+def queries(base: RunConfig) -> list[StudyPoint]:
     return beside_teacher(
         [
-            Planned(
+            StudyPoint(
                 f"{count:,}, {noise}",
                 {"query.noise": noise, **{f"query.{m}": count for m in MECHANISMS}},
                 curve=noise,
@@ -115,7 +100,7 @@ def queries(base: RunConfig) -> list[Planned]:
     )
 
 
-def masks(base: RunConfig) -> list[Planned]:
+def masks(base: RunConfig) -> list[StudyPoint]:
     """What a student draws where it cannot know, masks' median or mean; each as it is, and cut at any level."""
     plain = [word for word in base.classify.policy if word != LEVEL]
     end = next((i for i, word in enumerate(plain) if word.startswith("shape.sharpen")), len(plain))
@@ -125,7 +110,7 @@ def masks(base: RunConfig) -> list[Planned]:
     return [*of_both, *named({"mean": mean | whole, "mean, any level": mean | cut})]
 
 
-def sizes(base: RunConfig) -> list[Planned]:
+def sizes(base: RunConfig) -> list[StudyPoint]:
     changes: dict[str, Changes] = {"the preset's": {}} | {
         name: {
             f"distill.{mechanism}.{key}": value
@@ -145,7 +130,7 @@ def sizes(base: RunConfig) -> list[Planned]:
 # What a composition is worth
 
 
-def composition(base: RunConfig) -> list[Planned]:
+def composition(base: RunConfig) -> list[StudyPoint]:
     """Each step from the published composition to the preset's, in turn."""
     steps: dict[str, Changes] = {"published": PUBLISHED | RECIPE}
     told = base.classify
@@ -162,16 +147,16 @@ def composition(base: RunConfig) -> list[Planned]:
     return named(steps, BOTH)
 
 
-def main(base: RunConfig) -> list[Planned]:
+def main(base: RunConfig) -> list[StudyPoint]:
     return [
-        Planned("published composition", PUBLISHED | RECIPE, BOTH),
-        Planned("the preset's", {}, ALL),
+        StudyPoint("published composition", PUBLISHED | RECIPE, BOTH),
+        StudyPoint("the preset's", {}, ALL),
     ]
 
 
-def budget(base: RunConfig) -> list[Planned]:
+def budget(base: RunConfig) -> list[StudyPoint]:
     return [
-        Planned(
+        StudyPoint(
             f"k = {k}, {count:,}", {"classify.per_shape": k, "classify.images": count}, BOTH, curve=f"k = {k}", at=count
         )
         for k in (1, 5, 10, 20)
@@ -179,11 +164,11 @@ def budget(base: RunConfig) -> list[Planned]:
     ]
 
 
-def epochs(base: RunConfig) -> list[Planned]:
+def epochs(base: RunConfig) -> list[StudyPoint]:
     """Composition and recipe, the published ones and the preset's, once classifiers pass over their images longer."""
     counts = (base.classify.epochs, 5 * base.classify.epochs)
     return [
-        Planned(f"{curve}, {count}", {**changes, "classify.epochs": count}, sources, curve, count)
+        StudyPoint(f"{curve}, {count}", {**changes, "classify.epochs": count}, sources, curve, count)
         for curve, changes, sources in (
             ("published", PUBLISHED | RECIPE, ("teacher", "oracle")),
             ("the preset's", {}, (*BOTH, "oracle")),
@@ -192,11 +177,13 @@ def epochs(base: RunConfig) -> list[Planned]:
     ]
 
 
-def mixture(base: RunConfig) -> list[Planned]:
+def mixture(base: RunConfig) -> list[StudyPoint]:
     """How many of the images may be real ones, with the shortcut in them."""
     images = min(base.classify.images, GLANCE)
     return [
-        Planned(f"{share:g}", {"classify.images": images, "classify.real": share}, BOTH, curve="real images", at=share)
+        StudyPoint(
+            f"{share:g}", {"classify.images": images, "classify.real": share}, BOTH, curve="real images", at=share
+        )
         for share in (0.0, 0.25, 0.5, 0.75, 0.9)
     ]
 
@@ -213,10 +200,10 @@ SHAPE_WORDS = {
 }
 
 
-def shape(base: RunConfig) -> list[Planned]:
+def shape(base: RunConfig) -> list[StudyPoint]:
     """Noise, rotation and opacity of the mask in the composition alone (SKDCGN's study, there with re-training)."""
     return [
-        Planned(
+        StudyPoint(
             f"{name} {amount:g}",
             _words(base, f"{word}:{amount:g}" if amount != none else ""),
             BOTH,
@@ -242,12 +229,12 @@ DISTORTIONS: dict[str, dict[str, str]] = {
 }
 
 
-def distortions(base: RunConfig) -> list[Planned]:
+def distortions(base: RunConfig) -> list[StudyPoint]:
     """Every mechanism distorted in every way that it can be, one at a time, in the composition alone."""
     return [
-        Planned("plain", _words(base), BOTH),
+        StudyPoint("plain", _words(base), BOTH),
         *(
-            Planned(f"{mechanism}, {row}", _words(base, word), BOTH, cell=(row, mechanism))
+            StudyPoint(f"{mechanism}, {row}", _words(base, word), BOTH, cell=(row, mechanism))
             for row, words in DISTORTIONS.items()
             for mechanism, word in words.items()
         ),
@@ -258,27 +245,27 @@ RETAUGHT = 1000  # steps that tell what a CGN taught under a distortion is worth
 TAUGHT = {"noise": "shape.noise:1", "rotation": "shape.spin:180", "opacity": "shape.opacity:0.75"}
 
 
-def taught(base: RunConfig) -> list[Planned]:
+def taught(base: RunConfig) -> list[StudyPoint]:
     """SKDCGN's points: a CGN is taught again under the distortion, or its composition alone is distorted."""
     steps: Changes = {"steps": min(RETAUGHT, base.distill.steps)}
     plain = _words(base)
     return [
-        Planned("plain", plain, BOTH, teach=steps),
+        StudyPoint("plain", plain, BOTH, teach=steps),
         *(
             plan
             for name, word in TAUGHT.items()
             for plan in (
-                Planned(f"{name}, composed", _words(base, word), BOTH, teach=steps, cell=(name, "composed")),
-                Planned(f"{name}, taught", plain, BOTH, teach={**steps, "policy": [word]}, cell=(name, "taught")),
+                StudyPoint(f"{name}, composed", _words(base, word), BOTH, teach=steps, cell=(name, "composed")),
+                StudyPoint(f"{name}, taught", plain, BOTH, teach={**steps, "policy": [word]}, cell=(name, "taught")),
             )
         ),
     ]
 
 
-def correlation(base: RunConfig) -> list[Planned]:
+def correlation(base: RunConfig) -> list[StudyPoint]:
     """How much of the shortcut a composition may keep: textures and backgrounds of the shape's class, at a rate."""
     return [
-        Planned(
+        StudyPoint(
             f"{name} {share:g}",
             _words(base, *(f"{m}.correlate:{share:g}" for m in which if share)),
             BOTH,
@@ -297,19 +284,26 @@ def _words(base: RunConfig, *words: str) -> Changes:
 
 
 STUDIES = {
-    "main": Study("What do teacher and student lead to, under the published composition and the preset's?", "", main),
-    "losses": Study("Which losses of distillation earn their place?", "", losses),
-    "queries": Study("How many answers does a student need?", "queries per mechanism", queries),
-    "masks": Study("What should a student draw of a mask that it cannot know?", "", masks),
-    "sizes": Study("What do size and layout of a student cost?", "", sizes, timed=True),
-    "composition": Study("What is each step of the preset's composition worth?", "", composition),
-    "budget": Study("How many counterfactuals, and how many per shape?", "counterfactuals", budget),
-    "epochs": Study("What is a composition worth once classifiers learn for longer?", "epochs", epochs),
-    "mixture": Study("What do real, biased images among the counterfactuals do?", "share of real images", mixture),
-    "shape": Study("What if the composition distorts shapes?", "amount", shape),
-    "distortions": Study("Which mechanism's distortion costs a classifier what?", "", distortions),
-    "taught": Study("What if the CGN is taught again with distorted shapes?", "", taught),
-    "correlation": Study("How much correlation brings the shortcut back?", "share that follows the shape", correlation),
+    study.name: study
+    for study in (
+        Study(
+            "main", "What do teacher and student lead to, under the published composition and the preset's?", "", main
+        ),
+        Study("losses", "Which losses of distillation earn their place?", "", losses),
+        Study("queries", "How many answers does a student need?", "queries per mechanism", queries),
+        Study("masks", "What should a student draw of a mask that it cannot know?", "", masks),
+        Study("sizes", "What do size and layout of a student cost?", "", sizes, timed=True),
+        Study("composition", "What is each step of the preset's composition worth?", "", composition),
+        Study("budget", "How many counterfactuals, and how many per shape?", "counterfactuals", budget),
+        Study("epochs", "What is a composition worth once classifiers learn for longer?", "epochs", epochs),
+        Study("mixture", "What do real, biased images among the counterfactuals do?", "share of real images", mixture),
+        Study("shape", "What if the composition distorts shapes?", "amount", shape),
+        Study("distortions", "Which mechanism's distortion costs a classifier what?", "", distortions),
+        Study("taught", "What if the CGN is taught again with distorted shapes?", "", taught),
+        Study(
+            "correlation", "How much correlation brings the shortcut back?", "share that follows the shape", correlation
+        ),
+    )
 }
 
 MNIST = ("colored-mnist", "double-colored-mnist", "wildlife-mnist")
@@ -325,21 +319,6 @@ TABLES = {
     "budget": ("budget", ("double-colored-mnist",)),
     "sizes": ("sizes", ("double-colored-mnist", "wildlife-mnist")),
 }
-# Sauer & Geiger (2021), Table 1: one seed, 10 epochs; the CGN's counterfactuals, and the biased originals.
-PAPER = {
-    "colored-mnist": {"biased": 35.9, "teacher": 95.1},
-    "double-colored-mnist": {"biased": 10.3, "teacher": 89.0},
-    "wildlife-mnist": {"biased": 10.1, "teacher": 85.7},
-}
-
-
-def told_by_paper(config: RunConfig, source: str) -> float | None:
-    """Return the accuracy in ``PAPER``; a teacher's only if ``config`` composes and trains as published."""
-    if source == "teacher" and override(config, PUBLISHED | RECIPE) != config:
-        return None
-    return PAPER.get(config.preset, {}).get(source)
-
-
 QUICK: Changes = {
     "test_copies": 1,
     "query.shape": 1000,
@@ -358,7 +337,7 @@ def find_study(name: str) -> Study:
     return find("study", name, STUDIES)
 
 
-def chosen_points(planned: Sequence[Planned], only: Sequence[str]) -> list[Planned]:
+def chosen_points(planned: Sequence[StudyPoint], only: Sequence[str]) -> list[StudyPoint]:
     """Return those points whose names are in ``only``, or all if it is empty; raise UserError on an unknown name."""
     known = {plan.name: plan for plan in planned}
     names = {find("point", name, known).name for name in only}

@@ -21,6 +21,7 @@ from skdcgn.base.presets import RUNS
 from skdcgn.base.records import leaves, to_dict
 from skdcgn.cgn.mechanism import Mechanism
 from skdcgn.cgn.pictures import frames_in
+from skdcgn.evaluation.scores import Diversity, PixelL1
 from skdcgn.report import figures
 from skdcgn.report.words import (
     NO_BREAK,
@@ -38,7 +39,7 @@ from skdcgn.report.words import (
     times,
     verdict,
 )
-from skdcgn.results.records import Distilled, Diversity, PixelL1, Results, Scores, read_results
+from skdcgn.results.records import MnistResults, OodAccuracy, RunResults, read_results
 from skdcgn.training.run_folder import read_metrics
 
 MEANING = {
@@ -90,7 +91,7 @@ class Picture(NamedTuple):
 
 def write_report(run: Path) -> Path:
     """Write ``run/report.html`` from what the run folder holds; return its path."""
-    results, names = read_results(run, Results), loss_names(run)
+    results, names = read_results(run, MnistResults), loss_names(run)
     return write_page(
         run,
         "run.html",
@@ -106,7 +107,7 @@ def write_report(run: Path) -> Path:
 
 
 def write_page(
-    run: Path, template: str, results: Distilled, kind: Any, presets: Mapping[str, Any], **values: Any
+    run: Path, template: str, results: RunResults, kind: Any, presets: Mapping[str, Any], **values: Any
 ) -> Path:
     """Write ``run/report.html``: the template with its own ``values``, and with what every run has.
 
@@ -148,7 +149,7 @@ def templates() -> Environment:
 # Tables
 
 
-def rows(results: Results) -> list[Row]:
+def rows(results: MnistResults) -> list[Row]:
     """Return the main table."""
     sizes, speeds = results.parameters, results.counterfactuals_per_second
     parameters = {"teacher": count(sizes.teacher) if sizes.teacher else UNKNOWN, "student": count(sizes.student)}
@@ -169,14 +170,14 @@ def rows(results: Results) -> list[Row]:
     ]
 
 
-def ratios(results: Distilled) -> tuple[str, str]:
+def ratios(results: RunResults) -> tuple[str, str]:
     """Say how much smaller and how much faster than its teacher a student is; nothing of an unknown size."""
     sizes, speeds = results.parameters, results.counterfactuals_per_second
     smaller = smaller_or_larger(sizes.teacher / sizes.student) if sizes.teacher else ""
     return smaller, f"{times(speeds.student / speeds.teacher)} the teacher's"
 
 
-def fidelities(results: Distilled) -> list[Fidelity]:
+def fidelities(results: RunResults) -> list[Fidelity]:
     """Return the fidelity table, one line per measured mechanism."""
     return [
         fidelity(mechanism, results.pixel_l1[mechanism], results)
@@ -185,7 +186,7 @@ def fidelities(results: Distilled) -> list[Fidelity]:
     ]
 
 
-def fidelity(mechanism: Mechanism, l1: PixelL1, results: Distilled) -> Fidelity:
+def fidelity(mechanism: Mechanism, l1: PixelL1, results: RunResults) -> Fidelity:
     """Return one line of the fidelity table; there is no ratio to a label mean that makes no error."""
     ratio = l1.student / l1.label_mean if l1.label_mean else None
     diversity = results.diversity.get(mechanism, Diversity(None, None))
@@ -251,7 +252,7 @@ def strips(embedded: dict[str, Picture]) -> dict[str, int | None]:
     return {what: frames_in(strip.width, strip.height) for what, strip in shown.items() if strip}
 
 
-def draw_figures(run: Path, results: Results, names: list[str]) -> dict[str, list[Markup]]:
+def draw_figures(run: Path, results: MnistResults, names: list[str]) -> dict[str, list[Markup]]:
     """Draw every figure whose numbers the run folder holds."""
     drawn: dict[str, list[Markup | None]] = {
         "accuracy": [accuracy_bars(results.ood_accuracy)],
@@ -261,7 +262,7 @@ def draw_figures(run: Path, results: Results, names: list[str]) -> dict[str, lis
     return {name: [figure for figure in several if figure] for name, several in drawn.items()}
 
 
-def common_figures(run: Path, results: Distilled, names: list[str]) -> dict[str, list[Markup | None]]:
+def common_figures(run: Path, results: RunResults, names: list[str]) -> dict[str, list[Markup | None]]:
     """Draw what any run has logged: the time of each stage, the losses of each mechanism's student."""
     return {
         "seconds": [seconds_bars(results.seconds)] if results.seconds else [],
@@ -269,7 +270,7 @@ def common_figures(run: Path, results: Distilled, names: list[str]) -> dict[str,
     }
 
 
-def accuracy_bars(scores: Scores) -> Markup:
+def accuracy_bars(scores: OodAccuracy) -> Markup:
     """Draw the out-of-domain accuracies, with the oracle as the line to reach."""
     reached = {name: getattr(scores, name) for name in NAMES}
     bars = [

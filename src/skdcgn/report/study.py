@@ -2,15 +2,16 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from markupsafe import Markup
 
-from skdcgn.base.files import read_json, write_bytes
-from skdcgn.experiments.studies import Planned, Study
+from skdcgn.base.files import write_bytes
 from skdcgn.report import figures
 from skdcgn.report.build import templates
 from skdcgn.report.words import NOTHING, count, with_deviation
+from skdcgn.results.records import read_study
+from skdcgn.results.study_record import PointSummary, StudyPoint, StudyRecord
 
 MARGIN = 0.05  # around what is drawn, of its range
 CLEAR = 2.0  # differences of so many of their own standard deviations are called clear
@@ -19,7 +20,7 @@ CLEAR = 2.0  # differences of so many of their own standard deviations are calle
 class Reached(NamedTuple):
     """Accuracy of one point and source in percent: mean and deviation over seeds."""
 
-    plan: Planned
+    plan: StudyPoint
     source: str
     mean: float
     deviation: float
@@ -28,21 +29,21 @@ class Reached(NamedTuple):
         return f"{with_deviation(self.mean, self.deviation)} %"
 
 
-def write_study_report(out: Path, name: str, study: Study, planned: Sequence[Planned]) -> Path:
+def write_study_report(out: Path) -> Path:
     """Write ``out/report.html`` from ``out/study.json``; return its path."""
-    record = read_json(out / "study.json")
-    reached = reached_points(record, planned)
+    record = read_study(out)
+    reached = reached_points(record)
     page = (
         templates()
         .get_template("study.html")
         .render(
-            name=name,
-            preset=record["base"]["preset"],
-            question=study.question,
-            findings=[*findings(reached, study.axis), *stopped(record)],
-            one_seed=len({one["seed"] for one in record["scores"]}) == 1,
+            name=record.study,
+            preset=record.preset,
+            question=record.question,
+            findings=[*findings(reached, record.axis), *stopped(record)],
+            one_seed=len({one.seed for one in record.scores}) == 1,
             sources=sources(reached),
-            figures=draw(reached, study.axis),
+            figures=draw(reached, record.axis),
             columns=columns(reached),
             maps=heat_maps(reached),
             rows=rows(record),
@@ -53,12 +54,12 @@ def write_study_report(out: Path, name: str, study: Study, planned: Sequence[Pla
     return out / "report.html"
 
 
-def reached_points(record: dict[str, Any], planned: Sequence[Planned]) -> list[Reached]:
-    """Return what study.json holds, beside the plan of each point."""
-    plans = {plan.name: plan for plan in planned}
+def reached_points(record: StudyRecord) -> list[Reached]:
+    """Return the accuracy of each point and source, with the point itself."""
+    points = {point.name: point for point in record.points}
     return [
-        Reached(plans[row["point"]], row["source"], row["ood_accuracy"]["mean"], row["ood_accuracy"]["deviation"])
-        for row in record["summary"]
+        Reached(points[row.point], row.source, row.ood_accuracy.mean, row.ood_accuracy.deviation)
+        for row in record.summary
     ]
 
 
@@ -99,12 +100,12 @@ def findings(reached: Sequence[Reached], axis: str) -> list[str]:
     return [*said, together] if together else said
 
 
-def stopped(record: dict[str, Any]) -> list[str]:
+def stopped(record: StudyRecord) -> list[str]:
     """Say which trainings were given up, and why."""
     return [
-        f"{one['source'].capitalize()}, {one['point']}: stopped with seed {one['seed']}, for {one['stopped']}."
-        for one in record["scores"]
-        if one.get("stopped")
+        f"{one.source.capitalize()}, {one.point}: stopped with seed {one.seed}, for {one.stopped}."
+        for one in record.scores
+        if one.stopped
     ]
 
 
@@ -239,28 +240,27 @@ def draw(reached: Sequence[Reached], axis: str) -> list[Markup]:
     return drawn
 
 
-def rows(record: dict[str, Any]) -> list[list[str]]:
+def rows(record: StudyRecord) -> list[list[str]]:
     """Return the table: point, source, parameters, accuracy, L1 over the label mean's by mechanism, Frechet distance.
 
-    A record that was made before that distance was measured goes without. Where students were timed, a last cell says
-    how many times as fast as the eager teacher one draws, eager and by ONNX Runtime.
+    Where students were timed, a last cell says how many times as fast as the eager teacher one draws, eager and by ONNX
+    Runtime.
     """
-    table, rates = [], record.get("counterfactuals_per_second")
-    for row in record["summary"]:
-        reached, l1 = row["ood_accuracy"], row["pixel_l1"]
-        shares = " / ".join(f"{l1[m]['student']['mean'] / l1[m]['label_mean']['mean']:.2f}" for m in l1)
-        size = count(row["parameters"]) if row["parameters"] else NOTHING
-        accuracy = with_deviation(reached["mean"], reached["deviation"])
-        apart = row.get("frechet_distance")
-        distance = with_deviation(apart["mean"], apart["deviation"], ".3f") if apart else NOTHING
-        cells = [row["point"], row["source"], size, accuracy, shares or NOTHING, distance]
+    table, rates = [], record.counterfactuals_per_second
+    for row in record.summary:
+        shares = " / ".join(f"{l1.student.mean / l1.label_mean.mean:.2f}" for l1 in row.pixel_l1.values())
+        size = count(row.parameters) if row.parameters else NOTHING
+        accuracy = with_deviation(row.ood_accuracy.mean, row.ood_accuracy.deviation)
+        apart = row.frechet_distance
+        distance = with_deviation(apart.mean, apart.deviation, ".3f") if apart else NOTHING
+        cells = [row.point, row.source, size, accuracy, shares or NOTHING, distance]
         table.append([*cells, speed_ratios(row, rates)] if rates else cells)
     return table
 
 
-def speed_ratios(row: dict[str, Any], rates: dict[str, dict[str, float]]) -> str:
+def speed_ratios(row: PointSummary, rates: dict[str, dict[str, float]]) -> str:
     """Say how many times the eager teacher's counterfactuals per second a student draws, eager and by ONNX Runtime."""
-    if row["source"] != "student":
+    if row.source != "student":
         return NOTHING
-    drawn, slow = rates[row["point"]], rates["teacher"]["eager"]
+    drawn, slow = rates[row.point], rates["teacher"]["eager"]
     return " / ".join(f"{drawn[form] / slow:.1f}" for form in ("eager", "onnx-fp32") if form in drawn)

@@ -4,14 +4,15 @@ from typing import Any
 
 from markupsafe import Markup
 
-from skdcgn.results.records import Distilled, ImageNetResults, PixelL1, Results, Scores, Sizes, Speeds
+from skdcgn.evaluation.scores import PixelL1
+from skdcgn.results.records import ImageNetResults, MnistResults, OodAccuracy, RunResults, Sizes, Speeds
 
 COARSE, AVERAGE = 0.5, 1.0
 UNKNOWN, NOTHING = "unknown", "\N{EN DASH}"
 TIMES, NO_BREAK = "\N{MULTIPLICATION SIGN}", "\N{NO-BREAK SPACE}"
 
 
-def reading(results: Results) -> Markup:
+def reading(results: MnistResults) -> Markup:
     """Say in one sentence what the run found, its one number emphasised."""
     scores = results.ood_accuracy
     return Markup(
@@ -35,7 +36,7 @@ def imagenet_reading(results: ImageNetResults) -> Markup:
     ).format(cost, *(percent(top[name]) for name in ("student", "teacher", "plain")))
 
 
-def cost_phrase(results: Distilled) -> str:
+def cost_phrase(results: RunResults) -> str:
     """Compare the student's size and speed with its teacher's."""
     size, smaller = size_phrase(results.parameters)
     speed, faster = speed_phrase(results.counterfactuals_per_second)
@@ -67,7 +68,7 @@ def same(ratio: float) -> bool:
     return 0.95 < ratio < 1.05
 
 
-def verdict(scores: Scores) -> str:
+def verdict(scores: OodAccuracy) -> str:
     """Say whether the counterfactuals helped, as far as the printed digits can tell."""
     gain = round(scores.student, 1) - round(scores.biased, 1)
     teacher_gain = round(scores.teacher, 1) - round(scores.biased, 1)

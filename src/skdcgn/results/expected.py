@@ -1,7 +1,7 @@
 """What a repeated experiment may be expected to reach: the bands of cards and of bundled studies."""
 
 import json
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import cache
 from importlib import resources
 from typing import Any
@@ -9,6 +9,7 @@ from typing import Any
 from skdcgn.base.config import RunConfig, TeachConfig
 from skdcgn.base.presets import RUNS
 from skdcgn.base.records import from_dict, override, to_dict
+from skdcgn.results.records import MnistResults
 from skdcgn.zoo import cards
 
 
@@ -75,12 +76,13 @@ def studied() -> list[dict[str, Any]]:
     return [json.loads(file.read_text(encoding="utf-8")) for file in sorted(kept.iterdir(), key=lambda f: f.name)]
 
 
-def table(results: dict[str, Any], expected: dict[str, Band]) -> list[tuple[str, ...]]:
+def table(results: MnistResults, expected: dict[str, Band]) -> list[tuple[str, ...]]:
     """Return the rows of the main table: name, parameters, counterfactuals per second, accuracy, verdict on it."""
     rows: list[tuple[str, ...]] = []
+    sizes, speeds = asdict(results.parameters), asdict(results.counterfactuals_per_second)
     for name in ("biased", "teacher", "student", "oracle"):
-        size, speed = results["parameters"].get(name), results["counterfactuals_per_second"].get(name)
-        reached = results["ood_accuracy"][name]
+        size, speed = sizes.get(name), speeds.get(name)
+        reached = getattr(results.ood_accuracy, name)
         rows.append(
             (
                 name,

@@ -1,4 +1,4 @@
-"""``results.json`` as the report reads it: typed, finite, complete, or one line that says what is wrong."""
+"""The records that are kept as JSON: ``results.json`` of a run, ``study.json`` of a study; typed, finite, complete."""
 
 from pathlib import Path
 from typing import TypeVar
@@ -7,11 +7,16 @@ from pydantic import FiniteFloat, PositiveFloat, PositiveInt, TypeAdapter, Valid
 from pydantic.dataclasses import dataclass
 
 from skdcgn.base.errors import UserError
-from skdcgn.base.files import read_json
+from skdcgn.base.files import read_json, write_json
+from skdcgn.base.records import to_dict
+from skdcgn.evaluation.scores import Diversity, HeadScores, PixelL1
+from skdcgn.results.study_record import StudyRecord
+
+RESULTS_FILE, STUDY_FILE = "results.json", "study.json"
 
 
 @dataclass(frozen=True)
-class Scores:
+class OodAccuracy:
     """Out-of-domain accuracy in percent, by what the classifier was trained on."""
 
     biased: FiniteFloat
@@ -37,23 +42,7 @@ class Speeds:
 
 
 @dataclass(frozen=True)
-class PixelL1:
-    """L1 to held-out answers of the teacher: of the student, and of the mean image of each class."""
-
-    student: FiniteFloat
-    label_mean: FiniteFloat
-
-
-@dataclass(frozen=True)
-class Diversity:
-    """Mean pairwise L1 within a class; None where no class has two images."""
-
-    teacher: FiniteFloat | None
-    student: FiniteFloat | None
-
-
-@dataclass(frozen=True)
-class Origin:
+class TeacherIdentity:
     """Which teacher answered."""
 
     name: str | None
@@ -61,7 +50,7 @@ class Origin:
 
 
 @dataclass(frozen=True)
-class Budget:
+class ClassifierBudget:
     """What every classifier was trained with."""
 
     images: int
@@ -74,59 +63,73 @@ class Budget:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Distilled:
-    """What ``results.json`` tells of any run: the student beside its teacher."""
+class RunResults:
+    """What ``results.json`` holds of any run: which run it was, and how the student compares with its teacher."""
 
     preset: str
     seed: int
     digest: str
-    parameters: Sizes
-    counterfactuals_per_second: Speeds
     queries: dict[str, int]
     held_out_queries: int
+    teacher: TeacherIdentity
+    versions: dict[str, str]
+    parameters: Sizes
+    counterfactuals_per_second: Speeds
     pixel_l1: dict[str, PixelL1]
     diversity: dict[str, Diversity]
-    teacher: Origin
     seconds: dict[str, FiniteFloat]
-    versions: dict[str, str]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Results(Distilled):
+class MnistResults(RunResults):
     """``results.json`` as :mod:`skdcgn.experiments.run_mnist` writes it."""
 
-    ood_accuracy: Scores
-    classifier_budget: Budget
+    ood_accuracy: OodAccuracy
+    classifier_budget: ClassifierBudget
     test_images: int
 
 
-@dataclass(frozen=True)
-class Measured:
-    """One number of the ensemble and of each head, by name, in percent (a gap: in points), and of how many images."""
-
-    images: int
-    percent: dict[str, FiniteFloat]
-
-
 @dataclass(frozen=True, kw_only=True)
-class ImageNetResults(Distilled):
-    """``results.json`` of a run on photographs; ``stand_in``: the teacher drew all images."""
+class ImageNetResults(RunResults):
+    """``results.json`` as :mod:`skdcgn.experiments.run_imagenet` writes it; ``stand_in``: the teacher drew all images.
 
-    ensembles: dict[str, dict[str, Measured]]
+    ``ensembles``: by what an ensemble was trained on, then by measure.
+    """
+
+    ensembles: dict[str, dict[str, HeadScores]]
     stand_in: bool
 
 
-R = TypeVar("R", bound=Distilled)
+R = TypeVar("R")
+
+
+def write_results(run: Path, results: RunResults) -> None:
+    """Write ``run/results.json``."""
+    write_json(run / RESULTS_FILE, to_dict(results))
 
 
 def read_results(run: Path, kind: type[R]) -> R:
-    """Read ``results.json``; raise UserError that names the mend if it is missing, damaged or incomplete."""
-    path = run / "results.json"
+    """Read ``run/results.json``; raise UserError that names the mend if it is missing, damaged or incomplete."""
+    path = run / RESULTS_FILE
     if not path.is_file():
         raise UserError(f"{path} does not exist: finish the run by repeating its command (skdcgn run ... --out {run})")
+    return _read(path, kind, "repeat the run")
+
+
+def write_study(folder: Path, record: StudyRecord) -> None:
+    """Write ``folder/study.json``."""
+    write_json(folder / STUDY_FILE, to_dict(record))
+
+
+def read_study(folder: Path) -> StudyRecord:
+    """Read ``folder/study.json``; raise UserError that names the mend if it is missing, damaged or incomplete."""
+    return _read(folder / STUDY_FILE, StudyRecord, "repeat the study")
+
+
+def _read(path: Path, kind: type[R], again: str) -> R:
     try:
         return TypeAdapter(kind).validate_python(read_json(path))
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(map(str, first["loc"])) or "the file"
-        raise UserError(f"{path}: {key}: {first['msg'].lower()}: delete the file and repeat the run") from None
+        raise UserError(f"{path}: {key}: {first['msg'].lower()}: delete the file and {again}") from None

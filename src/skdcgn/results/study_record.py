@@ -1,0 +1,133 @@
+"""The record of a study, ``study.json``: what was asked, what was changed from point to point, what came out.
+
+The report, the terminal's table and the benchmarks read nothing else. No torch here: studies are listed in the help.
+"""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from pydantic import FiniteFloat, PositiveFloat
+from pydantic.dataclasses import dataclass
+
+from skdcgn.base.config import RunConfig, TeachConfig
+from skdcgn.base.records import override
+from skdcgn.evaluation.scores import PixelL1
+from skdcgn.results.statistics import MeanDeviation
+
+Changes = dict[str, Any]  # values by the dotted paths of a configuration
+
+
+@dataclass(frozen=True)
+class StudyPoint:
+    """One point of a study.
+
+    Args:
+        changes: to the study's run configuration.
+        sources: what classifiers are trained on there: of ``biased``, ``teacher``, ``student``, ``oracle``.
+        curve: the curve that the point lies on, if its points differ in a number.
+        at: that number.
+        teach: changes to the study's teaching configuration, if the CGN is taught again for this point.
+        cell: row and column in a heat map, whose point without one is the undistorted one.
+    """
+
+    name: str
+    changes: Changes
+    sources: tuple[str, ...] = ("student",)
+    curve: str = ""
+    at: float = 0.0
+    teach: Changes | None = None
+    cell: tuple[str, str] | None = None
+
+
+class PointConfig(NamedTuple):
+    """The configuration of a point: of its run, what classifiers are trained on, and how its teacher is taught."""
+
+    name: str
+    config: RunConfig
+    sources: tuple[str, ...] = ("student",)
+    teach: TeachConfig | None = None
+
+
+def lay_points(base: RunConfig, points: Sequence[StudyPoint], teaching: TeachConfig | None = None) -> list[PointConfig]:
+    """Lay the changes of each point over ``base``, and over ``teaching`` where the CGN is taught again."""
+    return [
+        PointConfig(
+            point.name,
+            override(base, point.changes, point.name),
+            point.sources,
+            None if point.teach is None else override(teaching or TeachConfig(), point.teach, point.name),
+        )
+        for point in points
+    ]
+
+
+@dataclass(frozen=True)
+class PointScore:
+    """What one point gave for one source and one seed.
+
+    Args:
+        ood_accuracy: in percent; None if the training was stopped.
+        parameters: of the CGN; None where there is none, or nobody can know.
+        pixel_l1: by mechanism; of a student alone.
+        frechet_distance: of a student's counterfactuals to its teacher's.
+        stopped: why the training was stopped.
+    """
+
+    point: str
+    source: str
+    seed: int
+    ood_accuracy: FiniteFloat | None
+    parameters: int | None
+    pixel_l1: dict[str, PixelL1]
+    frechet_distance: FiniteFloat | None = None
+    stopped: str = ""
+
+
+@dataclass(frozen=True)
+class PixelL1Summary:
+    """:class:`PixelL1` over the seeds."""
+
+    student: MeanDeviation
+    label_mean: MeanDeviation
+
+
+@dataclass(frozen=True)
+class PointSummary:
+    """One point and source over the seeds that came to an end."""
+
+    point: str
+    source: str
+    seeds: tuple[int, ...]
+    parameters: int | None
+    ood_accuracy: MeanDeviation
+    pixel_l1: dict[str, PixelL1Summary]
+    frechet_distance: MeanDeviation | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyRecord:
+    """Everything that a study gave.
+
+    Args:
+        study: its name.
+        preset: whose configuration the points change.
+        axis: the quantity that points of one curve differ in.
+        base: that configuration; paths without their folders.
+        teaching: the configuration that a point's ``teach`` changes.
+        counterfactuals_per_second: by CGN, ``teacher`` or a point's name, and by form; None if they were not timed.
+        quick: a miniature, whose numbers compare with no others.
+    """
+
+    command: str
+    study: str
+    preset: str
+    question: str
+    axis: str
+    quick: bool
+    base: RunConfig
+    teaching: TeachConfig
+    points: tuple[StudyPoint, ...]
+    summary: tuple[PointSummary, ...]
+    scores: tuple[PointScore, ...]
+    counterfactuals_per_second: dict[str, dict[str, PositiveFloat]] | None = None
+    versions: dict[str, str]

@@ -15,7 +15,7 @@ omit() { sed -nE "s/^($1)==.*/--no-emit-package \1/p"; }
 torch=$(mktemp)
 trap 'rm -f "$torch"' EXIT
 grep '^torch==' constraints.txt > "$torch"
-"${uv[@]}" --all-extras --constraints "$torch" -o constraints.txt
+"${uv[@]}" --all-extras --group release --constraints "$torch" -o constraints.txt
 cuda=$(omit 'torch|triton|nvidia-[a-z0-9-]+|cuda-[a-z0-9-]+' < constraints.txt)
 # shellcheck disable=SC2086 # each line of $cuda and $run is two words
 "${uv[@]}" --constraints constraints.txt --generate-hashes $cuda -o requirements/run.txt

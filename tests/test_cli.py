@@ -156,8 +156,8 @@ def test_a_study_ends_in_a_table_and_a_report(tmp_path, skdcgn):
 
 def test_the_stages_work_one_by_one(tmp_path, skdcgn, monkeypatch):
     """query -> distill -> generate -> classify -> evaluate, each reading the folder the one before wrote."""
-    short = partial(attribution.train_judges, config=ClassifyConfig(images=320, epochs=1))
-    monkeypatch.setattr(attribution, "train_judges", short)
+    short = partial(attribution.train_mechanism_classifiers, config=ClassifyConfig(images=320, epochs=1))
+    monkeypatch.setattr(attribution, "train_mechanism_classifiers", short)
     pairs, run, images, classifier = (tmp_path / name for name in ("pairs", "run", "images", "classifier"))
     budget = ["--shape", "60", "--texture", "60", "--background", "60", "--held-out", "20"]
     stages = [

@@ -36,32 +36,32 @@ def test_random_features_are_the_same_everywhere_and_separate_colours():
     assert style_l1(extract(red), extract(green)) > 10 * style_l1(extract(red), extract(red * 0.99))
 
 
-def test_texture_energy_tells_textures_apart_but_not_their_phases():
+def test_texture_energy_distinguishes_textures_but_not_their_phases():
     energy = TextureEnergy()
     assert [tuple(f.shape) for f in energy(IMAGES)] == [(2, 16, 32, 32), (2, 16, 16, 16), (2, 16, 8, 8)]
     columns = torch.arange(32.0).expand(1, 3, 32, 32)
     stripes, wide = (columns * torch.pi / width for width in (3, 9))
-    told = {
+    energies = {
         name: torch.stack([f[..., 2:-2, 2:-2].mean() for f in energy(x.sin())])
         for name, x in {"stripes": stripes, "moved": stripes + 1, "negative": stripes + torch.pi, "wide": wide}.items()
     }
-    assert torch.allclose(told["moved"], told["stripes"], rtol=0.2)
-    assert torch.allclose(told["negative"], told["stripes"], rtol=1e-4)
-    assert told["stripes"].argmax() < told["wide"].argmax()  # finer stripes in a finer octave
+    assert torch.allclose(energies["moved"], energies["stripes"], rtol=0.2)
+    assert torch.allclose(energies["negative"], energies["stripes"], rtol=1e-4)
+    assert energies["stripes"].argmax() < energies["wide"].argmax()  # finer stripes in a finer octave
     flat = energy(torch.full((1, 3, 32, 32), 0.5))
     assert all(float(f.abs().max()) < 1e-5 for f in flat)
 
 
-def test_vgg16_takes_what_stands_before_the_first_four_pools(tmp_path):
+def test_vgg16_returns_activations_before_the_first_four_pools(tmp_path):
     state = vgg16_state()
     torch.save(state, tmp_path / "vgg16.pth")
-    taken = load_features(str(tmp_path / "vgg16.pth"))(IMAGES)
-    assert [tuple(f.shape[1:]) for f in taken] == [(64, 32, 32), (128, 16, 16), (256, 8, 8), (512, 4, 4)]
+    activations = load_features(str(tmp_path / "vgg16.pth"))(IMAGES)
+    assert [tuple(f.shape[1:]) for f in activations] == [(64, 32, 32), (128, 16, 16), (256, 8, 8), (512, 4, 4)]
     mean, deviation = (torch.tensor(v)[:, None, None] for v in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
     x = ((IMAGES + 1) / 2 - mean) / deviation
     for index in (0, 2):
         x = F.relu(F.conv2d(x, state[f"features.{index}.weight"], padding=1))
-    assert torch.allclose(taken[0], x, atol=1e-5)
+    assert torch.allclose(activations[0], x, atol=1e-5)
 
 
 def test_extractors_let_gradients_through_to_the_image_only(tmp_path):
@@ -77,14 +77,14 @@ def test_a_classifiers_folder_gives_its_activations(tmp_path):
     torch.manual_seed(0)
     method, folder = Classify(ClassifyConfig()), RunFolder(tmp_path / "c", {"classes": 10})
     folder.save(method, 1)
-    taken = load_features(str(tmp_path / "c"))(IMAGES)
-    assert [tuple(f.shape[1:]) for f in taken] == [(32, 16, 16), (32, 16, 16), (64, 8, 8), (64, 8, 8)]
-    assert all(float(f.min()) >= 0 and not f.requires_grad for f in taken)
-    wanted = method.modules["classifier"].eval().body[:4](IMAGES)
-    assert torch.allclose(taken[0], wanted, atol=1e-6)
+    activations = load_features(str(tmp_path / "c"))(IMAGES)
+    assert [tuple(f.shape[1:]) for f in activations] == [(32, 16, 16), (32, 16, 16), (64, 8, 8), (64, 8, 8)]
+    assert all(float(f.min()) >= 0 and not f.requires_grad for f in activations)
+    expected = method.modules["classifier"].eval().body[:4](IMAGES)
+    assert torch.allclose(activations[0], expected, atol=1e-6)
 
 
-def test_wrong_features_are_told(tmp_path):
+def test_wrong_features_are_an_error(tmp_path):
     with pytest.raises(UserError, match="no features called 'vgg'"):
         load_features("vgg")
     torch.save({"features.0.weight": torch.zeros(1)}, tmp_path / "other.pth")
@@ -95,15 +95,15 @@ def test_wrong_features_are_told(tmp_path):
         load_features(str(tmp_path / "sizes.pth"))
 
 
-def test_efficientnet_tells_four_layers_fine_to_coarse():
+def test_efficientnet_returns_four_layers_fine_to_coarse():
     features = load_features("efficientnet-lite0")
     images = torch.rand(2, 3, 224, 224, generator=torch.Generator().manual_seed(1)) * 2 - 1
-    told = features(images)
-    assert [tuple(t.shape[1:]) for t in told] == [(16, 112, 112), (24, 56, 56), (40, 28, 28), (112, 14, 14)]
+    outputs = features(images)
+    assert [tuple(t.shape[1:]) for t in outputs] == [(16, 112, 112), (24, 56, 56), (40, 28, 28), (112, 14, 14)]
     assert not any(p.requires_grad for p in features.parameters())
-    model, taken = features.model, []
+    model, inputs = features.model, []
     for index, block in enumerate(model._blocks):  # what the package itself computes on its way
-        block.register_forward_hook(lambda _m, given, _out, index=index: taken.append(given[0]))
+        block.register_forward_hook(lambda _m, args, _out, index=index: inputs.append(args[0]))
     model.extract_features((127.5 * images + 127.5 - 127) / 128)
-    for index, found in zip((1, 3, 5, 11), told, strict=True):
-        torch.testing.assert_close(taken[index], found, rtol=1e-3, atol=1e-4)
+    for index, output in zip((1, 3, 5, 11), outputs, strict=True):
+        torch.testing.assert_close(inputs[index], output, rtol=1e-3, atol=1e-4)

@@ -13,16 +13,17 @@ from skdcgn.cgn.mechanism import Mechanism, Spec
 from skdcgn.classifiers.small_cnn import classify, load_classifier, predict
 from skdcgn.data.appearances import Dataset
 from skdcgn.evaluation.attribution import (
+    axioms,
     composition,
     confusion,
     effectiveness,
-    hold_trial,
     labels_of,
+    mechanism_datasets,
     minimality,
-    quality,
     render,
+    run_trial,
     sensitivity,
-    train_judges,
+    train_mechanism_classifiers,
 )
 from skdcgn.features.extractors import Extractor
 
@@ -72,7 +73,7 @@ def read_background(images):
 
 
 READ = dict(zip(Mechanism, (read_shape, read_texture, read_background), strict=True))
-TRIAL = hold_trial(Legible(), 200, seed=0)
+TRIAL = run_trial(Legible(), 200, seed=0)
 
 
 def test_exactly_one_label_varies_and_nothing_else():
@@ -91,52 +92,52 @@ def test_rendered_inputs_are_what_was_asked_for():
 
 
 def test_a_trial_follows_its_seed():
-    again, other = (hold_trial(Legible(), 200, seed=s) for s in (0, 1))
+    again, other = (run_trial(Legible(), 200, seed=s) for s in (0, 1))
     assert torch.equal(again.images, TRIAL.images)
     assert not torch.equal(other.images, TRIAL.images)
 
 
 @pytest.mark.parametrize("reads", Mechanism)
 def test_a_classifier_that_reads_one_mechanism_follows_that_one_alone(reads):
-    told = sensitivity(READ[reads], TRIAL)
+    result = sensitivity(READ[reads], TRIAL)
     shapes = TRIAL.inputs.shape_labels
     for varied in Mechanism:
-        assert told[varied].unchanged == (0 if varied is reads else 100)
+        assert result[varied].unchanged == (0 if varied is reads else 100)
         inputs, _ = TRIAL.varied[varied]
         guess = labels_of(inputs)[reads]
-        wanted = inputs.shape_labels if varied is Mechanism.SHAPE else shapes
-        assert told[varied].accuracy == pytest.approx(100 * float((guess == wanted).double().mean()))
-        assert (told[varied].followed == 100) == (varied is reads)
-    assert (told["shape"].accuracy == 100) == (reads is Mechanism.SHAPE)
-    assert told["texture"].accuracy == 100 if reads is Mechanism.SHAPE else told["texture"].accuracy < 50
+        target = inputs.shape_labels if varied is Mechanism.SHAPE else shapes
+        assert result[varied].accuracy == pytest.approx(100 * float((guess == target).double().mean()))
+        assert (result[varied].followed == 100) == (varied is reads)
+    assert (result["shape"].accuracy == 100) == (reads is Mechanism.SHAPE)
+    assert result["texture"].accuracy == 100 if reads is Mechanism.SHAPE else result["texture"].accuracy < 50
 
 
 def test_confusion_counts_true_classes_in_rows():
     data = Dataset(TRIAL.images, TRIAL.inputs.shape_labels)
     counts = confusion(lambda images: (read_shape(images) - 1).clamp(min=0), data, CLASSES + 1)
     totals = data.labels.bincount(minlength=CLASSES).tolist()
-    wanted = torch.zeros(CLASSES + 1, CLASSES + 1, dtype=torch.int64)
+    expected = torch.zeros(CLASSES + 1, CLASSES + 1, dtype=torch.int64)
     for label, total in enumerate(totals):
-        wanted[label, max(label - 1, 0)] = total
-    assert torch.equal(counts, wanted)
+        expected[label, max(label - 1, 0)] = total
+    assert torch.equal(counts, expected)
 
 
-def test_effectiveness_is_whole_where_judges_read_and_shows_which_mechanism_fails():
+def test_effectiveness_is_whole_for_classifiers_that_read_and_shows_which_mechanism_fails():
     whole = effectiveness(READ, TRIAL)
     assert all(percent == 100 for row in whole.values() for percent in row.values())
     stuck = {**READ, Mechanism.TEXTURE: lambda images: torch.zeros(len(images), dtype=torch.int64)}
-    told = effectiveness(stuck, TRIAL)
+    result = effectiveness(stuck, TRIAL)
     before, after = (labels_of(x)[Mechanism.TEXTURE] for x in (TRIAL.inputs, TRIAL.varied[Mechanism.TEXTURE][0]))
     for varied, labels in (("none", before), ("shape", before), ("texture", after)):
-        assert told[varied]["texture"] == pytest.approx(100 * float((labels == 0).double().mean()))
-    assert told["texture"]["shape"] == told["background"]["background"] == 100
+        assert result[varied]["texture"] == pytest.approx(100 * float((labels == 0).double().mean()))
+    assert result["texture"]["shape"] == result["background"]["background"] == 100
 
 
 def test_composition_is_zero_for_a_pure_function_and_not_for_another(analytic_teacher, random_cgn):
     for cgn in (Legible(), analytic_teacher, random_cgn):
-        assert composition(cgn, hold_trial(cgn, 20)) == 0
+        assert composition(cgn, run_trial(cgn, 20)) == 0
     forgetful = Forgetful()
-    assert composition(forgetful, hold_trial(forgetful, 20)) > 0.01
+    assert composition(forgetful, run_trial(forgetful, 20)) > 0.01
 
 
 def on_line(images):
@@ -146,27 +147,27 @@ def on_line(images):
 
 def by_hand(positions, labels, moved, new):
     """Mean CLD, straight from its definition."""
-    told = []
-    for i, (x, y, after, wanted) in enumerate(zip(positions, labels, moved, new, strict=True)):
+    divergences = []
+    for i, (x, y, after, target) in enumerate(zip(positions, labels, moved, new, strict=True)):
         old_class = [abs(x - z) for j, (z, c) in enumerate(zip(positions, labels, strict=True)) if c == y and j != i]
-        new_class = [abs(x - z) for z, c in zip(positions, labels, strict=True) if c == wanted]
+        new_class = [abs(x - z) for z, c in zip(positions, labels, strict=True) if c == target]
         if old_class and new_class:
             gap = abs(after - x)
             beyond = sum(d >= gap for d in old_class) / len(old_class)
             short = sum(d <= gap for d in new_class) / len(new_class)
-            told.append(torch.tensor([short, beyond], dtype=torch.float64).exp().mean().log())
-    return float(sum(told) / len(told))
+            divergences.append(torch.tensor([short, beyond], dtype=torch.float64).exp().mean().log())
+    return float(sum(divergences) / len(divergences))
 
 
 def test_minimality_is_its_definition():
     def look(images):
         return images[:, :1, 0, 0] + 0.3 * images[:, 1:2, 0, 0]  # the texture's label, and its noise
 
-    found = minimality(Extractor("red and green", "none", 32, 1, lambda images: (look(images), None)), TRIAL)
+    result = minimality(Extractor("red and green", "none", 32, 1, lambda images: (look(images), None)), TRIAL)
     for mechanism, (inputs, images) in TRIAL.varied.items():
         old, new = (labels_of(x)[mechanism].tolist() for x in (TRIAL.inputs, inputs))
-        wanted = by_hand(look(TRIAL.images)[:, 0].tolist(), old, look(images)[:, 0].tolist(), new)
-        assert found[mechanism] == pytest.approx(wanted, abs=1e-6)
+        expected = by_hand(look(TRIAL.images)[:, 0].tolist(), old, look(images)[:, 0].tolist(), new)
+        assert result[mechanism] == pytest.approx(expected, abs=1e-6)
 
 
 @pytest.mark.parametrize(("moved", "best"), [(5.0, True), (0.0, False), (30.0, False)])
@@ -185,45 +186,41 @@ def test_a_minimal_change_leaves_the_old_class_and_stops_before_the_new_one_ends
             )
         },
     )
-    found = minimality(Extractor("red", "none", 4, 1, on_line), trial)["shape"]
+    divergence = minimality(Extractor("red", "none", 4, 1, on_line), trial)["shape"]
     worst = 0.62  # log((e + 1) / 2)
-    assert found == pytest.approx(0, abs=1e-6) if best else found == pytest.approx(worst, abs=0.01)
+    assert divergence == pytest.approx(0, abs=1e-6) if best else divergence == pytest.approx(worst, abs=0.01)
 
 
 def test_a_trial_that_is_too_small_is_told():
     with pytest.raises(UserError, match="too few"):
-        minimality(Extractor("red", "none", 32, 1, on_line), hold_trial(Legible(), 1))
+        minimality(Extractor("red", "none", 32, 1, on_line), run_trial(Legible(), 1))
 
 
 def test_one_class_has_no_other_label():
     one = Legible()
     one.spec = Spec(noise_dim=2, classes=1)
     with pytest.raises(UserError, match="two or more"):
-        hold_trial(one, 4)
+        run_trial(one, 4)
 
 
-def test_quality_holds_the_four_axioms_and_is_json():
+def test_the_four_axioms_are_json():
     extractor = Extractor("coarse", "none", 4, 48, lambda x: (x.flatten(1), None))
     real = compose(Legible(), 300, seed=5).images
-    told = quality(Legible(), READ, extractor, iter(real.split(100)), n=100)
-    assert told.composition == 0
-    assert told.effectiveness["shape"] == {"shape": 100, "texture": 100, "background": 100}
-    assert (told.realism.extractor, told.realism.real, told.realism.drawn) == ("coarse", 300, 300)
-    far = quality(Legible(), READ, extractor, -real, n=100)
-    assert far.realism.value > 10 * told.realism.value
-    assert json.loads(json.dumps(told.to_dict()))["minimality"] == told.minimality
+    near = axioms(Legible(), READ, extractor, iter(real.split(100)), n=100)
+    assert near.composition == 0
+    assert near.effectiveness["shape"] == {"shape": 100, "texture": 100, "background": 100}
+    assert (near.realism.extractor, near.realism.real, near.realism.generated) == ("coarse", 300, 300)
+    far = axioms(Legible(), READ, extractor, -real, n=100)
+    assert far.realism.value > 10 * near.realism.value
+    assert json.loads(json.dumps(near.to_dict()))["minimality"] == near.minimality
 
 
-def test_each_judge_is_taught_its_own_mechanisms_labels(tmp_path, monkeypatch):
-    taught = {}
-
-    def spy(data, config, out, **rest):
-        taught[Mechanism(out.name)] = data
-        return classify(data, config, out, **rest)
-
-    monkeypatch.setattr("skdcgn.evaluation.attribution.classify", spy)
-    judges = train_judges(Legible(), tmp_path, ClassifyConfig(images=64, per_shape=2, epochs=1), device="cpu")
-    for mechanism, read in READ.items():
-        assert torch.equal(read(taught[mechanism].images), taught[mechanism].labels)
-        own = load_classifier(tmp_path / mechanism)
-        assert torch.equal(judges[mechanism](TRIAL.images), predict(own, TRIAL.images))
+def test_each_classifier_is_trained_on_its_own_mechanisms_labels(tmp_path):
+    config = ClassifyConfig(images=64, per_shape=2, epochs=1)
+    classifiers = train_mechanism_classifiers(Legible(), tmp_path / "all", config, device="cpu")
+    for mechanism, data in mechanism_datasets(Legible(), config).items():
+        assert torch.equal(READ[mechanism](data.images), data.labels)
+        alone = classify(data, config, tmp_path / mechanism, device="cpu")
+        assert torch.equal(classifiers[mechanism](TRIAL.images), predict(alone, TRIAL.images))
+        states = (load_classifier(run / mechanism).state_dict() for run in (tmp_path, tmp_path / "all"))
+        assert all(map(torch.equal, *(state.values() for state in states)))

@@ -39,11 +39,11 @@ def by_scipy(first, second):
 )
 def test_frechet_of_independent_gaussians_is_the_closed_form(columns):
     means, others, deviations, other_deviations = torch.tensor(columns, dtype=torch.float64).T
-    found = frechet_distance(
+    distance = frechet_distance(
         gaussian(means, deviations.square().diag()), gaussian(others, other_deviations.square().diag())
     )
-    wanted = (means - others).square().sum() + (deviations - other_deviations).square().sum()
-    assert found == pytest.approx(float(wanted), abs=1e-9)
+    expected = (means - others).square().sum() + (deviations - other_deviations).square().sum()
+    assert distance == pytest.approx(float(expected), abs=1e-9)
 
 
 @settings(max_examples=30, deadline=None)
@@ -51,10 +51,10 @@ def test_frechet_of_independent_gaussians_is_the_closed_form(columns):
 def test_frechet_is_scipys_symmetric_and_zero_on_itself(seed, dim):
     first = Moments.of(normal(seed, 40, dim) @ normal(seed + 1, dim, dim))
     second = Moments.of(normal(seed + 2, 30, dim) @ normal(seed + 3, dim, dim) + 1)
-    found = frechet_distance(first, second)
-    assert found == pytest.approx(by_scipy(first, second), rel=1e-6)
-    assert found == pytest.approx(frechet_distance(second, first), rel=1e-9)
-    assert found > 0
+    distance = frechet_distance(first, second)
+    assert distance == pytest.approx(by_scipy(first, second), rel=1e-6)
+    assert distance == pytest.approx(frechet_distance(second, first), rel=1e-9)
+    assert distance > 0
     assert frechet_distance(first, first) == pytest.approx(0, abs=1e-9)
 
 
@@ -80,16 +80,16 @@ def by_double_loop(first, second):
 
 def test_kernel_distance_is_a_double_loop():
     first, second = normal(0, 12, 4), normal(1, 12, 4) + 0.5
-    found = kernel_distance(first, second, subsets=3)
-    assert found.value == pytest.approx(by_double_loop(first, second), abs=1e-12)
-    assert found.deviation == pytest.approx(0, abs=1e-12)  # every subset is the whole
+    distance = kernel_distance(first, second, subsets=3)
+    assert distance.value == pytest.approx(by_double_loop(first, second), abs=1e-12)
+    assert distance.deviation == pytest.approx(0, abs=1e-12)  # every subset is the whole
 
 
 def test_kernel_distance_takes_its_subsets_from_its_seed():
     first, second = normal(0, 60, 4), normal(1, 80, 4)
-    found, again, other = (kernel_distance(first, second, subsets=5, subset_size=20, seed=s) for s in (0, 0, 1))
-    assert found == again != other
-    assert found.deviation > 0
+    distance, again, other = (kernel_distance(first, second, subsets=5, subset_size=20, seed=s) for s in (0, 0, 1))
+    assert distance == again != other
+    assert distance.deviation > 0
 
 
 def test_kernel_distance_is_unbiased():
@@ -103,14 +103,14 @@ def nearest(rows, i, k):
     return sorted(math.dist(rows[i], rows[j]) for j in range(len(rows)) if j != i)[k - 1]
 
 
-def by_brute_force(real, drawn, k):
+def by_brute_force(real, generated, k):
     """precision, recall, density, coverage."""
-    balls = [[math.dist(x, r) <= nearest(real, i, k) for i, r in enumerate(real)] for x in drawn]
-    back = [[math.dist(x, d) <= nearest(drawn, i, k) for i, d in enumerate(drawn)] for x in real]
+    balls = [[math.dist(x, r) <= nearest(real, i, k) for i, r in enumerate(real)] for x in generated]
+    back = [[math.dist(x, d) <= nearest(generated, i, k) for i, d in enumerate(generated)] for x in real]
     return (
-        sum(map(any, balls)) / len(drawn),
+        sum(map(any, balls)) / len(generated),
         sum(map(any, back)) / len(real),
-        sum(map(sum, balls)) / (k * len(drawn)),
+        sum(map(sum, balls)) / (k * len(generated)),
         sum(map(any, zip(*balls, strict=True))) / len(real),
     )
 
@@ -118,32 +118,31 @@ def by_brute_force(real, drawn, k):
 @settings(max_examples=25, deadline=None)
 @given(st.integers(0, 1000), st.integers(1, 5), st.floats(0, 3))
 def test_neighbours_are_brute_force(seed, k, shift):
-    real, drawn = normal(seed, 25, 3), normal(seed + 1, 18, 3) * 0.8 + shift
-    found = (*precision_recall(real, drawn, k), *density_coverage(real, drawn, k))
-    assert found == pytest.approx(by_brute_force(real.tolist(), drawn.tolist(), k))
+    real, generated = normal(seed, 25, 3), normal(seed + 1, 18, 3) * 0.8 + shift
+    numbers = (*precision_recall(real, generated, k), *density_coverage(real, generated, k))
+    assert numbers == pytest.approx(by_brute_force(real.tolist(), generated.tolist(), k))
 
 
 def test_neighbours_by_hand():
     real = torch.tensor([[0.0], [1.0], [2.0], [10.0]])  # balls of k = 1 reach 1, 1, 1 and 8
-    drawn = torch.tensor([[0.5], [3.0], [30.0]])  # balls of k = 1 reach 2.5, 2.5 and 27
-    assert precision_recall(real, drawn, k=1) == pytest.approx((2 / 3, 1))
-    assert density_coverage(real, drawn, k=1) == pytest.approx((4 / 3, 1))
-    assert density_coverage(real, drawn[2:], k=1) == (0, 0)
+    generated = torch.tensor([[0.5], [3.0], [30.0]])  # balls of k = 1 reach 2.5, 2.5 and 27
+    assert precision_recall(real, generated, k=1) == pytest.approx((2 / 3, 1))
+    assert density_coverage(real, generated, k=1) == pytest.approx((4 / 3, 1))
+    assert density_coverage(real, generated[2:], k=1) == (0, 0)
 
 
-def test_neighbours_do_not_depend_on_blocks(monkeypatch):
-    real, drawn = normal(0, 40, 3), normal(1, 30, 3)
-    whole = precision_recall(real, drawn), density_coverage(real, drawn)
-    monkeypatch.setattr("skdcgn.metrics.distances.BLOCK", 7)
-    assert (precision_recall(real, drawn), density_coverage(real, drawn)) == whole
+def test_neighbours_do_not_depend_on_blocks():
+    real, generated = normal(0, 40, 3), normal(1, 30, 3)
+    whole = precision_recall(real, generated), density_coverage(real, generated)
+    assert (precision_recall(real, generated, block=7), density_coverage(real, generated, block=7)) == whole
 
 
 def test_where_points_coincide_balls_of_no_radius_hold_them():
     points = normal(0, 30, 3) * 1000 + 1000
-    real, drawn = torch.cat([points] * 5), torch.cat([points.flip(0)] * 4)
-    assert precision_recall(real, drawn, k=3) == (1, 1)
-    assert density_coverage(real, drawn, k=4) == (5 / 4, 1)
-    assert precision_recall(real, drawn + 1e-6, k=3) == (0, 0)
+    real, generated = torch.cat([points] * 5), torch.cat([points.flip(0)] * 4)
+    assert precision_recall(real, generated, k=3) == (1, 1)
+    assert density_coverage(real, generated, k=4) == (5 / 4, 1)
+    assert precision_recall(real, generated + 1e-6, k=3) == (0, 0)
 
 
 def test_intra_class_frechet_sees_what_the_whole_hides():
@@ -157,7 +156,7 @@ def test_intra_class_frechet_sees_what_the_whole_hides():
 
 
 @pytest.mark.parametrize(
-    ("ask", "words"),
+    ("call", "words"),
     [
         (lambda rows: kernel_distance(rows[:1], rows), "at least two"),
         (lambda rows: precision_recall(rows, rows[:3]), "at least 4"),
@@ -165,6 +164,6 @@ def test_intra_class_frechet_sees_what_the_whole_hides():
         (lambda rows: intra_class_frechet((rows, torch.arange(9)), (rows, torch.arange(9)), 2), "class 0 has 1 and 1"),
     ],
 )
-def test_too_few_images_are_told(ask, words):
+def test_too_few_images_are_an_error(call, words):
     with pytest.raises(UserError, match=words):
-        ask(normal(0, 9, 2))
+        call(normal(0, 9, 2))

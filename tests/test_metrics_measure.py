@@ -1,4 +1,4 @@
-"""Numbers with what they depend on: the same whatever the batches, and JSON."""
+"""Measurements: what they depend on, independence of the batch size, JSON."""
 
 import json
 
@@ -12,7 +12,14 @@ from skdcgn.cgn.compose import compose, draw
 from skdcgn.cgn.mechanism import Mechanism
 from skdcgn.data.appearances import Dataset, paint
 from skdcgn.data.glyphs import Glyphs, load_glyphs
-from skdcgn.evaluation.measure import Measured, compare_with_pairs, frechet, measure, measure_cgn, moments
+from skdcgn.evaluation.measure import (
+    Measurement,
+    compare_cgn,
+    compare_images,
+    compare_with_pairs,
+    feature_moments,
+    frechet,
+)
 from skdcgn.features.extractors import Extractor, load_extractor
 from skdcgn.metrics.distances import frechet_distance
 from skdcgn.metrics.moments import Moments
@@ -34,23 +41,27 @@ def extractor():
 
 @pytest.fixture(scope="module")
 def like(extractor):
-    return measure(extractor, REAL, LIKE)
+    return compare_images(extractor, REAL, LIKE)
 
 
 def test_every_number_says_what_it_depends_on(like, extractor):
     assert like.keys() == NAMES
-    for name, told in like.items():
-        assert told.metric == name
-        assert (told.extractor, told.digest, told.resizer) == ("digits", extractor.digest, "bilinear-antialias-32")
-        assert (told.real, told.drawn) == (0 if name == "inception_style_score" else 300, 260)
-        assert (told.seed == 0) == (name in {"kernel_distance", "precision", "recall", "density", "coverage"})
-        assert from_dict(Measured, json.loads(json.dumps(told.to_dict()))) == told
-    words = f"digits@{extractor.digest[:8]}, bilinear-antialias-32, 260 drawn, 300 real, seed 0"
+    for name, measurement in like.items():
+        assert measurement.metric == name
+        assert (measurement.extractor, measurement.digest, measurement.resizer) == (
+            "digits",
+            extractor.digest,
+            "bilinear-antialias-32",
+        )
+        assert (measurement.real, measurement.generated) == (0 if name == "inception_style_score" else 300, 260)
+        assert (measurement.seed == 0) == (name in {"kernel_distance", "precision", "recall", "density", "coverage"})
+        assert from_dict(Measurement, json.loads(json.dumps(measurement.to_dict()))) == measurement
+    words = f"digits@{extractor.digest[:8]}, bilinear-antialias-32, 260 generated, 300 real, seed 0"
     assert words in str(like["kernel_distance"])
 
 
 def test_like_images_are_near_and_others_far(like, extractor):
-    upside_down = measure(extractor, REAL, Dataset(LIKE.images.flip(2), LIKE.labels))
+    upside_down = compare_images(extractor, REAL, Dataset(LIKE.images.flip(2), LIKE.labels))
     for name in ("frechet_distance", "kernel_distance", "intra_class_frechet"):
         assert upside_down[name].value > 2 * abs(like[name].value)  # fewer images in a class than features: biased
     for name in ("precision", "recall", "density", "coverage"):
@@ -60,14 +71,14 @@ def test_like_images_are_near_and_others_far(like, extractor):
 
 def test_one_image_per_class_lacks_diversity_and_coverage(extractor, like):
     first = torch.stack([(REAL.labels == c).nonzero()[0, 0] for c in range(10)])
-    same = measure(extractor, REAL, Dataset(REAL.images[first[REAL.labels]], REAL.labels))
+    same = compare_images(extractor, REAL, Dataset(REAL.images[first[REAL.labels]], REAL.labels))
     assert same["diversity"].by_class == pytest.approx((0,) * 10, abs=1e-6)
     assert same["coverage"].value < 0.5 * like["coverage"].value
     assert same["recall"].value < 0.1
 
 
 def test_equal_sets_are_at_no_distance(extractor):
-    same = measure(extractor, REAL, REAL)
+    same = compare_images(extractor, REAL, REAL)
     assert same["frechet_distance"].value == pytest.approx(0, abs=1e-8)
     assert same["intra_class_frechet"].by_class == pytest.approx((0,) * 10, abs=1e-8)
     assert [same[name].value for name in ("precision", "recall", "coverage")] == [1, 1, 1]
@@ -75,59 +86,61 @@ def test_equal_sets_are_at_no_distance(extractor):
 
 @pytest.mark.parametrize("size", [1, 33, 120])
 def test_no_number_depends_on_batches(extractor, size):
-    real, drawn = REAL.images[:120], LIKE.images[:90]
-    whole, split = moments(extractor, real), moments(extractor, iter(real.split(size)))
+    real, generated = REAL.images[:120], LIKE.images[:90]
+    whole, split = feature_moments(extractor, real), feature_moments(extractor, iter(real.split(size)))
     assert torch.allclose(split.covariance, whole.covariance, rtol=1e-9, atol=1e-9)
-    found = frechet(extractor, real.split(size), drawn.split(size))
-    assert found.value == pytest.approx(frechet(extractor, real, drawn).value, abs=1e-9)
+    in_batches = frechet(extractor, real.split(size), generated.split(size))
+    assert in_batches.value == pytest.approx(frechet(extractor, real, generated).value, abs=1e-9)
 
 
 def test_streamed_moments_are_those_of_all_features(extractor):
     whole = Moments.of(extractor.gather(REAL.images).features)
-    assert frechet_distance(moments(extractor, REAL.images), whole) == pytest.approx(0, abs=1e-9)
+    assert frechet_distance(feature_moments(extractor, REAL.images), whole) == pytest.approx(0, abs=1e-9)
 
 
 def test_neighbours_are_looked_for_in_a_sample_from_the_seed(extractor):
     few, others = (Dataset(*(part[:150] for part in data)) for data in (REAL, LIKE))
-    first, again, other = (measure(extractor, few, others, seed=s, most=100)["density"] for s in (0, 0, 1))
+    first, again, other = (
+        compare_images(extractor, few, others, seed=s, neighbour_images=100)["density"] for s in (0, 0, 1)
+    )
     assert first == again
     assert first.value != other.value
-    assert (first.real, first.drawn, other.seed) == (100, 100, 1)
+    assert (first.real, first.generated, other.seed) == (100, 100, 1)
 
 
 def test_without_probabilities_there_is_no_score():
     blind = Extractor("pixels", "none", 4, 48, lambda x: (x.flatten(1), None))
-    assert measure(blind, LIKE, LIKE).keys() == NAMES - {"inception_style_score"}
+    assert compare_images(blind, LIKE, LIKE).keys() == NAMES - {"inception_style_score"}
 
 
 def test_what_is_not_finite_is_none_in_json():
-    told = Measured("diversity", float("inf"), "e", "d", "r", 2, 2, by_class=(1.0, float("nan"))).to_dict()
-    assert (told["value"], told["by_class"]) == (None, [1.0, None])
+    values = Measurement("diversity", float("inf"), "e", "d", "r", 2, 2, by_class=(1.0, float("nan"))).to_dict()
+    assert (values["value"], values["by_class"]) == (None, [1.0, None])
 
 
-def test_a_class_that_was_not_drawn_is_told(extractor):
+def test_a_class_without_images_is_an_error(extractor):
     few = Dataset(*(part[:150] for part in REAL))
     some = few.labels != 4
     with pytest.raises(UserError, match=r"class 4 has \d+ and 0 images"):
-        measure(extractor, few, Dataset(few.images[some], few.labels[some]))
+        compare_images(extractor, few, Dataset(few.images[some], few.labels[some]))
 
 
 def test_a_student_is_compared_with_its_teachers_held_out_answers(tmp_path, analytic_teacher, random_cgn):
     query_all(analytic_teacher, tmp_path, QueryConfig(shape=1, texture=1, background=1, held_out=12, shard_size=5))
-    found, own = (compare_with_pairs(cgn, tmp_path) for cgn in (random_cgn, analytic_teacher))
+    random, own = (compare_with_pairs(cgn, tmp_path) for cgn in (random_cgn, analytic_teacher))
     for mechanism in Mechanism:
         noise, labels, images = read_pairs(tmp_path / mechanism / HELD_OUT)
-        assert found[mechanism].pairs == 12
-        wanted = paired_l1(draw(random_cgn, mechanism, noise, labels), images)
-        assert found[mechanism].l1 == pytest.approx(wanted, abs=1e-6)
+        assert random[mechanism].pairs == 12
+        expected = paired_l1(draw(random_cgn, mechanism, noise, labels), images)
+        assert random[mechanism].l1 == pytest.approx(expected, abs=1e-6)
         assert own[mechanism].ssim == pytest.approx(1, abs=1e-6)
 
 
 def test_the_zoos_teacher_is_nearer_to_real_images_than_random_weights(extractor, random_cgn):
     far, near = (
-        measure_cgn(cgn, extractor, REAL, n=150) for cgn in (random_cgn, load_teacher("double-colored-digits"))
+        compare_cgn(cgn, extractor, REAL, n=150) for cgn in (random_cgn, load_teacher("double-colored-digits"))
     )
     assert near["frechet_distance"].value < far["frechet_distance"].value / 3
     assert near["coverage"].value > far["coverage"].value
-    made = compose(random_cgn, 150)
-    assert far == measure(extractor, REAL, Dataset(made.images, made.shape_labels))
+    composed = compose(random_cgn, 150)
+    assert far == compare_images(extractor, REAL, Dataset(composed.images, composed.shape_labels))

@@ -7,10 +7,10 @@ import torch
 import torch.nn.functional as F
 
 from skdcgn.base.errors import UserError
-from skdcgn.metrics.pixels import class_diversity, label_means, nearest_iou, paired, paired_l1
+from skdcgn.metrics.pixels import class_diversity, label_means, nearest_iou, pair_agreement, paired_l1
 
 RNG = torch.Generator().manual_seed(0)
-DRAWN, WANTED = (torch.rand(7, 3, 32, 32, generator=RNG) * 2 - 1 for _ in range(2))
+IMAGES, TARGETS = (torch.rand(7, 3, 32, 32, generator=RNG) * 2 - 1 for _ in range(2))
 
 
 def direct_ssim(x, y, span):
@@ -28,15 +28,15 @@ def direct_ssim(x, y, span):
 def test_diversity_is_the_mean_pairwise_l1_within_a_class():
     images = torch.tensor([0.0, 1.0, 3.0, 5.0, 5.0])[:, None, None, None].expand(-1, 1, 2, 2)
     labels = torch.tensor([0, 0, 0, 1, 1])
-    found = class_diversity(images, labels, 3)
-    assert found[0] == pytest.approx((1 + 3 + 2) / 3)
-    assert found[1] == 0
-    assert math.isnan(found[2])
+    diversity = class_diversity(images, labels, 3)
+    assert diversity[0] == pytest.approx((1 + 3 + 2) / 3)
+    assert diversity[1] == 0
+    assert math.isnan(diversity[2])
 
 
 def test_paired_l1_is_in_float64():
-    drawn = torch.full((1000, 1, 32, 32), 0.1)
-    assert paired_l1(drawn, torch.zeros_like(drawn)) == pytest.approx(0.1, abs=1e-8)
+    images = torch.full((1000, 1, 32, 32), 0.1)
+    assert paired_l1(images, torch.zeros_like(images)) == pytest.approx(0.1, abs=1e-8)
 
 
 def test_label_means_average_each_class():
@@ -50,45 +50,48 @@ def test_label_means_average_each_class():
 def test_iou_is_the_greatest_within_the_class():
     rows = torch.tensor([[1, 1, 0, 0], [0, 1, 1, 1], [0, 0, 0, 0]]).float()[:, None, None]  # (3, 1, 1, 4)
     real = torch.tensor([[1, 0, 0, 0], [1, 1, 1, 0], [0, 1, 1, 1], [1, 1, 0, 0]]).float()[:, None, None]
-    found = nearest_iou(rows, torch.tensor([0, 1, 0]), real, torch.tensor([0, 0, 1, 1]))
-    assert found == pytest.approx((2 / 3 + 1 + 0) / 3)  # the last real row is of the other class
+    overlap = nearest_iou(rows, torch.tensor([0, 1, 0]), real, torch.tensor([0, 0, 1, 1]))
+    assert overlap == pytest.approx((2 / 3 + 1 + 0) / 3)  # the last real row is of the other class
 
 
 def test_paired_numbers_are_their_formulas():
-    x, y = DRAWN.double(), (0.7 * DRAWN + 0.3 * WANTED).double()
-    found = paired([(x, y)], low=-1)
-    assert found.pairs == 7
-    assert found.l1 == pytest.approx(float((x - y).abs().mean()))
-    assert found.psnr == pytest.approx(float(10 * torch.log10(4 / (x - y).square().mean())))
-    assert found.ssim == pytest.approx(float(direct_ssim(x, y, span=2).mean()), abs=1e-9)
-    assert 0.3 < found.ssim < 0.95
+    x, y = IMAGES.double(), (0.7 * IMAGES + 0.3 * TARGETS).double()
+    agreement = pair_agreement([(x, y)], low=-1)
+    assert agreement.pairs == 7
+    assert agreement.l1 == pytest.approx(float((x - y).abs().mean()))
+    assert agreement.psnr == pytest.approx(float(10 * torch.log10(4 / (x - y).square().mean())))
+    assert agreement.ssim == pytest.approx(float(direct_ssim(x, y, span=2).mean()), abs=1e-9)
+    assert 0.3 < agreement.ssim < 0.95
 
 
 def test_a_mask_spans_half_of_what_a_picture_spans():
-    mask, picture = (paired([((DRAWN + 1) / 2, (WANTED + 1) / 2)], low=0), paired([(DRAWN, WANTED)], low=-1))
+    mask, picture = (
+        pair_agreement([((IMAGES + 1) / 2, (TARGETS + 1) / 2)], low=0),
+        pair_agreement([(IMAGES, TARGETS)], low=-1),
+    )
     assert mask.psnr == pytest.approx(picture.psnr, abs=1e-5)
     assert mask.l1 == pytest.approx(picture.l1 / 2, abs=1e-6)
 
 
 @pytest.mark.parametrize("size", [1, 3, 6])
 def test_paired_numbers_do_not_depend_on_batches(size):
-    whole = paired([(DRAWN, WANTED)], low=-1)
-    split = paired(zip(DRAWN.split(size), WANTED.split(size), strict=True), low=-1)
+    whole = pair_agreement([(IMAGES, TARGETS)], low=-1)
+    split = pair_agreement(zip(IMAGES.split(size), TARGETS.split(size), strict=True), low=-1)
     assert split == pytest.approx(whole, abs=1e-9)
 
 
 def test_equal_images_agree_wholly():
-    assert paired([(DRAWN, DRAWN)], low=-1) == pytest.approx((0, math.inf, 1, 7))
+    assert pair_agreement([(IMAGES, IMAGES)], low=-1) == pytest.approx((0, math.inf, 1, 7))
 
 
 @pytest.mark.parametrize(
     ("batches", "words"),
     [
         ([], "no pairs"),
-        ([(DRAWN, WANTED[:, :1])], r"\(7, 3, 32, 32\) and \(7, 1, 32, 32\)"),
-        ([(DRAWN[..., :8, :8], WANTED[..., :8, :8])], "11 pixels wide"),
+        ([(IMAGES, TARGETS[:, :1])], r"\(7, 3, 32, 32\) and \(7, 1, 32, 32\)"),
+        ([(IMAGES[..., :8, :8], TARGETS[..., :8, :8])], "11 pixels wide"),
     ],
 )
-def test_what_cannot_be_paired_is_told(batches, words):
+def test_images_that_form_no_pairs_are_an_error(batches, words):
     with pytest.raises(UserError, match=words):
-        paired(batches, low=-1)
+        pair_agreement(batches, low=-1)

@@ -22,7 +22,7 @@ def written(folder):
 
 
 def test_one_command_takes_the_whole_path_and_goes_on_after_a_kill(tmp_path, monkeypatch, skdcgn):
-    measure, calls = run_imagenet.measure, []
+    measure, calls = run_imagenet.measure_ensemble, []
 
     def killed(*args, **kwargs):
         calls.append(args)
@@ -31,12 +31,12 @@ def test_one_command_takes_the_whole_path_and_goes_on_after_a_kill(tmp_path, mon
         return measure(*args, **kwargs)
 
     command = ["run", "imagenet-smoke", "--out", tmp_path, *SHORT]
-    monkeypatch.setattr(run_imagenet, "measure", killed)
+    monkeypatch.setattr(run_imagenet, "measure_ensemble", killed)
     assert skdcgn(*command)[0] == 130
     before = {n: t for n, t in written(tmp_path).items() if n.split("/")[0] in ("pairs", "students", "stand-in")}
     plain = (tmp_path / "ensembles" / "plain" / "result.json").read_bytes()
 
-    monkeypatch.setattr(run_imagenet, "measure", measure)
+    monkeypatch.setattr(run_imagenet, "measure_ensemble", measure)
     status, said, _ = skdcgn(*command)
     assert status == 0
     assert before.items() <= written(tmp_path).items()

@@ -19,7 +19,7 @@ C = TypeVar("C")
 
 def to_dict(config: Any) -> dict[str, Any]:
     """Return the configuration as plain JSON values."""
-    plain: dict[str, Any] = json.loads(json.dumps(asdict(config) if is_dataclass(config) else config))  # type: ignore[arg-type]
+    plain: dict[str, Any] = json.loads(json.dumps(config, default=asdict))
     return plain
 
 

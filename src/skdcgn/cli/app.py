@@ -5,7 +5,6 @@ import os
 import shlex
 import sys
 from collections.abc import Callable
-from dataclasses import asdict
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
@@ -26,7 +25,7 @@ from skdcgn.base.config import (
 from skdcgn.base.ending import run_at_success
 from skdcgn.base.errors import UserError, find
 from skdcgn.base.presets import DEFAULT, IMAGENET_RUNS, IMAGENET_TEACHERS, RUNS, TEACHERS, run_preset, teach_preset
-from skdcgn.base.records import digest, from_dict, merge, override
+from skdcgn.base.records import digest, from_dict, merge, override, to_dict
 from skdcgn.cli.flags import with_flags
 from skdcgn.cli.terminal import (
     err_console,
@@ -608,7 +607,7 @@ def _evaluate_classifier(
 ) -> dict[str, Any]:
     from skdcgn.base.files import read_json
     from skdcgn.classifiers.small_cnn import accuracy, load_classifier, predict
-    from skdcgn.evaluation.attribution import confusion, hold_trial, sensitivity
+    from skdcgn.evaluation.attribution import confusion, run_trial, sensitivity
     from skdcgn.experiments.training_sets import own_test_set, test_set
     from skdcgn.teachers.load import load_teacher
 
@@ -625,7 +624,7 @@ def _evaluate_classifier(
     show_confusion(counts.tolist())
     numbers: dict[str, Any] = {"ood_accuracy": reached, "confusion": counts.tolist()}
     if cgn:
-        found = sensitivity(partial(predict, classifier), hold_trial(load_teacher(cgn)))
+        found = sensitivity(partial(predict, classifier), run_trial(load_teacher(cgn)))
         for mechanism, one in found.items():
             print(
                 f"{mechanism} varied: {one.accuracy:.1f} % right, {one.unchanged:.1f} % unchanged, "
@@ -646,8 +645,8 @@ def _evaluate_cgn(
     data_root: Path | None,
     device: Device,
 ) -> dict[str, Any]:
-    from skdcgn.evaluation.attribution import quality, train_judges
-    from skdcgn.evaluation.measure import compare_with_pairs, measure_cgn
+    from skdcgn.evaluation.attribution import axioms, train_mechanism_classifiers
+    from skdcgn.evaluation.measure import compare_cgn, compare_with_pairs
     from skdcgn.experiments.training_sets import test_set
     from skdcgn.features.extractors import load_extractor
     from skdcgn.teachers.load import load_teacher
@@ -663,13 +662,13 @@ def _evaluate_cgn(
         for mechanism, one in compared.items():
             print(f"{mechanism}: L1 {one.l1:.4f}, PSNR {one.psnr:.2f} dB, SSIM {one.ssim:.3f} ({one.pairs:,} pairs)")
         numbers["pairs"] = {mechanism: one._asdict() for mechanism, one in compared.items()}
-    measured = measure_cgn(drawn, seen, real, n=n)
+    measured = compare_cgn(drawn, seen, real, n=n)
     for number in measured.values():
         print(number)
     numbers |= {name: number.to_dict() for name, number in measured.items()}
     if judges:
-        known = train_judges(load_teacher(judged_by or what, device=place), judges, device=device)
-        found = quality(drawn, known, seen, real.images)
+        known = train_mechanism_classifiers(load_teacher(judged_by or what, device=place), judges, device=device)
+        found = axioms(drawn, known, seen, real.images)
         show_quality(found)
         numbers["quality"] = found.to_dict()
     return numbers
@@ -682,16 +681,16 @@ def _evaluate_ensemble(
         raise UserError(f"{folder} is an ensemble: say what to measure it by: --images, --cue-conflict or --in9")
     from skdcgn.base.files import read_json
     from skdcgn.classifiers.ensemble import load_ensemble
-    from skdcgn.evaluation.imagenet import GAP, measure, open_tests
+    from skdcgn.evaluation.imagenet import BG_GAP, measure_ensemble, open_challenges
 
     loaded, names = load_ensemble(folder)
     size = int(read_json(folder / "config.json")["image_size"])
-    tests = open_tests(names, images=images, cue_conflict=cue_conflict, in9_folder=in9, in9_map=in9_map)
-    told = measure(loaded.to(_place(device)), names, size, tests)
-    for what, found in told.items():
-        for head, value in found.percent.items():
-            print(f"{head}: {what} {value:.1f} {'points' if what == GAP else '%'} of {found.images:,} images")
-    return {name: asdict(scores) for name, scores in told.items()}
+    challenges = open_challenges(names, images=images, cue_conflict=cue_conflict, in9_folder=in9, in9_map=in9_map)
+    scores = measure_ensemble(loaded.to(_place(device)), names, size, challenges)
+    for metric, by_head in scores.items():
+        for head, value in by_head.percent.items():
+            print(f"{head}: {metric} {value:.1f} {'points' if metric == BG_GAP else '%'} of {by_head.images:,} images")
+    return to_dict(scores)
 
 
 @app.command(rich_help_panel="Help")

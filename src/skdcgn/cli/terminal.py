@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from skdcgn.base.progress import Watch
-    from skdcgn.evaluation.attribution import Quality
+    from skdcgn.evaluation.attribution import Axioms
     from skdcgn.results.records import MnistResults
     from skdcgn.results.study_record import StudyRecord
 
@@ -136,10 +136,10 @@ def show_confusion(counts: list[list[int]]) -> None:
     out_console.print(shown)
 
 
-def show_quality(found: "Quality") -> None:
+def show_quality(found: "Axioms") -> None:
     """Print the four axioms of counterfactuals: effectiveness and minimality by what varied, then the other two."""
-    judges = list(found.effectiveness["none"])
-    shown = new_table("effectiveness: labels that judges find, %", ["varied"], [*judges, "minimality"])
+    classified = list(found.effectiveness["none"])
+    shown = new_table("effectiveness: labels that classifiers find, %", ["varied"], [*classified, "minimality"])
     for varied, judged in found.effectiveness.items():
         minimal = f"{found.minimality[varied]:.3f}" if varied in found.minimality else "-"
         shown.add_row(varied, *(f"{value:.1f}" for value in judged.values()), minimal)

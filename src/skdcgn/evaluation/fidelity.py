@@ -1,4 +1,4 @@
-"""Fidelity: how near a student draws to held-out answers of its teacher."""
+"""Fidelity: agreement of a student with held-out answers of its teacher."""
 
 from math import isnan
 from pathlib import Path
@@ -15,25 +15,29 @@ from skdcgn.pairs.stored import read_pairs
 def fidelity(
     student: Teacher, pairs: Path, teacher: Teacher | None = None
 ) -> tuple[dict[str, PixelL1], dict[str, Diversity]]:
-    """Compare the student with held-out pairs; return pixel L1 and diversity, by mechanism.
+    """Compare the student with held-out pairs, by mechanism.
 
-    Pixel L1 stands beside that of the label mean (of the training pairs), which is what a student reaches that
-    ignores the noise; diversity is the mean pairwise L1 within a class, of the teacher's answers and the student's.
-    ``teacher`` is asked again for images that were not kept.
+    Args:
+        student: generates at the pairs' noise and labels.
+        pairs: folder that :func:`skdcgn.pairs.query.query_all` wrote.
+        teacher: is queried again if the pairs store no images.
+
+    Returns:
+        Pixel L1 to the teacher's answers, of the student and of the mean training image of each class, which is the
+        best that a student can do without its noise; and the diversity within a class of both sets of images.
     """
-    l1, diversity = {}, {}
+    l1, diversity, classes = {}, {}, student.spec.classes
     for mechanism in Mechanism:
         noise, labels, images = read_pairs(pairs / mechanism / "held-out", teacher)
-        seen = read_pairs(pairs / mechanism / "train", teacher)
-        means = label_means(seen.images, seen.labels, student.spec.classes)
-        drawn = draw(student, mechanism, noise, labels)
-        l1[mechanism.value] = PixelL1(paired_l1(drawn, images), paired_l1(means[labels], images))
-        teachers, students = (mean_diversity(x, labels, student.spec.classes) for x in (images, drawn))
-        diversity[mechanism.value] = Diversity(teachers, students)
+        train = read_pairs(pairs / mechanism / "train", teacher)
+        means = label_means(train.images, train.labels, classes)
+        outputs = draw(student, mechanism, noise, labels)
+        l1[mechanism.value] = PixelL1(paired_l1(outputs, images), paired_l1(means[labels], images))
+        diversity[mechanism.value] = Diversity(*(mean_diversity(x, labels, classes) for x in (images, outputs)))
     return l1, diversity
 
 
 def mean_diversity(images: Tensor, labels: Tensor, classes: int) -> float | None:
-    """Return the mean over classes of the mean pairwise L1 within a class; None where no class has two images."""
+    """Return the mean over classes of the mean pairwise L1 within a class; None if no class has two images."""
     mean = float(class_diversity(images, labels, classes).nanmean())
     return None if isnan(mean) else mean

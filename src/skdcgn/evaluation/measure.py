@@ -1,6 +1,6 @@
-"""What a set of images is like beside another: every number with what it depends on.
+"""Distances between two sets of images: features of an extractor, then statistics, then numbers.
 
-One pass of the extractor over either set, then statistics, then numbers (:mod:`skdcgn.metrics.distances`).
+Each set passes the extractor once; the statistics are those of :mod:`skdcgn.metrics`.
 """
 
 import math
@@ -17,7 +17,7 @@ from skdcgn.base.seeds import generator
 from skdcgn.cgn.compose import compose, draw
 from skdcgn.cgn.mechanism import Mechanism, Teacher
 from skdcgn.data.appearances import Dataset
-from skdcgn.features.extractors import Extractor, Images, Told
+from skdcgn.features.extractors import Extractor, Features, Images
 from skdcgn.metrics.distances import (
     density_coverage,
     frechet_distance,
@@ -25,15 +25,15 @@ from skdcgn.metrics.distances import (
     kernel_distance,
     precision_recall,
 )
-from skdcgn.metrics.moments import Moments, Scores
-from skdcgn.metrics.pixels import Paired, class_diversity, paired
+from skdcgn.metrics.moments import Moments, Predictions
+from skdcgn.metrics.pixels import PairAgreement, class_diversity, pair_agreement
 from skdcgn.pairs.stored import HELD_OUT, StoredPairs
 
-MOST_NEIGHBOURS = 5000
+NEIGHBOUR_IMAGES = 5000
 
 
 @dataclass(frozen=True)
-class Measured:
+class Measurement:
     """A number and what it depends on.
 
     Args:
@@ -42,11 +42,11 @@ class Measured:
         extractor: name of the extractor.
         digest: sha256 of the extractor's weights.
         resizer: how the extractor resizes images.
-        real: how many real images it was computed from; 0 where it needs none.
-        drawn: how many drawn ones.
-        seed: of the random subsets; None where nothing is random.
-        deviation: standard deviation over the subsets, where there are any.
-        by_class: the number of each class, where it is a mean over them.
+        real: number of real images; 0 for a metric that needs none.
+        generated: number of generated images.
+        seed: of the random subsets; None for a metric without any.
+        deviation: standard deviation over the subsets; None for a metric without any.
+        by_class: the number of each class, for a metric that is a mean over classes.
     """
 
     metric: str
@@ -55,130 +55,131 @@ class Measured:
     digest: str
     resizer: str
     real: int
-    drawn: int
+    generated: int
     seed: int | None = None
     deviation: float | None = None
     by_class: tuple[float, ...] | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """Return JSON values; what is not finite is None."""
-        told = asdict(self)
-        told["value"] = _finite(self.value)
-        told["by_class"] = None if self.by_class is None else [_finite(value) for value in self.by_class]
-        return told
+        """Return JSON values; numbers that are not finite become None."""
+        by_class = None if self.by_class is None else [_finite(value) for value in self.by_class]
+        return {**asdict(self), "value": _finite(self.value), "by_class": by_class}
 
     def __str__(self) -> str:
-        spread = "" if self.deviation is None else f" +- {self.deviation:.3g}"
+        deviation = "" if self.deviation is None else f" +- {self.deviation:.3g}"
         seed = "" if self.seed is None else f", seed {self.seed}"
-        sets = f"{self.drawn:,} drawn" + (f", {self.real:,} real" if self.real else "")
-        return (
-            f"{self.metric} {self.value:.4g}{spread} ({self.extractor}@{self.digest[:8]}, {self.resizer}, {sets}{seed})"
-        )
+        counts = f"{self.generated:,} generated" + (f", {self.real:,} real" if self.real else "")
+        origin = f"{self.extractor}@{self.digest[:8]}, {self.resizer}, {counts}{seed}"
+        return f"{self.metric} {self.value:.4g}{deviation} ({origin})"
 
 
 def _finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def moments(extractor: Extractor, images: Images) -> Moments:
-    """Return the moments of the features of images, all or batch by batch; memory is that of one batch."""
-    return reduce(add, (Moments.of(told.features) for told in extractor.stream(images)))
+def _measurement(
+    extractor: Extractor, metric: str, value: float, real: int, generated: int, **more: Any
+) -> Measurement:
+    return Measurement(metric, value, extractor.name, extractor.digest, extractor.resizer, real, generated, **more)
 
 
-def frechet(extractor: Extractor, real: Images, drawn: Images) -> Measured:
-    """Frechet distance of images (N, 3, H, W) in [-1, 1], all or batch by batch, however many there are."""
-    pair = moments(extractor, real), moments(extractor, drawn)
-    return _told(extractor, "frechet_distance", frechet_distance(*pair), pair[0].count, pair[1].count)
+def feature_moments(extractor: Extractor, images: Images) -> Moments:
+    """Return the moments of the features of images, a tensor or batches; memory is that of one batch."""
+    return reduce(add, (Moments.of(part.features) for part in extractor.stream(images)))
 
 
-def measure(
-    extractor: Extractor, real: Dataset, drawn: Dataset, *, seed: int = 0, most: int = MOST_NEIGHBOURS
-) -> dict[str, Measured]:
-    """Return every number of drawn images beside real ones, by name.
+def frechet(extractor: Extractor, real: Images, generated: Images) -> Measurement:
+    """Frechet distance of images (N, 3, H, W) in [-1, 1], a tensor or batches; memory is that of one batch."""
+    first, second = feature_moments(extractor, real), feature_moments(extractor, generated)
+    return _measurement(extractor, "frechet_distance", frechet_distance(first, second), first.count, second.count)
+
+
+def compare_images(
+    extractor: Extractor, real: Dataset, generated: Dataset, *, seed: int = 0, neighbour_images: int = NEIGHBOUR_IMAGES
+) -> dict[str, Measurement]:
+    """Return all metrics of generated images against real ones, by name.
 
     Args:
-        extractor: see :func:`load_extractor`.
+        extractor: see :func:`skdcgn.features.extractors.load_extractor`.
         real: images (N, 3, H, W) in [-1, 1] and labels (N,).
-        drawn: images (M, 3, H, W) and the labels (M,) they were drawn for.
-        seed: of the subsets of the kernel distance, and of those of the nearest neighbours.
-        most: how many images of either set, drawn at random, nearest neighbours are looked for in; their time grows
-            with its square.
+        generated: images (M, 3, H, W) in [-1, 1] and the labels (M,) that they were generated for.
+        seed: of the random subsets for the kernel distance and for the nearest neighbours.
+        neighbour_images: size of the random subset of either set for precision, recall, density and coverage, whose
+            time grows with its square.
 
     Raises:
-        UserError: fewer images than a number needs: two of every class, six in all.
+        UserError: fewer images than a metric needs: two of every class, six in all.
     """
-    seen = extractor.gather(real.images), extractor.gather(drawn.images)
-    return {
-        told.metric: told
-        for told in (
-            *_distances(extractor, seen, seed),
-            *_neighbours(extractor, seen, seed, most),
-            *_by_class(extractor, seen, (real.labels, drawn.labels)),
-            *_scores(extractor, seen[1]),
-        )
-    }
+    sets = extractor.gather(real.images), extractor.gather(generated.images)
+    measurements = (
+        *_distances(extractor, sets, seed),
+        *_neighbours(extractor, sets, seed, neighbour_images),
+        *_class_means(extractor, sets, (real.labels, generated.labels)),
+        *_inception_score(extractor, sets[1]),
+    )
+    return {measurement.metric: measurement for measurement in measurements}
 
 
-def measure_cgn(
+def compare_cgn(
     cgn: Teacher, extractor: Extractor, real: Dataset, *, n: int = 10_000, seed: int = 0
-) -> dict[str, Measured]:
-    """Return every number of ``n`` counterfactuals of a CGN beside real, decorrelated images; see :func:`measure`."""
-    made = compose(cgn, n, seed=seed)
-    return measure(extractor, real, Dataset(made.images, made.shape_labels), seed=seed)
+) -> dict[str, Measurement]:
+    """Return all metrics of ``n`` counterfactuals of a CGN against real, decorrelated images."""
+    counterfactuals = compose(cgn, n, seed=seed)
+    return compare_images(extractor, real, Dataset(counterfactuals.images, counterfactuals.shape_labels), seed=seed)
 
 
-def _told(extractor: Extractor, metric: str, value: float, real: int, drawn: int, **more: Any) -> Measured:
-    return Measured(metric, value, extractor.name, extractor.digest, extractor.resizer, real, drawn, **more)
-
-
-def _distances(extractor: Extractor, seen: tuple[Told, Told], seed: int) -> list[Measured]:
-    features = seen[0].features, seen[1].features
-    counts = len(features[0]), len(features[1])
-    kernel = kernel_distance(*features, seed=seed)
+def _distances(extractor: Extractor, sets: tuple[Features, Features], seed: int) -> list[Measurement]:
+    real, generated = (part.features for part in sets)
+    counts = len(real), len(generated)
+    kernel = kernel_distance(real, generated, seed=seed)
+    frechet = frechet_distance(Moments.of(real), Moments.of(generated))
     return [
-        _told(extractor, "frechet_distance", frechet_distance(*map(Moments.of, features)), *counts),
-        _told(extractor, "kernel_distance", kernel.value, *counts, seed=seed, deviation=kernel.deviation),
+        _measurement(extractor, "frechet_distance", frechet, *counts),
+        _measurement(extractor, "kernel_distance", kernel.value, *counts, seed=seed, deviation=kernel.deviation),
     ]
 
 
-def _neighbours(extractor: Extractor, seen: tuple[Told, Told], seed: int, most: int) -> list[Measured]:
+def _neighbours(extractor: Extractor, sets: tuple[Features, Features], seed: int, images: int) -> list[Measurement]:
     rng = generator(seed, "neighbours")
-    real, drawn = (told.features[torch.randperm(len(told.features), generator=rng)[:most]] for told in seen)
-    numbers = {**precision_recall(real, drawn)._asdict(), **density_coverage(real, drawn)._asdict()}
-    return [_told(extractor, name, value, len(real), len(drawn), seed=seed) for name, value in numbers.items()]
+    real, generated = (part.features[torch.randperm(len(part.features), generator=rng)[:images]] for part in sets)
+    numbers = {**precision_recall(real, generated)._asdict(), **density_coverage(real, generated)._asdict()}
+    counts = len(real), len(generated)
+    return [_measurement(extractor, name, value, *counts, seed=seed) for name, value in numbers.items()]
 
 
-def _by_class(extractor: Extractor, seen: tuple[Told, Told], labels: tuple[Tensor, Tensor]) -> list[Measured]:
+def _class_means(
+    extractor: Extractor, sets: tuple[Features, Features], labels: tuple[Tensor, Tensor]
+) -> list[Measurement]:
     classes = int(torch.cat(labels).max()) + 1
-    real, drawn = ((told.features, known) for told, known in zip(seen, labels, strict=True))
+    real, generated = ((part.features, part_labels) for part, part_labels in zip(sets, labels, strict=True))
     numbers = {
-        "intra_class_frechet": intra_class_frechet(real, drawn, classes),
-        "diversity": class_diversity(*drawn, classes) / class_diversity(*real, classes),
+        "intra_class_frechet": intra_class_frechet(real, generated, classes),
+        "diversity": class_diversity(*generated, classes) / class_diversity(*real, classes),
     }
+    counts = len(labels[0]), len(labels[1])
     return [
-        _told(extractor, name, float(values.mean()), *map(len, labels), by_class=tuple(values.tolist()))
+        _measurement(extractor, name, float(values.mean()), *counts, by_class=tuple(values.tolist()))
         for name, values in numbers.items()
     ]
 
 
-def _scores(extractor: Extractor, drawn: Told) -> list[Measured]:
-    if drawn.probabilities is None:
+def _inception_score(extractor: Extractor, generated: Features) -> list[Measurement]:
+    if generated.probabilities is None:
         return []
-    score = Scores.of(drawn.probabilities).inception_style
-    return [_told(extractor, "inception_style_score", score, 0, len(drawn.features))]
+    score = Predictions.of(generated.probabilities).inception_style
+    return [_measurement(extractor, "inception_style_score", score, 0, len(generated.features))]
 
 
-def compare_with_pairs(student: Teacher, pairs: Path) -> dict[str, Paired]:
+def compare_with_pairs(student: Teacher, pairs: Path) -> dict[str, PairAgreement]:
     """Compare a student with its teacher's held-out answers, shard by shard: L1, PSNR and SSIM by mechanism.
 
     Args:
-        student: draws at the pairs' noise and labels; the teacher is asked nothing.
+        student: generates at the pairs' noise and labels; the teacher is not queried.
         pairs: folder that :func:`skdcgn.pairs.query.query_all` wrote.
     """
-    return {
-        mechanism.value: paired(
-            ((draw(student, mechanism, u, y), images) for u, y, images in StoredPairs(pairs / mechanism / HELD_OUT)),
-            mechanism.low,
-        )
-        for mechanism in Mechanism
-    }
+    return {mechanism.value: _agreement(student, mechanism, pairs / mechanism / HELD_OUT) for mechanism in Mechanism}
+
+
+def _agreement(student: Teacher, mechanism: Mechanism, folder: Path) -> PairAgreement:
+    batches = ((draw(student, mechanism, noise, labels), images) for noise, labels, images in StoredPairs(folder))
+    return pair_agreement(batches, mechanism.low)

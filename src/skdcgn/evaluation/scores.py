@@ -1,4 +1,4 @@
-"""What evaluation returns and results keep: typed numbers, finite or None. No torch here."""
+"""Records that evaluation returns and results keep: typed numbers, finite or None. No torch here."""
 
 from pydantic import FiniteFloat
 from pydantic.dataclasses import dataclass
@@ -6,7 +6,7 @@ from pydantic.dataclasses import dataclass
 
 @dataclass(frozen=True)
 class PixelL1:
-    """L1 to held-out answers of the teacher: of the student, and of the mean image of each class."""
+    """Mean L1 per pixel to held-out answers of the teacher: of the student, and of the mean image of each class."""
 
     student: FiniteFloat
     label_mean: FiniteFloat
@@ -14,7 +14,7 @@ class PixelL1:
 
 @dataclass(frozen=True)
 class Diversity:
-    """Mean pairwise L1 within a class; None where no class has two images. ``glyphs``: of real masks."""
+    """Mean pairwise L1 within a class; None if no class has two images. ``glyphs``: of real masks."""
 
     teacher: FiniteFloat | None
     student: FiniteFloat | None
@@ -23,7 +23,7 @@ class Diversity:
 
 @dataclass(frozen=True)
 class HeadScores:
-    """One number of the ensemble and of each head, by name, in percent (a gap: in points), and of how many images."""
+    """One metric of the ensemble and of each of its heads, in percent (BG-gap: in points), and over how many images."""
 
     images: int
     percent: dict[str, FiniteFloat]

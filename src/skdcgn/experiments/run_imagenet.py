@@ -8,13 +8,11 @@ student's. Where no real images are given, the teacher draws a stand-in (:mod:`s
 from dataclasses import replace
 from pathlib import Path
 
-from pydantic import TypeAdapter
-
 from skdcgn.base.config import ImageNetConfig
 from skdcgn.base.errors import UserError
 from skdcgn.base.files import read_json, write_json
 from skdcgn.base.progress import Watch, log_progress
-from skdcgn.base.records import to_dict
+from skdcgn.base.records import from_dict, to_dict
 from skdcgn.cgn.mechanism import Teacher
 from skdcgn.cgn.pictures import draw_cgns
 from skdcgn.cgn.subset import of_classes
@@ -23,7 +21,7 @@ from skdcgn.classifiers.ensemble import train_ensemble
 from skdcgn.data.counterfactuals import from_cgn
 from skdcgn.data.photos import Photos, list_photos
 from skdcgn.data.stand_in import Folders, stand_in
-from skdcgn.evaluation.imagenet import Tests, measure, open_tests
+from skdcgn.evaluation.imagenet import ChallengeSets, measure_ensemble, open_challenges
 from skdcgn.evaluation.scores import HeadScores
 from skdcgn.experiments.stages import Clock, compare_with_teacher, query_and_distill
 from skdcgn.report.imagenet import write_imagenet_report
@@ -55,7 +53,9 @@ def run_imagenet(
     load_backbone(config.ensemble.backbone, width=config.ensemble.width, weights=config.ensemble.weights)
     images = folders(config, teacher, out)
     photos = list_photos(images.real)
-    tests = open_tests(photos.names, images=images.val, cue_conflict=images.cue_conflict, in9_folder=images.in9)
+    challenges = open_challenges(
+        photos.names, images=images.val, cue_conflict=images.cue_conflict, in9_folder=images.in9
+    )
     if len(photos.names) != teacher.spec.classes:
         raise UserError(
             f"{images.real} has {len(photos.names)} sub-folders, the teacher {teacher.spec.classes} classes: pass real "
@@ -68,7 +68,7 @@ def run_imagenet(
         with clock(f"ensemble, {name}"):
             cgn = cgns.get(name, student)  # of the plain one, whose counterfactuals weigh nothing
             told[name] = ensemble(
-                config, name, cgn, images.real, photos, tests, out / "ensembles" / name, device, watch
+                config, name, cgn, images.real, photos, challenges, out / "ensembles" / name, device, watch
             )
     with clock("evaluate"):
         common = compare_with_teacher(config, folder, teacher, student, queries, speed_images=SPEED_IMAGES)
@@ -95,7 +95,7 @@ def ensemble(
     cgn: Teacher,
     real: Path,
     photos: Photos,
-    tests: Tests,
+    challenges: ChallengeSets,
     out: Path,
     device: str,
     watch: Watch,
@@ -103,11 +103,11 @@ def ensemble(
     """Train one ensemble on ``real``, the folder of ``photos``, and measure it, unless that was done before."""
     result = out / "result.json"
     if result.exists():
-        return TypeAdapter(dict[str, HeadScores]).validate_python(read_json(result))
+        return from_dict(dict[str, HeadScores], read_json(result), str(result))
     chosen = replace(config.ensemble, weight=0.0) if name == PLAIN else config.ensemble
     source = from_cgn(cgn, chosen.counterfactuals, seed=config.seed)
     report = report_to(watch, f"ensemble {name}")
     trained = train_ensemble(real, source, chosen, out, seed=config.seed, device=device, callbacks=(report,))
-    told = measure(trained, photos.names, chosen.image_size, tests)
-    write_json(result, {name: to_dict(scores) for name, scores in told.items()})
-    return told
+    scores = measure_ensemble(trained, photos.names, chosen.image_size, challenges)
+    write_json(result, to_dict(scores))
+    return scores

@@ -1,9 +1,8 @@
-"""Extractors: images become features and class probabilities, under a name and a hash that the numbers carry.
+"""Extractors: frozen networks from images to features and class probabilities, with a name and a digest.
 
-A Frechet distance means nothing without its extractor, its resizer and its sample counts (Parmar et al. 2022), and
-none of these is Inception's unless a user brings that network. Images are resized with antialiasing, and go through the
-network in batches of ``BATCH`` whatever batches they arrive in: float32 convolutions may differ in the last digit
-between batch sizes, the numbers here do not.
+A Frechet distance depends on its extractor, its resizer and its sample counts (Parmar et al. 2022), so numbers carry
+all three. Images are resized with antialiasing and pass the network in batches of ``BATCH``, however they arrive:
+float32 convolutions may differ in the last digit between batch sizes.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -18,18 +17,18 @@ from torch import Tensor, nn
 
 from skdcgn.base.errors import UserError
 from skdcgn.base.files import read_json, read_tensors, sha256
-from skdcgn.classifiers.backbones import EFFICIENTNET, as_efficientnet_sees, load_efficientnet
+from skdcgn.features.efficientnet import EFFICIENTNET, load_efficientnet, normalise
 
 BATCH = 250
 DIGITS = "digits"
 EFFICIENTNET_SIZE = 224
-UNIT_SUM = 1e-3
+UNIT_SUM = 1e-3  # how far the sum of class probabilities may lie from 1
 
 Network = Callable[[Tensor], tuple[Tensor, Tensor | None]]
 Images = Tensor | Iterable[Tensor]
 
 
-class Told(NamedTuple):
+class Features(NamedTuple):
     """Features (N, D) and, where the network is a classifier, class probabilities (N, K); float64, on the CPU."""
 
     features: Tensor
@@ -38,13 +37,13 @@ class Told(NamedTuple):
 
 @dataclass(frozen=True)
 class Extractor:
-    """A frozen network with what a number must say of it.
+    """A frozen network and what identifies it.
 
     Args:
-        name: of the network.
-        digest: sha256 of its weights' file.
-        size: side, in pixels, of the square images that it sees.
-        dim: how many features it gives (D).
+        name: the network's name.
+        digest: sha256 of the file of its weights.
+        size: side in pixels of its square inputs.
+        dim: number of features (D).
         network: images (B, 3, size, size) in [-1, 1] -> features (B, D) and class probabilities (B, K) or None.
     """
 
@@ -56,11 +55,11 @@ class Extractor:
 
     @property
     def resizer(self) -> str:
-        """How images of other sizes are brought to ``size``; those of this size stay as they are."""
+        """How images of another size are resized to ``size``."""
         return f"bilinear-antialias-{self.size}"
 
-    def __call__(self, images: Tensor) -> Told:
-        """Look at one batch of images (B, 3, H, W) in [-1, 1]; raise UserError for other shapes, types and NaN."""
+    def __call__(self, images: Tensor) -> Features:
+        """Extract one batch of images (B, 3, H, W) in [-1, 1]; raise UserError for other shapes, types and NaN."""
         if images.ndim != 4 or images.shape[1] != 3 or not images.is_floating_point():
             raise UserError(
                 f"images have shape {tuple(images.shape)} and type {images.dtype}: "
@@ -73,13 +72,13 @@ class Extractor:
                 f"the features of {self.name} are not ({len(images)}, {self.dim}) finite numbers: check images"
             )
         if probabilities is None:
-            return Told(features.double().cpu(), None)
+            return Features(features.double().cpu(), None)
         if not bool(((probabilities.sum(1) - 1).abs() < UNIT_SUM).all()):
-            raise UserError(f"the second output of {self.name} holds no class probabilities: end it in a softmax")
-        return Told(features.double().cpu(), probabilities.double().cpu())
+            raise UserError(f"the second output of {self.name} does not hold class probabilities: end it in a softmax")
+        return Features(features.double().cpu(), probabilities.double().cpu())
 
-    def stream(self, images: Images) -> Iterator[Told]:
-        """Look at images, all or batch by batch, ``BATCH`` at a time; raise UserError if there are none."""
+    def stream(self, images: Images) -> Iterator[Features]:
+        """Yield the features of images, a tensor or batches, ``BATCH`` at a time; raise UserError if there are none."""
         batches = regroup(images, BATCH)
         first = next(batches, None)
         if first is None:
@@ -87,10 +86,10 @@ class Extractor:
         yield self(first)
         yield from map(self, batches)
 
-    def gather(self, images: Images) -> Told:
-        """Look at images, all or batch by batch, and keep what was seen: N x D numbers of eight bytes."""
+    def gather(self, images: Images) -> Features:
+        """Return the features of all images, a tensor or batches: N x D numbers of eight bytes."""
         features, probabilities = zip(*self.stream(images), strict=True)
-        return Told(torch.cat(features), None if probabilities[0] is None else torch.cat(probabilities))
+        return Features(torch.cat(features), None if probabilities[0] is None else torch.cat(probabilities))
 
 
 def _resize(images: Tensor, size: int) -> Tensor:
@@ -101,12 +100,12 @@ def _resize(images: Tensor, size: int) -> Tensor:
 
 def regroup(images: Images, size: int) -> Iterator[Tensor]:
     """Yield the rows of a tensor or of successive batches in batches of ``size``, the last one smaller."""
-    rest = None
+    partial = None
     for batch in (images,) if isinstance(images, Tensor) else images:
-        *whole, rest = (batch if rest is None else torch.cat([rest, batch])).split(size)
-        yield from whole
-    if rest is not None and len(rest):
-        yield rest
+        *full, partial = (batch if partial is None else torch.cat([partial, batch])).split(size)
+        yield from full
+    if partial is not None and len(partial):
+        yield partial
 
 
 def load_extractor(source: str | Path = DIGITS, *, device: str = "cpu") -> Extractor:
@@ -114,7 +113,7 @@ def load_extractor(source: str | Path = DIGITS, *, device: str = "cpu") -> Extra
 
     Args:
         source: ``digits``, the project's classifier for 32 px; ``efficientnet-lite0``, trained on ImageNet; the run
-            folder of a classifier; or an ``.onnx`` file, an Inception for instance, with one input
+            folder of a classifier; or an ``.onnx`` file, such as an Inception network, with one input
             (B, 3, S, S) in [-1, 1] and one or two outputs, features (B, D) and class probabilities (B, K).
         device: where the network runs; an ONNX file runs on the CPU.
 
@@ -123,19 +122,19 @@ def load_extractor(source: str | Path = DIGITS, *, device: str = "cpu") -> Extra
     """
     path = Path(source).expanduser()
     if source == DIGITS:
-        return _bundled(device)
+        return _bundled_extractor(device)
     if source == EFFICIENTNET:
-        return _efficientnet(device)
+        return _efficientnet_extractor(device)
     if path.is_dir():
-        return _of_run(path, device)
+        return _run_extractor(path, device)
     if path.suffix == ".onnx" and path.is_file():
-        return _of_onnx(path)
+        return _onnx_extractor(path)
     raise UserError(
         f"no extractor {str(source)!r}: use {DIGITS}, {EFFICIENTNET}, a classifier's run folder or an .onnx file"
     )
 
 
-def _bundled(device: str) -> Extractor:
+def _bundled_extractor(device: str) -> Extractor:
     from skdcgn.classifiers.small_cnn import Classifier
 
     home = resources.files("skdcgn.zoo") / "extractors"
@@ -146,23 +145,23 @@ def _bundled(device: str) -> Extractor:
         raise UserError(f"the extractor {DIGITS} is damaged (checksum differs): reinstall skdcgn")
     classifier = Classifier(card["classes"])
     classifier.load_state_dict(state)
-    return _of_classifier(classifier, DIGITS, digest, card["image_size"], device)
+    return _classifier_extractor(classifier, DIGITS, digest, card["image_size"], device)
 
 
-def _of_run(folder: Path, device: str) -> Extractor:
+def _run_extractor(folder: Path, device: str) -> Extractor:
     from skdcgn.classifiers.small_cnn import load_classifier
 
     classifier = load_classifier(folder)
     size = int(read_json(folder / "config.json").get("image_size", 32))
     digest = sha256(folder / "checkpoint.safetensors")
-    return _of_classifier(classifier, f"classifier:{folder.resolve().name}", digest, size, device)
+    return _classifier_extractor(classifier, f"classifier:{folder.resolve().name}", digest, size, device)
 
 
-def _of_classifier(classifier: Any, name: str, digest: str, size: int, device: str) -> Extractor:
-    """Take log(1 + f) of the pooled activations f of a small CNN, before its last layer.
+def _classifier_extractor(classifier: Any, name: str, digest: str, size: int, device: str) -> Extractor:
+    """Features log(1 + f) of the pooled activations f of a small CNN, before its last layer.
 
-    Their norms grow with the contrast of the colours, forty-fold from image to image: by f itself, a few images decide
-    what a kernel distance is (on 2,000 real ones it was 105 +- 109 where it should be 0).
+    The norm of f grows with the contrast of the colours; the logarithm keeps single images from dominating a kernel
+    distance.
     """
     frozen = classifier.to(device).eval().requires_grad_(False)
 
@@ -173,35 +172,36 @@ def _of_classifier(classifier: Any, name: str, digest: str, size: int, device: s
     return Extractor(name, digest, size, frozen.head.in_features, network)
 
 
-def _efficientnet(device: str) -> Extractor:
+def _efficientnet_extractor(device: str) -> Extractor:
     model, weights = load_efficientnet()
     model.to(device).eval().requires_grad_(False)
     head = cast(nn.Linear, model._fc)
 
     def network(images: Tensor) -> tuple[Tensor, Tensor]:
-        features = model.extract_features(as_efficientnet_sees(images.to(device))).mean((2, 3))
+        features = model.extract_features(normalise(images.to(device))).mean((2, 3))
         return features, head(features).softmax(1)
 
     return Extractor(EFFICIENTNET, sha256(weights), EFFICIENTNET_SIZE, head.in_features, network)
 
 
-def _of_onnx(path: Path) -> Extractor:
+def _onnx_extractor(path: Path) -> Extractor:
     try:
         session = _session(path)
     except ImportError:
         raise UserError("onnxruntime is not installed: pip install 'skdcgn[onnx]'") from None
-    given, gives = session.get_inputs(), session.get_outputs()
-    if len(given) != 1 or len(gives) > 2 or not _square(given[0].shape) or len(gives[0].shape) != 2:
+    inputs, outputs = session.get_inputs(), session.get_outputs()
+    if len(inputs) != 1 or len(outputs) > 2 or not _is_square(inputs[0].shape) or len(outputs[0].shape) != 2:
         raise UserError(
-            f"{path} is no extractor: export it with one input (B, 3, S, S), S a number, and one or two outputs, "
+            f"{path} is not an extractor: export it with one input (B, 3, S, S), S a number, and one or two outputs, "
             "features (B, D) and class probabilities (B, K)"
         )
 
     def network(images: Tensor) -> tuple[Tensor, Tensor | None]:
-        told = [torch.from_numpy(x) for x in session.run(None, {given[0].name: images.float().cpu().numpy()})]
-        return told[0], told[1] if len(told) > 1 else None
+        arrays = session.run(None, {inputs[0].name: images.float().cpu().numpy()})
+        features, *probabilities = (torch.from_numpy(array) for array in arrays)
+        return features, probabilities[0] if probabilities else None
 
-    size = int(given[0].shape[2])
+    size = int(inputs[0].shape[2])
     dim = network(torch.zeros(1, 3, size, size))[0].shape[1]
     return Extractor(path.stem, sha256(path), size, dim, network)
 
@@ -216,5 +216,5 @@ def _session(path: Path) -> Any:
         raise UserError(f"{path} is not an ONNX model ({str(error).splitlines()[0]}): export it again") from None
 
 
-def _square(shape: list[Any]) -> bool:
+def _is_square(shape: list[Any]) -> bool:
     return len(shape) == 4 and shape[1] == 3 and shape[2] == shape[3] and isinstance(shape[2], int)

@@ -1,8 +1,8 @@
-"""Feature extractors for the Gram (perceptual) loss: a name or a file becomes a frozen ``images -> [features]``.
+"""Features of the Gram (perceptual) loss: frozen networks ``images -> [features]``, by name or file.
 
-The published CGN uses VGG16, whose weights are a download. ``random`` needs none: fixed random filters at two
-scales, whose Gram matrices tell colours and local texture apart (Ustyuzhaninov et al. 2017). ``efficientnet-lite0`` was
-trained on ImageNet, and its weights come with a package.
+The published CGN uses VGG16, whose weights are a download. ``random`` has fixed random filters at two scales, whose
+Gram matrices distinguish colours and local texture (Ustyuzhaninov et al. 2017). ``efficientnet-lite0`` was trained on
+ImageNet; its weights come with a package.
 """
 
 from pathlib import Path
@@ -14,8 +14,9 @@ from torch import Tensor, nn
 
 from skdcgn.base.errors import UserError
 from skdcgn.base.seeds import generator
-from skdcgn.classifiers.backbones import EFFICIENTNET, as_efficientnet_sees, load_efficientnet
+from skdcgn.base.weights import read_state_dict
 from skdcgn.data.photos import IMAGENET_DEVIATION, IMAGENET_MEAN
+from skdcgn.features.efficientnet import EFFICIENTNET, load_efficientnet, normalise
 
 VGG16 = (64, 64, "pool", 128, 128, "pool", 256, 256, 256, "pool", 512, 512, 512)
 FEATURES = f"random, {EFFICIENTNET}, a VGG16 state-dict file or a classifier's run folder"
@@ -35,7 +36,7 @@ class RandomFeatures(nn.Module):
 
 
 class TextureEnergy(nn.Module):
-    """|random 5 x 5 filters * each octave of the image's Laplacian pyramid|: contrast by fineness, whatever its phase.
+    """|random 5 x 5 filters * each octave of the image's Laplacian pyramid|: contrast by scale, independent of phase.
 
     (B, 3, H, W) -> ``octaves`` of (B, filters, H / 2^i, W / 2^i), finest first (Burt & Adelson 1983).
     """
@@ -75,25 +76,22 @@ class VGG16Features(nn.Module):
 
     def forward(self, images: Tensor) -> list[Tensor]:
         x = (images / 2 + 0.5 - cast(Tensor, self.mean)) / cast(Tensor, self.deviation)
-        taken = []
+        activations = []
         for layer in self.features:
             if isinstance(layer, nn.MaxPool2d):
-                taken.append(x)
+                activations.append(x)
             x = layer(x)
-        return [*taken, x]
+        return [*activations, x]
 
 
 def load_vgg16(features: nn.Sequential, weights: Path) -> None:
     """Load the convolutions of a VGG16 state dict (``features.0.weight``, ...); raise UserError if they do not fit."""
-    from skdcgn.base.weights import read_state_dict
-
     state = read_state_dict(weights)
-    wanted = {key: state.get(f"features.{key}") for key in features.state_dict()}
-    missing = [key for key, value in wanted.items() if value is None]
+    missing = [key for key in features.state_dict() if f"features.{key}" not in state]
     if missing:
         raise UserError(f"{weights} is not a VGG16 state dict: features.{missing[0]} is missing")
     try:
-        features.load_state_dict(cast(dict[str, Tensor], wanted))
+        features.load_state_dict({key: state[f"features.{key}"] for key in features.state_dict()})
     except RuntimeError:
         raise UserError(f"{weights} is not a VGG16 state dict: its convolutions have other sizes") from None
 
@@ -109,13 +107,13 @@ class EfficientNetFeatures(nn.Module):
         self.model = load_efficientnet()[0]
 
     def forward(self, images: Tensor) -> list[Tensor]:
-        model, taken = self.model, []
-        x = F.relu6(model._bn0(model._conv_stem(as_efficientnet_sees(images))))
+        model, activations = self.model, []
+        x = F.relu6(model._bn0(model._conv_stem(normalise(images))))
         for block in model._blocks:
             if block._depthwise_conv.stride[0] == 2:
-                taken.append(x)
+                activations.append(x)
             x = block(x)
-        return taken
+        return activations
 
 
 class ActivationFeatures(nn.Module):
@@ -126,19 +124,19 @@ class ActivationFeatures(nn.Module):
         self.layers = layers
 
     def forward(self, images: Tensor) -> list[Tensor]:
-        taken = []
+        activations = []
         for layer in self.layers:
             images = layer(images)
             if isinstance(layer, nn.ReLU):
-                taken.append(images)
-        return taken
+                activations.append(images)
+        return activations
 
 
 def load_features(name: str) -> nn.Module:
-    """Return features, frozen: ``random``, ``efficientnet-lite0``, of a VGG16 state-dict file or of a classifier's run.
+    """Return frozen features: ``random``, ``efficientnet-lite0``, a VGG16 state-dict file or a classifier's run folder.
 
     Raises:
-        UserError: none of these, or one that is damaged or not installed.
+        UserError: no such features, a damaged file or a missing package.
     """
     return _features(name).eval().requires_grad_(False)
 

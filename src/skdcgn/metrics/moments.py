@@ -1,11 +1,11 @@
-"""Streaming statistics in float64: what a batch says, and the sum of what two batches say.
+"""Streaming statistics in float64: moments of features and of class probabilities, merged over batches.
 
 The mean and the scatter S = sum (x - mean)(x - mean)^T of two sets A and B merge without cancellation
 (Chan, Golub & LeVeque 1983, Eq. 2.1, for vectors), with d = mean_B - mean_A and n = n_A + n_B:
 
     mean = mean_A + d n_B / n        S = S_A + S_B + d d^T n_A n_B / n
 
-Any split into batches, and any order of merging (over processes, say), gives the same numbers but for rounding.
+Any split into batches and any order of merging give the same numbers up to rounding.
 """
 
 import math
@@ -33,9 +33,9 @@ class Moments:
         return cls(len(rows), mean, centred.T @ centred)
 
     def __add__(self, other: "Moments") -> "Moments":
-        count, gap = self.count + other.count, other.mean - self.mean
-        scatter = self.scatter + other.scatter + gap.outer(gap) * (self.count * other.count / count)
-        return Moments(count, self.mean + gap * (other.count / count), scatter)
+        count, shift = self.count + other.count, other.mean - self.mean
+        scatter = self.scatter + other.scatter + shift.outer(shift) * (self.count * other.count / count)
+        return Moments(count, self.mean + shift * (other.count / count), scatter)
 
     @property
     def covariance(self) -> Tensor:
@@ -46,7 +46,7 @@ class Moments:
 
 
 @dataclass(frozen=True)
-class Scores:
+class Predictions:
     """Of ``count`` rows of class probabilities p: their mean (K,) and the mean of sum_k p_k log p_k, float64."""
 
     count: int
@@ -54,21 +54,21 @@ class Scores:
     negentropy: float
 
     @classmethod
-    def of(cls, probabilities: Tensor) -> "Scores":
-        """Return the scores of at least one row (B, K) that sums to 1."""
+    def of(cls, probabilities: Tensor) -> "Predictions":
+        """Return the statistics of at least one row (B, K) that sums to 1."""
         rows = probabilities.double()
         return cls(len(rows), rows.mean(0), float(rows.xlogy(rows).sum(1).mean()))
 
-    def __add__(self, other: "Scores") -> "Scores":
+    def __add__(self, other: "Predictions") -> "Predictions":
         count = self.count + other.count
         share = other.count / count
         mean = self.mean + (other.mean - self.mean) * share
-        return Scores(count, mean, self.negentropy + (other.negentropy - self.negentropy) * share)
+        return Predictions(count, mean, self.negentropy + (other.negentropy - self.negentropy) * share)
 
     @property
     def inception_style(self) -> float:
         """exp(mean KL(p || mean p)), from 1 to the number of classes (Salimans et al. 2016, Sec. 4).
 
-        Of all rows at once: the usual ten splits add a bias that depends on their size (Barratt & Sharma 2018).
+        Over all rows at once: the usual ten splits add a bias that depends on their size (Barratt & Sharma 2018).
         """
         return math.exp(max(0.0, self.negentropy - float(self.mean.xlogy(self.mean).sum())))

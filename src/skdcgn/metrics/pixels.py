@@ -1,9 +1,9 @@
-"""Numbers on pixels: diversity within a class, agreement of paired images, overlap of masks.
+"""Numbers on pixels: diversity within a class, agreement of image pairs, overlap of masks.
 
 Of pairs, over all images and pixels (s: span of the values, 1 for masks and 2 for pictures):
 L1 = mean |x - y|, PSNR = 10 log10(s^2 / mean (x - y)^2) in decibels, and the mean SSIM of Wang et al. (2004, Eq. 13)
 as torchmetrics has it: a Gaussian window of 11 pixels around every pixel, the image reflected at its edges. All are
-sums over images, in float64: no batch size shows in them.
+sums over images in float64, independent of the batch size.
 """
 
 import math
@@ -30,13 +30,13 @@ def _mean_distance(rows: Tensor) -> Tensor:
     return torch.cdist(rows, rows, p=1).sum() / (count * (count - 1) * rows.shape[1])
 
 
-def paired_l1(drawn: Tensor, wanted: Tensor) -> float:
-    """Mean |drawn - wanted| over all pixels of (N, C, H, W)."""
-    return float((drawn - wanted).abs().mean(dtype=torch.float64))
+def paired_l1(images: Tensor, targets: Tensor) -> float:
+    """Mean |images - targets| over all pixels of (N, C, H, W)."""
+    return float((images - targets).abs().mean(dtype=torch.float64))
 
 
-class Paired(NamedTuple):
-    """Agreement of paired images: mean |difference|, decibels (infinite if equal), mean SSIM, how many pairs."""
+class PairAgreement(NamedTuple):
+    """Agreement of image pairs: mean |difference|, decibels (infinite if equal), mean SSIM, how many pairs."""
 
     l1: float
     psnr: float
@@ -44,42 +44,44 @@ class Paired(NamedTuple):
     pairs: int
 
 
-def paired(batches: Iterable[tuple[Tensor, Tensor]], low: float) -> Paired:
+def pair_agreement(batches: Iterable[tuple[Tensor, Tensor]], low: float) -> PairAgreement:
     """Compare pairs of images (B, C, H, W) in [low, 1], batch by batch.
 
     Raises:
         UserError: no pairs, images of different shapes, or smaller than the window of SSIM.
     """
     count, span, sums = 0, 1 - low, torch.zeros(3, dtype=torch.float64)
-    for drawn, wanted in batches:
-        _check_pair(drawn, wanted)
-        sums += _sums(drawn.double(), wanted.double(), span)
-        count += len(drawn)
+    for images, targets in batches:
+        _check_shapes(images, targets)
+        sums += _sums(images.double(), targets.double(), span)
+        count += len(images)
     if not count:
         raise UserError("there are no pairs to compare: pass at least one")
     l1, square, ssim = (sums / count).tolist()
-    return Paired(l1, 10 * math.log10(span**2 / square) if square else math.inf, ssim, count)
+    return PairAgreement(l1, 10 * math.log10(span**2 / square) if square else math.inf, ssim, count)
 
 
-def _check_pair(drawn: Tensor, wanted: Tensor) -> None:
-    if drawn.shape != wanted.shape or drawn.ndim != 4 or min(drawn.shape[-2:]) < SSIM_PIXELS:
+def _check_shapes(images: Tensor, targets: Tensor) -> None:
+    if images.shape != targets.shape or images.ndim != 4 or min(images.shape[-2:]) < SSIM_PIXELS:
         raise UserError(
-            f"paired images have shapes {tuple(drawn.shape)} and {tuple(wanted.shape)}: "
+            f"image pairs have shapes {tuple(images.shape)} and {tuple(targets.shape)}: "
             f"pass two of the same (B, C, H, W), {SSIM_PIXELS} pixels wide or more"
         )
 
 
-def _sums(drawn: Tensor, wanted: Tensor, span: float) -> Tensor:
+def _sums(images: Tensor, targets: Tensor, span: float) -> Tensor:
     """Sums over a batch of each image's mean |difference|, mean square difference and SSIM: (3,) float64."""
     from torchmetrics.functional.image import structural_similarity_index_measure  # imports in 1.5 s
 
-    gap = (drawn - wanted).flatten(1)
-    ssim = structural_similarity_index_measure(drawn, wanted, kernel_size=SSIM_PIXELS, data_range=span, reduction="sum")
-    return torch.stack([gap.abs().mean(1).sum(), gap.square().mean(1).sum(), torch.as_tensor(ssim)])
+    difference = (images - targets).flatten(1)
+    ssim = structural_similarity_index_measure(
+        images, targets, kernel_size=SSIM_PIXELS, data_range=span, reduction="sum"
+    )
+    return torch.stack([difference.abs().mean(1).sum(), difference.square().mean(1).sum(), torch.as_tensor(ssim)])
 
 
 def label_means(images: Tensor, labels: Tensor, classes: int) -> Tensor:
-    """Mean image of each class, (classes, C, H, W): what a student draws that ignores the noise."""
+    """Mean image of each class, (classes, C, H, W); 0 for a class without images."""
     sums = torch.zeros(classes, *images.shape[1:]).index_add_(0, labels, images)
     return sums / labels.bincount(minlength=classes).clamp(min=1)[:, None, None, None]
 
@@ -91,5 +93,6 @@ def nearest_iou(masks: Tensor, labels: Tensor, real: Tensor, real_labels: Tensor
 
 
 def _greatest_iou(rows: Tensor, others: Tensor) -> Tensor:
-    both = rows @ others.T
-    return (both / (rows.sum(1)[:, None] + others.sum(1) - both).clamp(min=1)).amax(1)
+    intersection = rows @ others.T
+    union = rows.sum(1)[:, None] + others.sum(1) - intersection
+    return (intersection / union.clamp(min=1)).amax(1)

@@ -3,8 +3,11 @@
 import pytest
 import torch
 
+from skdcgn.base.config import QueryConfig, Store
 from skdcgn.base.errors import UserError
-from skdcgn.cgn.subset import ClassSubset, as_asked, as_ranges, of_classes, parse_classes
+from skdcgn.cgn.subset import ClassSubset, as_ranges, classes_of, of_classes, parse_classes, with_digest
+from skdcgn.pairs.query import query_all
+from skdcgn.pairs.stored import StoredPairs
 
 
 @pytest.mark.parametrize(
@@ -30,7 +33,7 @@ def test_what_is_no_class_is_named(words):
 
 
 def test_labels_are_the_teachers_under_new_numbers(analytic_teacher):
-    some = of_classes(analytic_teacher, "2,5-6")
+    some = of_classes(analytic_teacher, (2, 5, 6))
     noise, labels = torch.randn(3, some.spec.noise_dim), torch.arange(3)
     assert some.spec.classes == 3
     drawn = some.query("shape", noise, labels)
@@ -39,11 +42,34 @@ def test_labels_are_the_teachers_under_new_numbers(analytic_teacher):
         some.query("shape", noise, labels + 1)
 
 
-def test_a_digest_tells_which_classes(analytic_teacher):
-    some = of_classes(analytic_teacher, "5-6,2")
+def test_a_subset_is_found_by_its_digest_and_classes(analytic_teacher):
+    some = of_classes(analytic_teacher, (2, 5, 6))
     assert some.digest == f"{analytic_teacher.digest}[2,5-6]"
-    assert as_asked(analytic_teacher, some.digest) == some
-    assert as_asked(some, some.digest) is some
-    assert as_asked(analytic_teacher, "another") is None
-    assert of_classes(analytic_teacher, "all") is analytic_teacher
-    assert isinstance(some, ClassSubset)
+    assert with_digest(analytic_teacher, some.digest, (2, 5, 6)) == some
+    assert with_digest(some, some.digest, (2, 5, 6)) is some
+    assert with_digest(analytic_teacher, analytic_teacher.digest, None) is analytic_teacher
+    assert with_digest(analytic_teacher, "another", (2, 5, 6)) is None
+    assert with_digest(analytic_teacher, some.digest, (2, 5)) is None
+
+
+def test_all_classes_are_the_teacher_itself(analytic_teacher):
+    assert parse_classes("all", 10) is None
+    assert of_classes(analytic_teacher, None) is analytic_teacher
+    assert classes_of(analytic_teacher) is None
+    assert classes_of(ClassSubset(analytic_teacher, (3,))) == (3,)
+
+
+@pytest.mark.parametrize("classes", [(), (-1, 2), (9, 10)])
+def test_a_class_that_the_teacher_lacks_is_named(classes, analytic_teacher):
+    with pytest.raises(UserError, match="the teacher has classes 0 to 9"):
+        of_classes(analytic_teacher, classes)
+
+
+def test_pairs_of_a_subset_name_its_classes_and_are_asked_again(analytic_teacher, tmp_path):
+    config = QueryConfig(shape=20, texture=20, background=20, held_out=20, classes="2,5-6", store=Store.NONE)
+    query_all(analytic_teacher, tmp_path, config)
+    stored = StoredPairs(tmp_path / "shape" / "train", analytic_teacher)
+    assert stored.manifest["classes"] == [2, 5, 6]
+    labels = torch.tensor([2, 5, 6])[stored.labels]
+    wanted = analytic_teacher.query("shape", stored.noise, labels)
+    assert torch.equal(torch.cat([part.images for part in stored]), wanted)

@@ -1,5 +1,6 @@
-"""Some of a teacher's classes, numbered anew: what a student of a hundred of ImageNet's thousand learns from."""
+"""Some of a teacher's classes, numbered anew: a student of a hundred of ImageNet's thousand learns from these."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -16,10 +17,19 @@ NAMED = {"animals": range(398)}  # of ImageNet's 1,000: TinyGAN's subset
 
 @dataclass(frozen=True)
 class ClassSubset:
-    """A teacher that answers for ``classes`` of another alone; label k asks for ``classes[k]``."""
+    """A teacher that answers for ``classes`` of another alone; label k stands for ``classes[k]``.
+
+    Raises:
+        UserError: no class, or one that the teacher does not have.
+    """
 
     teacher: Teacher
     classes: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        count = self.teacher.spec.classes
+        if not self.classes or not 0 <= min(self.classes) <= max(self.classes) < count:
+            raise UserError(f"classes {self.classes}: the teacher has classes 0 to {count - 1}: choose some of them")
 
     @cached_property
     def spec(self) -> Spec:
@@ -27,7 +37,7 @@ class ClassSubset:
 
     @property
     def digest(self) -> str:
-        """The other's, and which classes these are."""
+        """The teacher's digest and the classes."""
         return f"{self.teacher.digest}[{as_ranges(self.classes)}]"
 
     @property
@@ -35,42 +45,52 @@ class ClassSubset:
         return self.teacher.size
 
     def query(self, mechanism: str, noise: Tensor, labels: Tensor) -> Tensor:
-        """Draw (B, C, H, W) for noise (B, Z) and labels (B,) int64 below the number of classes chosen."""
+        """Draw (B, C, H, W) for noise (B, Z) and labels (B,) int64 below ``len(classes)``."""
         check_query(self.spec, noise, labels)
         return self.teacher.query(mechanism, noise, torch.tensor(self.classes)[labels])
 
 
-def of_classes(teacher: Teacher, words: str) -> Teacher:
-    """Return the teacher for the classes that ``words`` name (:func:`parse_classes`); itself for ``all``."""
-    return teacher if words == ALL else ClassSubset(teacher, parse_classes(words, teacher.spec.classes))
+def of_classes(teacher: Teacher, classes: Sequence[int] | None) -> Teacher:
+    """Return the teacher for ``classes`` alone; itself for None."""
+    return teacher if classes is None else ClassSubset(teacher, tuple(classes))
 
 
-def as_asked(teacher: Teacher, digest: str) -> Teacher | None:
-    """Return the teacher that answers under ``digest``: ``teacher``, or some of its classes; None if it is another."""
+def classes_of(teacher: Teacher) -> tuple[int, ...] | None:
+    """Return the classes of a :class:`ClassSubset`; None for a whole teacher."""
+    return teacher.classes if isinstance(teacher, ClassSubset) else None
+
+
+def with_digest(teacher: Teacher, digest: str, classes: Sequence[int] | None) -> Teacher | None:
+    """Return the one of ``teacher`` and its subset of ``classes`` whose digest is ``digest``; None if neither is."""
     if teacher.digest == digest:
         return teacher
-    rest = digest.removeprefix(teacher.digest)
-    return of_classes(teacher, rest[1:-1]) if rest != digest and rest.startswith("[") else None
+    if not classes or max(classes) >= teacher.spec.classes:
+        return None
+    some = ClassSubset(teacher, tuple(classes))
+    return some if some.digest == digest else None
 
 
-def parse_classes(words: str, count: int) -> tuple[int, ...]:
-    """Return the classes that ``words`` name, in order.
+def parse_classes(words: str, count: int) -> tuple[int, ...] | None:
+    """Return the classes that ``words`` name, in order; None for ``all``.
 
     Args:
-        words: ``animals``, numbers and ranges as ``0-99,105``, or a file of such words, separated by commas or lines.
+        words: ``all``, ``animals``, numbers and ranges as ``0-99,105``, or a file of such words, separated by commas
+            or lines.
         count: how many classes there are.
 
     Raises:
         UserError: a word is no number or range, or a class is not below ``count``.
     """
+    if words == ALL:
+        return None
     if words in NAMED:
-        chosen = set(NAMED[words])
+        classes = set(NAMED[words])
     else:
         text = Path(words).read_text(encoding="utf-8") if Path(words).is_file() else words
-        chosen = {k for word in text.replace(",", " ").split() for k in _range(word)}
-    if not chosen or max(chosen) >= count:
-        raise UserError(f"--classes {words!r}: the teacher knows classes 0 to {count - 1}: name some of them")
-    return tuple(sorted(chosen))
+        classes = {k for word in text.replace(",", " ").split() for k in _range(word)}
+    if not classes or max(classes) >= count:
+        raise UserError(f"--classes {words!r}: the teacher has classes 0 to {count - 1}: name some of them")
+    return tuple(sorted(classes))
 
 
 def _range(word: str) -> range:
@@ -84,6 +104,6 @@ def _range(word: str) -> range:
 
 def as_ranges(classes: tuple[int, ...]) -> str:
     """Write sorted classes as ``0-99,105``."""
-    known = set(classes)
-    starts, ends = ([k for k in classes if k + step not in known] for step in (-1, 1))
+    members = set(classes)
+    starts, ends = ([k for k in classes if k + step not in members] for step in (-1, 1))
     return ",".join(str(a) if a == b else f"{a}-{b}" for a, b in zip(starts, ends, strict=True))

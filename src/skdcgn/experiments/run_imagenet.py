@@ -15,7 +15,7 @@ from skdcgn.base.progress import Watch, log_progress
 from skdcgn.base.records import from_dict, to_dict
 from skdcgn.cgn.mechanism import Teacher
 from skdcgn.cgn.pictures import draw_cgns
-from skdcgn.cgn.subset import of_classes
+from skdcgn.cgn.subset import of_classes, parse_classes
 from skdcgn.classifiers.backbones import load_backbone
 from skdcgn.classifiers.ensemble import train_ensemble
 from skdcgn.data.counterfactuals import from_cgn
@@ -44,7 +44,8 @@ def run_imagenet(
         UserError: the teacher or a folder cannot be had, or does not fit; nothing is asked before that is known.
     """
     place = str(make_accelerator(device).device)
-    teacher = of_classes(load_teacher(config.teacher, device=place), config.query.classes)
+    teacher = load_teacher(config.teacher, device=place)
+    teacher = of_classes(teacher, parse_classes(config.query.classes, teacher.spec.classes))
     folder = RunFolder(out, config)
     if (out / RESULTS_FILE).exists():
         write_imagenet_report(out)

@@ -20,7 +20,7 @@ from skdcgn.base.files import alone, read_json, write_json, write_tensors
 from skdcgn.base.progress import Tell, Watch, ignore, log_progress
 from skdcgn.base.seeds import derive_seed, generator
 from skdcgn.cgn.mechanism import Mechanism, Spec, Teacher
-from skdcgn.cgn.subset import of_classes
+from skdcgn.cgn.subset import classes_of, of_classes, parse_classes
 from skdcgn.pairs.stored import HELD_OUT, TRAIN, _ask, _manifests, _whole
 from skdcgn.pairs.stores import encode
 
@@ -61,6 +61,7 @@ def query_pairs(
         raise UserError(f"{mechanism}: {count} pairs in shards of {shard_size}: both must be at least 1")
     if not 0 <= rank.own < rank.ranks:
         raise UserError(f"rank {rank.own} of {rank.ranks}: ranks run from 0 to one less than their number")
+    classes = classes_of(teacher)
     plan = {
         "mechanism": mechanism.value,
         "purpose": purpose,
@@ -70,6 +71,7 @@ def query_pairs(
         "store": store.value,
         "noise": source.value,
         "teacher": teacher.digest,
+        "classes": None if classes is None else list(classes),
         "spec": teacher.spec.to_dict(),
     }
     with alone(folder / f".{rank.manifest}.lock"):
@@ -118,7 +120,7 @@ def query_all(
         Mechanism.TEXTURE: config.texture,
         Mechanism.BACKGROUND: config.background,
     }
-    teacher, spent = of_classes(teacher, config.classes), {}
+    teacher, spent = of_classes(teacher, parse_classes(config.classes, teacher.spec.classes)), {}
     for mechanism, budget in budgets.items():
         for purpose, count in ((HELD_OUT, config.held_out), (TRAIN, budget)):
             manifest = query_pairs(

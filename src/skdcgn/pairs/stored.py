@@ -14,12 +14,12 @@ from skdcgn.base.errors import UserError
 from skdcgn.base.files import open_tensors, read_json, read_tensors, sha256
 from skdcgn.cgn.compose import draw
 from skdcgn.cgn.mechanism import Mechanism, Spec, Teacher, check_answer
-from skdcgn.cgn.subset import as_asked
+from skdcgn.cgn.subset import with_digest
 from skdcgn.pairs.stores import decode, read_rows
 
 TRAIN, HELD_OUT = "train", "held-out"
 # Of a manifest, what was asked for, and so which pairs these are.
-PLAN = ("mechanism", "purpose", "count", "seed", "shard_size", "store", "noise", "teacher", "spec")
+PLAN = ("mechanism", "purpose", "count", "seed", "shard_size", "store", "noise", "teacher", "classes", "spec")
 MEMORY = 4 * 2**30  # bytes of images that are read at once; of more, each batch reads its own
 
 
@@ -36,8 +36,8 @@ def _ask(teacher: Teacher, mechanism: Mechanism, noise: Tensor, labels: Tensor) 
 
 
 def _manifests(folder: Path) -> list[dict[str, Any]]:
-    """Read the manifests of all ranks; those that older versions wrote kept images exactly, of random noise."""
-    older = {"store": Store.FLOAT32.value, "noise": Noise.RANDOM.value}
+    """Read the manifests of all ranks; older ones lack a key that has this value."""
+    older = {"store": Store.FLOAT32.value, "noise": Noise.RANDOM.value, "classes": None}
     return [{**older, **read_json(path)} for path in sorted(folder.glob("manifest*.json"))]
 
 
@@ -80,7 +80,7 @@ class StoredPairs:
         self.folder, self.manifest = folder, read_manifest(folder)
         self.mechanism, self.spec = Mechanism(self.manifest["mechanism"]), Spec(**self.manifest["spec"])
         self.store = Store(self.manifest["store"])
-        self.teacher = as_asked(teacher, self.manifest["teacher"]) if teacher else None
+        self.teacher = with_digest(teacher, self.manifest["teacher"], self.manifest["classes"]) if teacher else None
         if self.store is Store.NONE and not self.teacher:
             raise UserError(f"{folder} holds noise and labels alone: pass the teacher that they are for by --teacher")
         parts = [self._inputs(index) for index in range(len(self.manifest["shards"]))]

@@ -22,7 +22,7 @@ from skdcgn.base.records import to_dict
 from skdcgn.base.seeds import generator
 from skdcgn.base.weights import read_state_dict
 from skdcgn.cgn.mechanism import Mechanism, Spec, Teacher
-from skdcgn.cgn.subset import of_classes
+from skdcgn.cgn.subset import of_classes, parse_classes
 from skdcgn.features.perceptual import load_features
 from skdcgn.metrics.pixels import class_diversity
 from skdcgn.pairs.query import Rank, query_all
@@ -268,7 +268,7 @@ def distill(
         pairs, query = out / "pairs", query or QueryConfig()
         query_all(source, pairs, query, seed=seed, rank=Rank(process_index(), process_count()), watch=watch)
         wait_for_all()
-        teacher = of_classes(source, query.classes)
+        teacher = of_classes(source, parse_classes(query.classes, source.spec.classes))
     trained = {}
     for mechanism in Mechanism:
         trained[mechanism] = distill_mechanism(

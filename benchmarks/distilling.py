@@ -12,10 +12,11 @@ from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from skdcgn.base.config import DistillConfig
 from skdcgn.base.files import write_json
 from skdcgn.base.presets import RUNS, run_preset
 from skdcgn.base.records import override, to_dict
-from skdcgn.cgn.mechanism import Mechanism
+from skdcgn.cgn.mechanism import Mechanism, Spec
 from skdcgn.cgn.pictures import class_columns
 from skdcgn.evaluation.timing import median_seconds
 from skdcgn.experiments.studies import LOSSES
@@ -23,6 +24,7 @@ from skdcgn.pairs.query import query_all
 from skdcgn.results.statistics import mean_and_deviation
 from skdcgn.results.versions import versions
 from skdcgn.students.distill import Distill, distill
+from skdcgn.students.start import new_student
 from skdcgn.teachers.load import load_teacher
 from skdcgn.training.loop import Step
 
@@ -41,6 +43,10 @@ def seconds(preset: str, seed: int) -> dict[str, float]:
         return {"query": queried - started, "distill": time.perf_counter() - queried}
 
 
+def method(config: DistillConfig, spec: Spec) -> Distill:
+    return Distill(config, new_student(config, Mechanism.TEXTURE, spec))
+
+
 def step_seconds(preset: str, rounds: int = 20) -> dict[str, float]:
     """Return the median seconds of a step that distills textures under each of the losses that the study compares."""
     base = run_preset(preset)
@@ -48,7 +54,7 @@ def step_seconds(preset: str, rounds: int = 20) -> dict[str, float]:
     noise, labels = class_columns(teacher, -(-base.distill.batch_size // teacher.spec.classes), seed=0)
     batch = {"noise": noise, "labels": labels, "images": teacher.query(Mechanism.TEXTURE, noise, labels).clone()}
     steps = {
-        name: partial(Distill(override(base, changes).distill, Mechanism.TEXTURE, teacher.spec).step, batch, Step())
+        name: partial(method(override(base, changes).distill, teacher.spec).step, batch, Step())
         for name, changes in LOSSES.items()
     }
     return median_seconds(steps, rounds, warm_up=3)

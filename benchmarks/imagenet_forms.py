@@ -20,7 +20,7 @@ import torch
 from torch import nn
 from torch.nn.utils.parametrizations import spectral_norm
 
-from skdcgn.base.config import TINYGAN, DistillConfig, StudentConfig
+from skdcgn.base.config import TINYGAN_CHANNELS, DistillConfig, StudentConfig
 from skdcgn.base.files import write_json
 from skdcgn.base.presets import IMAGENET_STUDENT
 from skdcgn.base.seeds import generator
@@ -28,6 +28,7 @@ from skdcgn.cgn.mechanism import Mechanism
 from skdcgn.evaluation.timing import median_seconds
 from skdcgn.results.versions import versions
 from skdcgn.students.distill import Distill
+from skdcgn.students.start import new_student
 from skdcgn.teachers.biggan import BigGAN
 from skdcgn.teachers.cgn_imagenet import ImageNetCGN, assembled
 from skdcgn.teachers.tinygan import DOUBLED
@@ -70,7 +71,7 @@ def training_calls(cgn: ImageNetCGN, batch: int, width: int, device: torch.devic
     """Return, by form, how to take one step of a texture's distillation on ``batch`` pairs."""
     spec = cgn.spec
     tiny = StudentConfig(
-        channels=tuple(width * count for count in TINYGAN),
+        channels=tuple(width * count for count in TINYGAN_CHANNELS),
         grid=spec.image_size // DOUBLED,
         embedding=128,
         separable=True,
@@ -89,7 +90,8 @@ def training_calls(cgn: ImageNetCGN, batch: int, width: int, device: torch.devic
 
     def step(student: StudentConfig, **way: bool) -> Callable[[], Any]:
         torch.manual_seed(0)
-        method = Distill(DistillConfig(texture=student, **LOSSES, **way), Mechanism.TEXTURE, spec)
+        config = DistillConfig(texture=student, **LOSSES, **way)
+        method = Distill(config, new_student(config, Mechanism.TEXTURE, spec))
         method.to(make_accelerator(device.type))
         return lambda: method.step(given, Step())
 

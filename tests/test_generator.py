@@ -6,13 +6,19 @@ import torch
 from skdcgn.base.errors import UserError
 from skdcgn.base.presets import run_preset
 from skdcgn.cgn.mechanism import Mechanism, Spec
-from skdcgn.students.distill import student_size
-from skdcgn.students.generator import ConditionalBatchNorm2d, Doubling, StudentCGN, StudentGenerator, WakingSigmoid
+from skdcgn.students.generator import (
+    ConditionalBatchNorm2d,
+    Doubling,
+    StudentCGN,
+    StudentGenerator,
+    WakingSigmoid,
+    student_size,
+)
 from skdcgn.teachers.cgn import CGN
 
 SPEC = Spec()
 SMALL = {"channels": (8, 6), "grid": 8, "embedding": 4, "rank": 0, "separable": False}
-TINYGAN = {"channels": (16, 8, 8, 4, 4, 4), "grid": 1, "embedding": 8, "rank": 0, "separable": True}
+TINYGAN_SIZE = {"channels": (16, 8, 8, 4, 4, 4), "grid": 1, "embedding": 8, "rank": 0, "separable": True}
 
 
 def make(mechanism="texture", **changes):
@@ -67,7 +73,7 @@ def test_a_gpu_draws_the_same(monkeypatch):
 @pytest.mark.parametrize("mechanism", Mechanism)
 @pytest.mark.parametrize(
     "size",
-    [SMALL, TINYGAN, {**SMALL, "channels": (8,), "grid": 4}, {**SMALL, "rank": 5}],
+    [SMALL, TINYGAN_SIZE, {**SMALL, "channels": (8,), "grid": 4}, {**SMALL, "rank": 5}],
     ids=["small", "tiny", "flat", "projected"],
 )
 def test_shape_range_and_gradients(mechanism, size):
@@ -126,7 +132,7 @@ def test_the_presets_students_are_so_many_times_smaller_than_their_teachers(pres
 
 
 def test_tinygans_layout_needs_no_shuffle():
-    student = make(**TINYGAN)
+    student = make(**TINYGAN_SIZE)
     assert (student.shuffle, len(student.blocks)) == (1, 5)
 
 
@@ -199,7 +205,13 @@ def test_tinygans_layout_has_the_published_count(size, millions):
     channels = (512, 512, 256, 128, 64, 32)
     with torch.device("meta"):
         student = StudentGenerator(
-            Mechanism.TEXTURE, Spec(size, 128, 1000), channels, size // 32, 128, separable=True, class_input=False
+            Mechanism.TEXTURE,
+            Spec(size, 128, 1000),
+            channels=channels,
+            grid=size // 32,
+            embedding=128,
+            separable=True,
+            class_input=False,
         )
     ours = ("colour.weight", "norm.affine.weight")
     counted = sum(p.numel() for name, p in student.named_parameters() if name not in ours)

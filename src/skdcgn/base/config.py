@@ -71,7 +71,8 @@ class QueryConfig:
     store: Store = option(Store.FLOAT32, "how images are kept: float32, uint8, png, or none: asked again when read")
 
 
-TINYGAN = (16, 16, 8, 4, 2, 1)  # TinyGAN's channels, of width 1: on the first grid and after each of five blocks
+# TinyGAN's channels, of width 1: on the first grid and after each of five blocks.
+TINYGAN_CHANNELS = (16, 16, 8, 4, 2, 1)
 
 
 @dataclass(frozen=True, config=STRICT)

@@ -108,7 +108,7 @@ IMAGENET_RUNS = {
     ),
 }
 
-TINYGAN = TeachImageNetConfig(  # rates are TinyGAN's; no others are known
+TINYGAN_BASELINE = TeachImageNetConfig(  # rates are TinyGAN's; no others are known
     start="initial-imagenet",
     network=Network.TINYGAN,
     steps=100_000,
@@ -122,7 +122,7 @@ TINYGAN = TeachImageNetConfig(  # rates are TinyGAN's; no others are known
 IMAGENET_TEACHERS = {
     "imagenet-smoke": TeachImageNetConfig(steps=4, batch_size=2, accumulate=2, width=2, save_every=2),
     "imagenet": TeachImageNetConfig(start="initial-imagenet"),  # CGN's weights and rates; how many steps is ours
-    "imagenet-tinygan": TINYGAN,
+    "imagenet-tinygan": TINYGAN_BASELINE,
 }
 
 # fmt: off

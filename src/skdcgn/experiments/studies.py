@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
-from skdcgn.base.config import TINYGAN, RunConfig
+from skdcgn.base.config import TINYGAN_CHANNELS, RunConfig
 from skdcgn.base.errors import find
 from skdcgn.base.presets import LEVEL
 from skdcgn.base.records import override
@@ -67,7 +67,7 @@ LAYOUTS: dict[str, tuple[Channels, Channels, Channels, int, bool]] = {
     "plain, smallest": ((6, 6),      (3, 3),    (3, 3),    4, False),
     "plain, smaller":  ((10, 10),    (4, 4),    (4, 4),    4, False),
     "plain, larger":   ((24, 24),    (8, 8),    (6, 6),    4, False),
-    "TinyGAN, dim 4":  (*3 * (tuple(4 * c for c in TINYGAN),), 1, True),
+    "TinyGAN, dim 4":  (*3 * (tuple(4 * c for c in TINYGAN_CHANNELS),), 1, True),
 }
 # fmt: on
 

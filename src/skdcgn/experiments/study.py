@@ -37,8 +37,8 @@ from skdcgn.results.study_record import (
     lay_points,
 )
 from skdcgn.results.versions import versions
-from skdcgn.students.distill import distill, student_size
-from skdcgn.students.generator import StudentCGN
+from skdcgn.students.distill import distill
+from skdcgn.students.generator import StudentCGN, student_size
 from skdcgn.teachers.load import load_teacher
 from skdcgn.teachers.teach import teach
 from skdcgn.training.loop import report_to

@@ -4,43 +4,41 @@
               + w_p sum_i w_i |g_i(s) - g_i(t)|
 
 (SKDCGN; TinyGAN, Chang & Lu 2020, Eq. 6). The discriminator D with its features f_i, hinge-trained to tell t from s,
-exists only while w_f, w_k or w_a is not zero; the features g_i stay as they are (:mod:`skdcgn.features.perceptual`). Of
-masks the first term may be the mean of (s - t)^2 instead. Teachers are seen through stored pairs alone.
+exists only while w_f, w_k or w_a is not zero; the features g_i are fixed (:mod:`skdcgn.features.perceptual`). For masks
+the first term may be the mean of (s - t)^2 instead. Teachers are seen through stored pairs alone.
 """
 
-import copy
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
 
-from skdcgn.base.config import Distance, DistillConfig, QueryConfig, StudentConfig
-from skdcgn.base.errors import TrainingStoppedError, UserError
+from skdcgn.base.config import Distance, DistillConfig, QueryConfig
 from skdcgn.base.progress import Watch, log_progress
 from skdcgn.base.records import to_dict
 from skdcgn.base.seeds import generator
-from skdcgn.base.weights import read_state_dict
-from skdcgn.cgn.mechanism import Mechanism, Spec, Teacher
+from skdcgn.cgn.mechanism import Mechanism, Teacher
 from skdcgn.cgn.subset import of_classes, parse_classes
 from skdcgn.features.perceptual import load_features
-from skdcgn.metrics.pixels import class_diversity
 from skdcgn.pairs.query import Rank, query_all
-from skdcgn.pairs.stored import PLAN, TRAIN, Pairs, StoredPairs
+from skdcgn.pairs.stored import PLAN, TRAIN, StoredPairs
+from skdcgn.students.collapse import collapse_guard, guard_pairs
 from skdcgn.students.discriminator import Discriminator
-from skdcgn.students.generator import StudentCGN, StudentGenerator
+from skdcgn.students.generator import StudentCGN, StudentGenerator, student_size
+from skdcgn.students.start import first_student
 from skdcgn.training import losses
 from skdcgn.training.loop import (
     Batch,
     Callback,
     Method,
-    Record,
     Step,
-    average_into,
     balanced_rows,
     decay_after,
     every,
-    held,
+    fixed_weights,
+    moving_average,
     report_to,
 )
 from skdcgn.training.processes import own_share, process_count, process_index, wait_for_all
@@ -49,93 +47,81 @@ from skdcgn.training.train import train
 
 BETAS = (0.5, 0.99)
 DISCRIMINATOR_BETAS = (0.0, 0.9)
-COLLAPSED = 0.02
-GUARD_AFTER = 0.5
-GUARD_PER_CLASS = 16
-STARTED_FROM = 10_000
 
 
 class Distill(Method):
     """One step of distillation; the batch holds ``noise``, ``labels`` and the teacher's ``images``."""
 
-    def __init__(self, config: DistillConfig, mechanism: Mechanism, spec: Spec) -> None:
-        student = StudentGenerator(mechanism, spec, **student_size(config, mechanism))
-        modules: dict[str, torch.nn.Module] = {"student": student}
+    def __init__(self, config: DistillConfig, student: StudentGenerator) -> None:
+        mechanism = student.mechanism
+        modules: dict[str, nn.Module] = {"student": student}
         optimizers: dict[str, torch.optim.Optimizer] = {
             "student": torch.optim.Adam(student.parameters(), lr=config.learning_rate, betas=BETAS)
         }
-        self.judged = bool(config.feature or config.kl or config.adversarial)
-        if self.judged:
-            modules["discriminator"] = judge = Discriminator(mechanism.channels, spec.classes)
+        self.adversary = bool(config.feature or config.kl or config.adversarial)
+        if self.adversary:
+            modules["discriminator"] = discriminator = Discriminator(mechanism.channels, student.spec.classes)
             optimizers["discriminator"] = torch.optim.Adam(
-                judge.parameters(), lr=config.discriminator_rate, betas=DISCRIMINATOR_BETAS
+                discriminator.parameters(), lr=config.discriminator_rate, betas=DISCRIMINATOR_BETAS
             )
         if config.ema:
-            modules["ema"] = copy.deepcopy(student).requires_grad_(False)
+            modules["ema"] = moving_average(student, config.ema)
         super().__init__(modules, optimizers, {"features": load_features(config.features)} if config.perceptual else {})
         self.config = config
         by_mean = mechanism is Mechanism.SHAPE and config.masks is Distance.L2
         self.distance = losses.pixel_l2 if by_mean else losses.pixel_l1
         self.bf16, self.channels_last, self.compiled = config.bf16, config.channels_last, config.compile
 
-    @property
-    def kept(self) -> StudentGenerator:
-        """The student, or the average of its weights."""
-        return cast(StudentGenerator, self.modules["ema" if self.config.ema else "student"].eval())
+    def result(self) -> StudentGenerator:
+        """Return the student, or the average of its weights, in evaluation mode."""
+        if self.config.ema:
+            return cast(StudentGenerator, cast(AveragedModel, self.modules["ema"]).module.eval())
+        return cast(StudentGenerator, self.modules["student"].eval())
 
     def step(self, batch: Batch, now: Step) -> dict[str, float]:
         with self.autocast():
             student = self.modules["student"].train()(batch["noise"], batch["labels"])
         terms = {"pixel": self.config.pixel * self.distance(student, batch["images"])}
         if self.config.perceptual:
-            terms["perceptual"] = self.config.perceptual * self._perceived(student, batch["images"])
+            terms["perceptual"] = self.config.perceptual * self._perceptual(student, batch["images"])
         logged: dict[str, float] = {}
-        if self.judged:
+        if self.adversary:
             logged["discriminator"] = self._train_discriminator(batch["images"], student.detach(), batch["labels"])
-            terms |= self._judge(student, batch["images"], batch["labels"])
+            terms |= self.adversarial_terms(student, batch["images"], batch["labels"])
         self.descend("student", torch.stack(list(terms.values())).sum())
         if self.config.ema:
-            average_into(self.modules["ema"], self.modules["student"], self.config.ema)
+            cast(AveragedModel, self.modules["ema"]).update_parameters(self.modules["student"])
         return logged | {name: value.item() for name, value in terms.items()}
 
-    def _perceived(self, student: Tensor, teacher: Tensor) -> Tensor:
+    def _perceptual(self, student: Tensor, teacher: Tensor) -> Tensor:
         with self.autocast():
-            seen, wanted = (self.frozen["features"](images.expand(-1, 3, -1, -1)) for images in (student, teacher))
-        return losses.feature_l1(seen, wanted)
+            of_student, of_teacher = (self.frozen["features"](x.expand(-1, 3, -1, -1)) for x in (student, teacher))
+        return losses.feature_l1(of_student, of_teacher)
 
-    def _judge(self, student: Tensor, teacher: Tensor, labels: Tensor) -> dict[str, Tensor]:
+    def adversarial_terms(self, student: Tensor, teacher: Tensor, labels: Tensor) -> dict[str, Tensor]:
+        """Return the discriminator's losses of student and teacher images (B, C, H, W), each with its weight."""
         config = self.config
-        with held(self.modules["discriminator"]) as judge, self.autocast():
+        with fixed_weights(self.modules["discriminator"]) as discriminator, self.autocast():
             with torch.no_grad():
-                wanted = [f.float() for f in judge(teacher, labels).features]
-            seen = judge(student, labels)
-        found = [f.float() for f in seen.features]
+                of_teacher = [f.float() for f in discriminator(teacher, labels).features]
+            logits, features = discriminator(student, labels)
+        of_student = [f.float() for f in features]
         terms = {}
         if config.feature:
-            terms["feature"] = config.feature * losses.feature_l1(found, wanted)
+            terms["feature"] = config.feature * losses.feature_l1(of_student, of_teacher)
         if config.kl:
-            terms["kl"] = config.kl * losses.feature_kl(found, wanted, config.temperature)
+            terms["kl"] = config.kl * losses.feature_kl(of_student, of_teacher, config.temperature)
         if config.adversarial:
-            terms["adversarial"] = config.adversarial * losses.hinge_generator(seen.logits)
+            terms["adversarial"] = config.adversarial * losses.hinge_generator(logits)
         return terms
 
     def _train_discriminator(self, real: Tensor, fake: Tensor, labels: Tensor) -> float:
-        judge = self.modules["discriminator"]
+        discriminator = self.modules["discriminator"]
         with self.autocast():
-            told = judge(real, labels).logits, judge(fake, labels).logits
-        loss = losses.hinge_discriminator(*told)
+            logits = discriminator(real, labels).logits, discriminator(fake, labels).logits
+        loss = losses.hinge_discriminator(*logits)
         self.descend("discriminator", loss)
         return loss.item()
-
-
-def student_size(config: DistillConfig, mechanism: Mechanism) -> dict[str, Any]:
-    """Return the keywords of :class:`StudentGenerator` for one mechanism."""
-    sizes: dict[Mechanism, StudentConfig] = {
-        Mechanism.SHAPE: config.shape,
-        Mechanism.TEXTURE: config.texture,
-        Mechanism.BACKGROUND: config.background,
-    }
-    return to_dict(sizes[mechanism])
 
 
 def distill_mechanism(
@@ -150,27 +136,21 @@ def distill_mechanism(
 ) -> StudentGenerator:
     """Distill the pairs in ``pairs_folder`` in the run folder ``out``; resumes where it was killed.
 
-    ``teacher`` is asked again for images that were not kept.
+    Args:
+        teacher: queried again for images that the pairs do not store.
     """
     pairs = StoredPairs(pairs_folder, teacher)
-    mechanism, spec = pairs.mechanism, pairs.spec
     plan = {key: pairs.manifest[key] for key in PLAN}
-    folder = RunFolder(out, {**to_dict(config), "mechanism": mechanism, "seed": seed, "pairs": plan})
+    folder = RunFolder(out, {**to_dict(config), "mechanism": pairs.mechanism, "seed": seed, "pairs": plan})
     torch.manual_seed(seed)
-    method = Distill(config, mechanism, spec)
-    some = few_of_each(pairs.labels, STARTED_FROM)
-    begun = cast(StudentGenerator, method.modules["student"])
-    begun.start_at(pairs.images(some), pairs.labels[some])
-    if config.embeddings:
-        begun.embed_as(read_embeddings(Path(config.embeddings), *begun.embed.weight.shape))
-    if config.ema:
-        average_into(method.modules["ema"], begun, 0.0)
+    method = Distill(config, first_student(config, pairs))
     rows_of = balanced_rows(pairs.labels)
 
     def batch_at(step: int) -> Batch:
-        rows = own_share(rows_of(config.batch_size, generator(seed, "distill", mechanism, step)))
+        rows = own_share(rows_of(config.batch_size, generator(seed, "distill", pairs.mechanism, step)))
         return {"noise": pairs.noise[rows], "labels": pairs.labels[rows], "images": pairs.images(rows)}
 
+    guard = collapse_guard(method.result, config.masks, guard_pairs(pairs), pairs.spec)
     train(
         method,
         batch_at,
@@ -179,63 +159,10 @@ def distill_mechanism(
         seed=seed,
         schedule=decay_after(0.3),
         save_every=config.save_every,
-        callbacks=(every(100, collapse_guard(method, few_pairs(pairs), spec)), *callbacks),
+        callbacks=(every(100, guard), *callbacks),
         device=device,
     )
-    return method.kept
-
-
-def read_embeddings(file: Path, classes: int, size: int) -> Tensor:
-    """Read class embeddings (classes, size): ``embeddings.weight`` of a BigGAN's file, transposed, or the one tensor.
-
-    Raises:
-        UserError: the file is missing or damaged, holds no such tensor, or one of another shape.
-    """
-    state = read_state_dict(file)
-    held = state["embeddings.weight"].T if "embeddings.weight" in state else next(iter(state.values()))
-    if held.shape != (classes, size) or ("embeddings.weight" not in state and len(state) > 1):
-        raise UserError(
-            f"{file} holds no embeddings of {classes} classes in {size} dimensions (found {tuple(held.shape)}): pass "
-            "BigGAN's file or a single tensor, and make the students' embedding as wide"
-        )
-    return held.float()
-
-
-def few_of_each(labels: Tensor, total: int) -> Tensor:
-    """Return the first rows of every class among ``labels`` (N,), ``total`` of them or fewer, but one at least."""
-    classes = labels.unique()
-    each = max(1, total // len(classes))
-    return torch.cat([(labels == c).nonzero()[:each, 0] for c in classes])
-
-
-def few_pairs(pairs: StoredPairs) -> Pairs:
-    """Return ``GUARD_PER_CLASS`` pairs of each class."""
-    rows = few_of_each(pairs.labels, GUARD_PER_CLASS * len(pairs.labels.unique()))
-    return Pairs(pairs.noise[rows], pairs.labels[rows], pairs.images(rows))
-
-
-def collapse_guard(method: Distill, few: Pairs, spec: Spec) -> Callback:
-    """Stop in the second half of a run if a class has lost the diversity that its teacher has in ``few`` pairs."""
-    noise, labels, images = few
-    wanted = class_diversity(images, labels, spec.classes)
-
-    def guard(record: Record) -> None:
-        if record.step < GUARD_AFTER * record.total:
-            return
-        student = method.kept
-        device = next(student.parameters()).device
-        with torch.no_grad():
-            found = class_diversity(student(noise.to(device), labels.to(device)).cpu(), labels, spec.classes)
-        lost = ((found < COLLAPSED * wanted) & (wanted > 0.02)).nonzero()[:, 0].tolist()
-        if lost:
-            by_median = student.mechanism is Mechanism.SHAPE and method.config.masks is Distance.L1
-            raise TrainingStoppedError(
-                f"the student draws one {student.mechanism} whatever the noise for class {lost[0]} at step "
-                f"{record.step}: the last good checkpoint is kept; raise the pixel weight or lower the learning rate"
-                + (", or let masks be learned by their mean (masks: l2)" if by_median else "")
-            )
-
-    return guard
+    return method.result()
 
 
 def distill(
@@ -256,7 +183,7 @@ def distill(
         out: gets a run folder per mechanism under ``students`` and the student.
         config: sizes, losses and steps; None takes the defaults.
         query: the query budget; None takes the defaults. Ignored for stored pairs.
-        teacher: of stored pairs that keep no images, which it is asked for again.
+        teacher: queried again if stored pairs hold no images.
         seed: of the queries, the initial weights and the batches.
         device: ``auto``, ``cpu`` or ``cuda``.
         watch: begins each part's progress report; by default it is logged.
@@ -269,9 +196,9 @@ def distill(
         query_all(source, pairs, query, seed=seed, rank=Rank(process_index(), process_count()), watch=watch)
         wait_for_all()
         teacher = of_classes(source, parse_classes(query.classes, source.spec.classes))
-    trained = {}
+    students = {}
     for mechanism in Mechanism:
-        trained[mechanism] = distill_mechanism(
+        students[mechanism] = distill_mechanism(
             pairs / mechanism / TRAIN,
             config,
             out / "students" / mechanism,
@@ -280,7 +207,7 @@ def distill(
             device=device,
             callbacks=(report_to(watch, f"distill {mechanism}"),),
         )
-    return assemble(trained, config, out / "student")
+    return assemble(students, config, out / "student")
 
 
 def assemble(mechanisms: dict[Mechanism, StudentGenerator], config: DistillConfig, out: Path) -> StudentCGN:

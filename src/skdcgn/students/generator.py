@@ -20,7 +20,9 @@ from huggingface_hub import PyTorchModelHubMixin
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
+from skdcgn.base.config import DistillConfig, StudentConfig
 from skdcgn.base.errors import UserError
+from skdcgn.base.records import to_dict
 from skdcgn.cgn.mechanism import Mechanism, Spec, as_mechanism, check_query
 
 LEAK = 0.1
@@ -145,6 +147,7 @@ class StudentGenerator(nn.Module):
         self,
         mechanism: str,
         spec: Spec,
+        *,
         channels: tuple[int, ...],
         grid: int,
         embedding: int,
@@ -192,8 +195,8 @@ class StudentGenerator(nn.Module):
     def forward(self, noise: Tensor, labels: Tensor) -> Tensor:
         """Draw (B, C, H, W) for noise (B, Z) and labels (B,): masks in [0, 1], pictures in [-1, 1]."""
         embedded = self.embed(labels)
-        told = [self.project(noise), embedded] if self.class_input else [self.project(noise)]
-        x = self.input(torch.cat(told, dim=1)).unflatten(1, (-1, self.grid, self.grid))
+        inputs = [self.project(noise), embedded] if self.class_input else [self.project(noise)]
+        x = self.input(torch.cat(inputs, dim=1)).unflatten(1, (-1, self.grid, self.grid))
         for block in self.blocks:
             x = block(x, embedded)
         x = F.pixel_shuffle(self.output(F.leaky_relu(self.norm(x, embedded), LEAK)), self.shuffle)
@@ -201,6 +204,16 @@ class StudentGenerator(nn.Module):
         if self.mechanism is not Mechanism.SHAPE:
             return x.tanh()
         return cast(Tensor, WakingSigmoid.apply(x)) if self.training else x.sigmoid()
+
+
+def student_size(config: DistillConfig, mechanism: Mechanism) -> dict[str, Any]:
+    """Return the keywords of :class:`StudentGenerator` for one mechanism."""
+    sizes: dict[Mechanism, StudentConfig] = {
+        Mechanism.SHAPE: config.shape,
+        Mechanism.TEXTURE: config.texture,
+        Mechanism.BACKGROUND: config.background,
+    }
+    return to_dict(sizes[mechanism])
 
 
 class StudentCGN(nn.Module, PyTorchModelHubMixin, library_name="skdcgn", license="mit"):

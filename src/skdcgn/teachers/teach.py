@@ -34,7 +34,6 @@ are distributed as in the composer, which distorts after it, and the expectation
 variation and range are of masks as the CGN drew them, for these are its answers.
 """
 
-import copy
 import logging
 from collections.abc import Sequence
 from pathlib import Path
@@ -43,6 +42,7 @@ from typing import NamedTuple, cast
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
 
 from skdcgn.base.config import TeachConfig
 from skdcgn.base.errors import TrainingStoppedError, UserError
@@ -68,11 +68,11 @@ from skdcgn.training.loop import (
     Method,
     Record,
     Step,
-    average_into,
     balanced_rows,
     decay_after,
     every,
-    held,
+    fixed_weights,
+    moving_average,
 )
 from skdcgn.training.run_folder import RunFolder
 from skdcgn.training.train import train
@@ -97,10 +97,9 @@ class Teach(Method):
             others["segmenter"] = Segmenter(spec)
         if config.patch:
             others["patches"] = Discriminator(3, spec.classes, PATCH_WIDTHS)
-        ema = copy.deepcopy(cgn).requires_grad_(False)
         learned = [*cgn.parameters(), *encoder.parameters()]
         super().__init__(
-            {"cgn": cgn, "encoder": encoder, "ema": ema, **others},
+            {"cgn": cgn, "encoder": encoder, "ema": moving_average(cgn, EMA), **others},
             {
                 "generator": torch.optim.Adam(learned, lr=config.learning_rate, betas=BETAS),
                 **{
@@ -158,7 +157,7 @@ class Teach(Method):
             told["patches"] = self._train_judge("patches", shift(images), shift(surfaces.detach()), labels)
             terms["patch"] = config.patch * self._fool("patches", shift(surfaces), labels)
         self.descend("generator", torch.stack(list(terms.values())).sum())
-        average_into(self.modules["ema"], self.modules["cgn"], EMA)
+        cast(AveragedModel, self.modules["ema"]).update_parameters(self.modules["cgn"])
         return {**told, **{name: value.item() for name, value in terms.items()}}
 
     def _told(self, extractor: str, fake: Tensor, real: Tensor) -> tuple[list[Tensor], list[Tensor]]:
@@ -177,7 +176,7 @@ class Teach(Method):
         logits, in_real = segmenter(torch.cat([fake.detach(), real]), labels).chunk(2)
         loss = F.binary_cross_entropy_with_logits(logits, mask.detach())
         self.descend("segmenter", loss)
-        with held(segmenter):
+        with fixed_weights(segmenter):
             in_fake = segmenter(torch.cat([fake, real]), labels)[: len(fake)]
         return loss.item(), in_real.detach().sigmoid(), in_fake.sigmoid()
 
@@ -188,7 +187,7 @@ class Teach(Method):
         return loss.item()
 
     def _fool(self, name: str, fake: Tensor, labels: Tensor) -> Tensor:
-        with held(self.modules[name]) as judge:
+        with fixed_weights(self.modules[name]) as judge:
             return losses.least_squares_generator(judge(fake, labels).logits)
 
 
@@ -332,4 +331,4 @@ def teach(
 
 def averaged(method: Method) -> CGNTeacher:
     """Return a frozen copy of the averaged CGN."""
-    return snapshot(cast(CGN, method.modules["ema"]))
+    return snapshot(cast(CGN, cast(AveragedModel, method.modules["ema"]).module))

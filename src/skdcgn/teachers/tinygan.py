@@ -5,13 +5,13 @@ A student's generator in TinyGAN's own layout, with BigGAN's way of being called
 
 from torch import Tensor
 
-from skdcgn.base.config import TINYGAN
+from skdcgn.base.config import TINYGAN_CHANNELS
 from skdcgn.base.errors import UserError
 from skdcgn.base.weights import fill, on_meta, require, widened
 from skdcgn.cgn.mechanism import Mechanism, Spec
 from skdcgn.students.generator import StudentGenerator
 
-DOUBLED = 2 ** (len(TINYGAN) - 1)
+DOUBLED = 2 ** (len(TINYGAN_CHANNELS) - 1)
 WIDTH = 32
 
 
@@ -32,9 +32,17 @@ class TinyGAN(StudentGenerator):
         if image_size % DOUBLED:
             raise UserError(f"TinyGAN draws images of a multiple of {DOUBLED} pixels, not {image_size}")
         spec = Spec(image_size, noise_dim, classes, "truncated-normal")
-        channels = tuple(width * count for count in TINYGAN)
+        channels = tuple(width * count for count in TINYGAN_CHANNELS)
         grid = image_size // DOUBLED
-        super().__init__(Mechanism.TEXTURE, spec, channels, grid, noise_dim, separable=True, class_input=False)
+        super().__init__(
+            Mechanism.TEXTURE,
+            spec,
+            channels=channels,
+            grid=grid,
+            embedding=noise_dim,
+            separable=True,
+            class_input=False,
+        )
         self.image_size, self.noise_dim, self.classes = image_size, noise_dim, classes
 
     def forward(self, noise: Tensor, labels: Tensor, truncation: float = 1.0) -> Tensor:
@@ -51,6 +59,6 @@ def tinygan_from(state: dict[str, Tensor], origin: object) -> TinyGAN:
     require(state, origin, "embed.weight", "input.weight", "output.weight")
     classes, noise_dim = state["embed.weight"].shape
     width = state["output.weight"].shape[1]
-    grid = round((len(state["input.weight"]) / (width * TINYGAN[0])) ** 0.5)
+    grid = round((len(state["input.weight"]) / (width * TINYGAN_CHANNELS[0])) ** 0.5)
     made = on_meta(TinyGAN, grid * DOUBLED, noise_dim, classes, width)
     return fill(made, widened(state), origin, "a TinyGAN")

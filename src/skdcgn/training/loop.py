@@ -14,13 +14,16 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import send_to_device
 from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from skdcgn.base.errors import TrainingStoppedError
 from skdcgn.base.progress import Tell, Watch
 from skdcgn.base.seeds import generator, seed_global
+from skdcgn.base.weights import below
 from skdcgn.training.processes import average_gradients, average_losses, synchronise
 
 Batch = dict[str, Tensor]
+Tensors = tuple[Tensor, ...] | list[Tensor]
 
 
 class Step(NamedTuple):
@@ -116,39 +119,43 @@ class Method:
     def load_state(self, state: dict[str, Tensor]) -> None:
         """Take back what :meth:`state` returned."""
         for name, module in self.modules.items():
-            module.load_state_dict(_below(f"{name}/", state))
+            module.load_state_dict(below(state, f"{name}/"))
         for name, optimizer in self.optimizers.items():
             slots: dict[int, dict[str, Tensor]] = {}
-            for key, value in _below(f"{name}.optimizer/", state).items():
+            for key, value in below(state, f"{name}.optimizer/").items():
                 index, slot = key.split("/")
                 slots.setdefault(int(index), {})[slot] = value
             optimizer.load_state_dict({"state": slots, "param_groups": optimizer.state_dict()["param_groups"]})
 
 
-def _below(prefix: str, state: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
-
-
 @contextmanager
-def held(module: nn.Module) -> Iterator[nn.Module]:
-    """Let gradients pass through ``module`` to its inputs alone, while it judges what another one draws."""
+def fixed_weights(module: nn.Module) -> Iterator[nn.Module]:
+    """Let gradients pass through ``module`` to its inputs, not to its weights."""
     module.requires_grad_(False)
     yield module
     module.requires_grad_(True)
 
 
-@torch.no_grad()
-def average_into(average: nn.Module, module: nn.Module, decay: float) -> None:
-    """Move ``average`` to ``decay`` of itself and the rest of ``module``, buffers included; counters are copied."""
-    for mean, value in zip(average.state_dict().values(), module.state_dict().values(), strict=True):
-        if mean.is_floating_point():
-            mean.lerp_(value, 1 - decay)
+def moving_average(module: nn.Module, decay: float) -> AveragedModel:
+    """Return an average that begins as ``module``: mean <- decay mean + (1 - decay) value, of weights and buffers.
+
+    ``update_parameters(module)`` takes one step. Counters of batches are copied.
+    """
+    average_floats = get_ema_multi_avg_fn(decay)
+
+    def update(means: Tensors, values: Tensors, updates: Tensor | int) -> None:
+        if means[0].is_floating_point():
+            average_floats(means, values, updates)
         else:
-            mean.copy_(value)
+            torch._foreach_copy_(means, values)
+
+    average = AveragedModel(module, multi_avg_fn=update, use_buffers=True).requires_grad_(False)
+    average.update_parameters(module)
+    return average
 
 
 def balanced_rows(labels: Tensor) -> Callable[[int, torch.Generator], Tensor]:
-    """Return how to draw ``count`` rows of labels (N,), each class equally often (up to one).
+    """Return a function that draws ``count`` rows of labels (N,), each class equally often (up to one).
 
     Batch norm sees the same mixture of classes at every step, so that its running statistics describe them all.
     """
@@ -156,8 +163,8 @@ def balanced_rows(labels: Tensor) -> Callable[[int, torch.Generator], Tensor]:
     order, starts = labels.argsort(stable=True), sizes.cumsum(0) - sizes
 
     def rows(count: int, rng: torch.Generator) -> Tensor:
-        wanted = (torch.arange(count) + torch.randint(len(sizes), (1,), generator=rng)) % len(sizes)  # (count,)
-        return order[starts[wanted] + (torch.rand(count, generator=rng) * sizes[wanted]).long()]
+        classes = (torch.arange(count) + torch.randint(len(sizes), (1,), generator=rng)) % len(sizes)  # (count,)
+        return order[starts[classes] + (torch.rand(count, generator=rng) * sizes[classes]).long()]
 
     return rows
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from skdcgn.base.config import DistillConfig, Noise, QueryConfig, Store, StudentConfig
+from skdcgn.base.config import Distance, DistillConfig, Noise, QueryConfig, Store, StudentConfig
 from skdcgn.base.errors import TrainingStoppedError, UserError
 from skdcgn.base.files import write_tensors
 from skdcgn.base.seeds import generator
@@ -14,7 +14,9 @@ from skdcgn.evaluation.fidelity import fidelity
 from skdcgn.features.perceptual import load_features
 from skdcgn.pairs.query import query_all
 from skdcgn.pairs.stored import Pairs
-from skdcgn.students.distill import Distill, collapse_guard, distill, read_embeddings
+from skdcgn.students.collapse import collapse_guard
+from skdcgn.students.distill import Distill, distill
+from skdcgn.students.start import new_student, read_embeddings
 from skdcgn.teachers.load import load_student
 from skdcgn.training import losses
 from skdcgn.training.loop import Record, Step
@@ -28,7 +30,7 @@ WEIGHTS = {"feature": 1.0, "kl": 1.0, "adversarial": 1.0}
 def make(mechanism=Mechanism.TEXTURE, **weights):
     torch.manual_seed(0)
     config = DistillConfig(shape=SMALL, texture=SMALL, background=SMALL, **weights)
-    return Distill(config, mechanism, Spec())
+    return Distill(config, new_student(config, mechanism, Spec()))
 
 
 def some_batch(mechanism=Mechanism.TEXTURE, count=8):
@@ -82,12 +84,12 @@ def test_a_student_of_other_answers_is_not_taken_for_a_finished_one(analytic_tea
 @pytest.mark.parametrize("name", WEIGHTS)
 def test_switching_a_loss_on_adds_its_gradient_and_descending_it_lowers_it(name):
     def term(method, batch):
-        judge = method.modules["discriminator"]
-        wanted, seen = judge(batch["images"], batch["labels"]), judge(student_of(method, batch), batch["labels"])
+        discriminator, labels = method.modules["discriminator"], batch["labels"]
+        teacher, student = discriminator(batch["images"], labels), discriminator(student_of(method, batch), labels)
         return {
-            "feature": lambda: losses.feature_l1(seen.features, wanted.features),
-            "kl": lambda: losses.feature_kl(seen.features, wanted.features, 8.0),
-            "adversarial": lambda: losses.hinge_generator(seen.logits),
+            "feature": lambda: losses.feature_l1(student.features, teacher.features),
+            "kl": lambda: losses.feature_kl(student.features, teacher.features, 8.0),
+            "adversarial": lambda: losses.hinge_generator(student.logits),
         }[name]()
 
     def student_of(method, batch):
@@ -96,7 +98,7 @@ def test_switching_a_loss_on_adds_its_gradient_and_descending_it_lowers_it(name)
     def gradient(**weights):
         method, batch = make(**weights), some_batch()
         method.modules["discriminator"].eval()  # spectral norm holds still
-        terms = method._judge(student_of(method, batch), batch["images"], batch["labels"])
+        terms = method.adversarial_terms(student_of(method, batch), batch["images"], batch["labels"])
         total = losses.pixel_l1(student_of(method, batch), batch["images"]) + torch.stack(list(terms.values())).sum()
         parameters = list(method.modules["student"].parameters())
         return method, batch, parameters, torch.autograd.grad(total, parameters)
@@ -182,7 +184,7 @@ def test_a_student_that_ignores_noise_is_stopped_late_but_not_early(mechanism, m
     method = make(mechanism, masks=masks)
     with torch.no_grad():
         method.modules["student"].input.weight[:, : Spec().noise_dim] = 0
-    guard = collapse_guard(method, Pairs(**some_batch(mechanism, count=40)), Spec())
+    guard = collapse_guard(method.result, method.config.masks, Pairs(**some_batch(mechanism, count=40)), Spec())
     guard(Record(10, 100, {}))
     with pytest.raises(TrainingStoppedError, match=f"one {mechanism} whatever the noise for class 0.*{mend}"):
         guard(Record(90, 100, {}))
@@ -190,22 +192,21 @@ def test_a_student_that_ignores_noise_is_stopped_late_but_not_early(mechanism, m
 
 def test_a_diverse_student_passes_the_guard():
     batch = some_batch(count=40)
-    collapse_guard(make(), Pairs(**batch), Spec())(Record(90, 100, {}))
+    collapse_guard(make().result, Distance.L1, Pairs(**batch), Spec())(Record(90, 100, {}))
 
 
-def test_what_is_kept_is_the_average_of_the_weights():
+def test_the_result_is_the_average_of_the_weights():
     method = make(ema=0.75)
-    before = {name: value.clone() for name, value in method.modules["ema"].state_dict().items()}
+    before = {name: value.clone() for name, value in method.result().state_dict().items()}
     method.step(some_batch(), Step())
     after = method.modules["student"].state_dict()
-    assert method.kept is method.modules["ema"]
-    for name, value in method.kept.state_dict().items():
+    for name, value in method.result().state_dict().items():
         if value.is_floating_point():
             torch.testing.assert_close(value, 0.75 * before[name] + 0.25 * after[name])
         else:
             assert value == after[name]
-    assert not any(p.requires_grad for p in method.kept.parameters())
-    assert make().kept is not None
+    assert not any(p.requires_grad for p in method.result().parameters())
+    assert make().result().state_dict().keys() == method.result().state_dict().keys()
 
 
 @pytest.mark.parametrize("way", [{"bf16": True}, {"channels_last": True}, {"compile": True}])
@@ -214,7 +215,9 @@ def test_ways_to_be_fast_change_the_losses_by_their_rounding_alone(way, monkeypa
     compiled, told = torch.nn.Module.compile, []
     monkeypatch.setattr(torch.nn.Module, "compile", lambda module: compiled(module, backend="eager"))
     for chosen in ({}, way):
-        method = make(**chosen, **({} if "compile" in way else WEIGHTS))  # tracing a judge warns of its spectral norm
+        method = make(
+            **chosen, **({} if "compile" in way else WEIGHTS)
+        )  # tracing a discriminator warns of its spectral norm
         method.to(make_accelerator("cpu"))
         torch.manual_seed(1)
         told.append(method.step(some_batch(), Step()))
@@ -245,7 +248,7 @@ def test_class_embeddings_begin_as_those_of_a_file(name, analytic_teacher, tmp_p
 
 def test_embeddings_that_do_not_fit_are_told(tmp_path):
     write_tensors(tmp_path / "e.safetensors", {"mine": torch.zeros(10, 3)})
-    with pytest.raises(UserError, match=r"no embeddings of 10 classes in 4 dimensions \(found \(10, 3\)\)"):
+    with pytest.raises(UserError, match=r"no embeddings of 10 classes in 4 dimensions \(but of shape \(10, 3\)\)"):
         read_embeddings(tmp_path / "e.safetensors", 10, 4)
 
 

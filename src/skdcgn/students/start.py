@@ -1,0 +1,53 @@
+"""How a student begins: each class at its mean colour, class embeddings at those of a file."""
+
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from skdcgn.base.config import DistillConfig
+from skdcgn.base.errors import UserError
+from skdcgn.base.weights import read_state_dict
+from skdcgn.cgn.mechanism import Mechanism, Spec
+from skdcgn.pairs.stored import StoredPairs
+from skdcgn.students.generator import StudentGenerator, student_size
+
+COLOUR_PAIRS = 10_000
+
+
+def new_student(config: DistillConfig, mechanism: Mechanism, spec: Spec) -> StudentGenerator:
+    """Return a student with random weights, drawn from torch's global random state."""
+    return StudentGenerator(mechanism, spec, **student_size(config, mechanism))
+
+
+def first_student(config: DistillConfig, pairs: StoredPairs) -> StudentGenerator:
+    """Return a student that begins at the colours of ``pairs`` and at the embeddings of the configuration's file."""
+    student = new_student(config, pairs.mechanism, pairs.spec)
+    rows = first_of_each_class(pairs.labels, COLOUR_PAIRS)
+    student.start_at(pairs.images(rows), pairs.labels[rows])
+    if config.embeddings:
+        student.embed_as(read_embeddings(Path(config.embeddings), *student.embed.weight.shape))
+    return student
+
+
+def first_of_each_class(labels: Tensor, total: int) -> Tensor:
+    """Return the first rows of every class among ``labels`` (N,), ``total`` of them or fewer, but one at least."""
+    classes = labels.unique()
+    each = max(1, total // len(classes))
+    return torch.cat([(labels == c).nonzero()[:each, 0] for c in classes])
+
+
+def read_embeddings(file: Path, classes: int, size: int) -> Tensor:
+    """Read class embeddings (classes, size): ``embeddings.weight`` of a BigGAN's file, transposed, or the one tensor.
+
+    Raises:
+        UserError: the file is missing or damaged, holds no such tensor, or one of another shape.
+    """
+    state = read_state_dict(file)
+    table = state["embeddings.weight"].T if "embeddings.weight" in state else next(iter(state.values()))
+    if table.shape != (classes, size) or ("embeddings.weight" not in state and len(state) > 1):
+        raise UserError(
+            f"{file} holds no embeddings of {classes} classes in {size} dimensions (but of shape "
+            f"{tuple(table.shape)}): pass BigGAN's file or a single tensor, and make the students' embedding as wide"
+        )
+    return table.float()

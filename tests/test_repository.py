@@ -22,7 +22,11 @@ def pins(name: str) -> list[Requirement]:
 
 
 def requirements() -> list[Requirement]:
-    lists = [PROJECT["dependencies"], *PROJECT["optional-dependencies"].values(), *PYPROJECT["dependency-groups"].values()]
+    lists = [
+        PROJECT["dependencies"],
+        *PROJECT["optional-dependencies"].values(),
+        *PYPROJECT["dependency-groups"].values(),
+    ]
     parsed = (Requirement(line) for lines in lists for line in lines)
     return [requirement for requirement in parsed if requirement.name != PROJECT["name"]]
 

@@ -16,7 +16,7 @@ from typing import Any
 from skdcgn.base.presets import run_preset
 from skdcgn.base.records import override, to_dict
 from skdcgn.cgn.mechanism import Mechanism
-from skdcgn.experiments.run_mnist import run
+from skdcgn.experiments.run_mnist import run_mnist
 from skdcgn.report.words import with_deviation
 from skdcgn.results.statistics import mean_and_deviation
 
@@ -84,7 +84,7 @@ def main() -> None:
         changes = {"seed": seed} | ({"teacher": chosen.teacher} if chosen.teacher else {})
         config = override(run_preset(chosen.preset), changes)
         out = chosen.runs / f"table-{chosen.preset}-{seed}"
-        results.append(to_dict(run(config, out, data_root=chosen.data_root, device="cpu")))
+        results.append(to_dict(run_mnist(config, out, data_root=chosen.data_root, device="cpu")))
         print(seed, json.dumps(results[-1]["ood_accuracy"]), results[-1]["seconds"], flush=True)
     summary = summarise(results)
     teacher = Path(chosen.teacher).name if chosen.teacher else None

@@ -7,7 +7,6 @@ import torch
 
 from skdcgn.cgn.mechanism import Mechanism, Spec
 from skdcgn.cli import app as cli
-from skdcgn.experiments import study
 from skdcgn.teachers.cgn import CGN, CGNTeacher
 
 LINE = torch.linspace(-1, 1, 32)
@@ -43,12 +42,6 @@ def random_cgn():
             module.running_mean.normal_(0, 0.1)
             module.running_var.uniform_(0.5, 2)
     return CGNTeacher(cgn, digest="random")
-
-
-@pytest.fixture
-def few_compared(monkeypatch):
-    """A teacher takes ten seconds for as many as a study compares, and no test of studies asks how near they are."""
-    monkeypatch.setattr(study, "COMPARED", 300)
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ import torch
 from skdcgn.base.config import ClassifyConfig
 from skdcgn.cli import app as cli
 from skdcgn.evaluation import attribution
+from skdcgn.experiments import run_study
 from skdcgn.teachers.load import load_student
 
 VERBS = (
@@ -138,8 +139,8 @@ def test_bugs_keep_their_traceback(monkeypatch):
         cli.main()
 
 
-@pytest.mark.usefixtures("few_compared")
-def test_a_study_ends_in_a_table_and_a_report(tmp_path, skdcgn):
+def test_a_study_ends_in_a_table_and_a_report(tmp_path, skdcgn, monkeypatch):
+    monkeypatch.setattr(run_study, "run_study", partial(run_study.run_study, compared=300))
     status, said, _ = skdcgn("study", "main", "smoke", "--seeds", "1", "--out", tmp_path, "--device", "cpu")
     assert status == 0
     assert [word in said for word in ("published composition", "expected, %", "paper, %")] == [True] * 3

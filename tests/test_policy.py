@@ -14,7 +14,7 @@ from skdcgn.cgn.compose import compose
 from skdcgn.cgn.interventions import INTERVENTIONS
 from skdcgn.cgn.mechanism import Mechanism, Spec
 from skdcgn.cgn.policy import Intervention, parse_intervention, parse_policy
-from skdcgn.experiments.run_mnist import run
+from skdcgn.experiments.run_mnist import run_mnist
 
 MANY = 20_000
 
@@ -237,5 +237,5 @@ def test_a_wrong_word_costs_a_run_no_query(tmp_path):
     config = run_preset("smoke")
     config = replace(config, classify=replace(config.classify, policy=("shape.elastik:1",)))
     with pytest.raises(UserError, match=r"did you mean shape\.elastic"):
-        run(config, tmp_path)
+        run_mnist(config, tmp_path)
     assert not (tmp_path / "pairs").exists()

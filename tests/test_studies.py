@@ -14,10 +14,10 @@ from skdcgn.experiments.studies import (
     LAYOUTS,
     STUDIES,
     TABLES,
-    chosen_points,
     find_study,
     find_table,
     miniature,
+    select_points,
 )
 from skdcgn.results.published import PAPER, PUBLISHED, RECIPE, published_accuracy
 from skdcgn.results.study_record import lay_points
@@ -201,8 +201,8 @@ def test_an_unknown_study_names_the_nearest():
 
 def test_some_points_are_those_of_the_whole_in_its_order():
     planned = STUDIES["main"].points(BASE)
-    assert chosen_points(planned, []) == planned
-    assert chosen_points(planned, ["the preset's"]) == planned[1:]
-    assert chosen_points(planned, ["the preset's", "published composition"]) == planned
+    assert select_points(planned, []) == planned
+    assert select_points(planned, ["the preset's"]) == planned[1:]
+    assert select_points(planned, ["the preset's", "published composition"]) == planned
     with pytest.raises(UserError, match="unknown point 'the presets': did you mean \"the preset's\""):
-        chosen_points(planned, ["the presets"])
+        select_points(planned, ["the presets"])

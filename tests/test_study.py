@@ -27,9 +27,6 @@ PLANNED = named(
 )
 
 
-pytestmark = pytest.mark.usefixtures("few_compared")
-
-
 def folders(out):
     return {kind: len(list(out.glob(f"{kind}-*"))) for kind in ("pairs", "student", "classifier")}
 
@@ -39,7 +36,7 @@ def test_points_share_pairs_and_students_and_seeds_nothing_and_nothing_is_done_t
         *lay_points(run_preset("smoke"), PLANNED),
         PointConfig("ceiling", run_preset("smoke"), ("oracle", "teacher")),
     ]
-    first = list(measure_points(what, tmp_path, [0], results=tmp_path / "results.jsonl", device="cpu"))
+    first = list(measure_points(what, tmp_path, [0], results=tmp_path / "results.jsonl", compared=300, device="cpu"))
     assert [(one.point, one.source) for one in first] == [
         ("plain", "student"),
         ("sharp", "student"),
@@ -63,9 +60,14 @@ def test_points_share_pairs_and_students_and_seeds_nothing_and_nothing_is_done_t
     with monkeypatch.context() as patched:
         for name in ("query_all", "distill"):
             patched.setattr(module, name, never)
-        assert list(measure_points(what, tmp_path, [0], results=tmp_path / "results.jsonl", device="cpu")) == first
+        assert (
+            list(measure_points(what, tmp_path, [0], results=tmp_path / "results.jsonl", compared=300, device="cpu"))
+            == first
+        )
 
-    *_, other = measure_points(what[:1], tmp_path, [0, 1], results=tmp_path / "another.jsonl", device="cpu")
+    *_, other = measure_points(
+        what[:1], tmp_path, [0, 1], results=tmp_path / "another.jsonl", compared=300, device="cpu"
+    )
     assert (other.seed, folders(tmp_path)) == (1, {"pairs": 2, "student": 3, "classifier": 6})  # another everything
 
 
@@ -147,11 +149,11 @@ def test_a_training_that_is_stopped_is_told_and_the_others_go_on(tmp_path, monke
         *lay_points(run_preset("smoke"), named({"plain": {}})),
         PointConfig("ceiling", run_preset("smoke"), ("oracle",)),
     ]
-    first, second = measure_points(what, tmp_path, [0], results=tmp_path / "results.jsonl", device="cpu")
+    first, second = measure_points(what, tmp_path, [0], results=tmp_path / "results.jsonl", compared=300, device="cpu")
     assert (first.ood_accuracy, first.stopped) == (None, "the student draws one image")
     assert second.ood_accuracy > 0
     assert [(row.point, row.seeds) for row in summarize([first, second])] == [("ceiling", (0,))]
-    again, _ = measure_points(what, tmp_path, [0], results=tmp_path / "results.jsonl", device="cpu")
+    again, _ = measure_points(what, tmp_path, [0], results=tmp_path / "results.jsonl", compared=300, device="cpu")
     assert (again, len(tried)) == (first, 1)
 
 

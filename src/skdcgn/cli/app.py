@@ -2,7 +2,6 @@
 
 import logging
 import os
-import shlex
 import sys
 from collections.abc import Callable
 from enum import StrEnum
@@ -40,7 +39,7 @@ from skdcgn.cli.terminal import (
     show_table,
     watching,
 )
-from skdcgn.experiments.studies import STUDIES, TABLES, chosen_points, find_study, find_table, miniature
+from skdcgn.experiments.studies import STUDIES, TABLES
 
 app = typer.Typer(
     help="Distill a black-box Counterfactual Generative Network (CGN) into a tiny student, and train classifiers "
@@ -156,10 +155,10 @@ def run(
         return
     chosen = _laid_over(run_preset(preset, full=full), config, changes)
     folder = _default_out(out, preset, chosen)
-    from skdcgn.experiments import run_mnist as pipeline
+    from skdcgn.experiments.run_mnist import run_mnist
 
     with watching() as watch:
-        results = pipeline.run(chosen, folder, data_root=data_root, device=device, watch=watch)
+        results = run_mnist(chosen, folder, data_root=data_root, device=device, watch=watch)
     show_table(results, chosen)
     point_to("report", folder / "report.html")
 
@@ -198,9 +197,29 @@ def study(
 
     The same command in another shell, or on another machine that sees the folder, takes a share of the work.
     """
-    given = {"teacher": teacher, "textures": str(textures) if textures else None}
-    changes = {key: value for key, value in given.items() if value}
-    _study(name, preset, changes, only or [], out, seeds, quick, data_root, device)
+    from skdcgn.experiments.run_study import run_study
+
+    with watching() as watch:
+        results = run_study(
+            name,
+            preset,
+            out,
+            teacher=teacher,
+            textures=str(textures) if textures else None,
+            only=only or (),
+            seeds=seeds,
+            quick=quick,
+            data_root=data_root,
+            device=device,
+            watch=watch,
+            announce=_print_line,
+        )
+    show_study(results.record)
+    point_to("report", results.report)
+
+
+def _print_line(line: str) -> None:
+    print(line, flush=True)
 
 
 @app.command(rich_help_panel="The whole")
@@ -213,53 +232,21 @@ def reproduce(
     device: DeviceOption = Device.AUTO,
 ) -> None:
     """Measure a table of the README again: each cell beside its band, and beside the paper's where there is one."""
-    name, presets = find_table(table)
-    for preset in presets:
-        _study(name, preset, {}, [], out / preset, seeds, quick, data_root, device)
+    from skdcgn.experiments import run_study as studies
 
-
-def _study(
-    name: str,
-    preset: str,
-    changes: dict[str, Any],
-    only: list[str],
-    out: Path | None,
-    seeds: int,
-    quick: bool,
-    data_root: Path | None,
-    device: Device,
-) -> None:
-    chosen, base, seeds = find_study(name), override(run_preset(preset), changes), 1 if quick else seeds
-    base = miniature(base) if quick else base
-    stages = out or _default_out(None, f"study-{preset}", base)
-    planned = chosen_points(chosen.points(base), only)
-    folder = stages / name
-    if only:  # beside what is known of all points
-        folder /= digest([plan.name for plan in planned])
-    from skdcgn.base.files import alone
-    from skdcgn.experiments.study import measure_points, study_record
-    from skdcgn.report.study import write_study_report
-    from skdcgn.results.records import write_study
-    from skdcgn.results.study_record import lay_points
-
-    lesson = override(teach_preset(preset), {"textures": base.textures})
-    points, scores, log = lay_points(base, planned, lesson), [], folder / "results.jsonl"
     with watching() as watch:
-        for score in measure_points(
-            points, stages, range(seeds), results=log, data_root=data_root, device=device, watch=watch
+        for results in studies.reproduce(
+            table,
+            out,
+            seeds=seeds,
+            quick=quick,
+            data_root=data_root,
+            device=device,
+            watch=watch,
+            announce=_print_line,
         ):
-            scores.append(score)
-            reached = f"{score.ood_accuracy:.1f} %" if score.ood_accuracy is not None else f"stopped: {score.stopped}"
-            print(f"seed {score.seed}, {score.point}, {score.source}: {reached}", flush=True)
-    flags = [f"--{key} {Path(value).name}" for key, value in changes.items()]
-    flags += [f"--only {shlex.quote(one)}" for one in only] + ["--quick"] * quick
-    command = " ".join(["skdcgn study", name, preset, f"--seeds {seeds}", *flags])
-    with alone(folder / ".lock"):  # processes that shared the work time its students one after the other
-        record = study_record(chosen, base, lesson, planned, scores, command=command, quick=quick)
-        write_study(folder, record)
-    show_study(record)
-    page = write_study_report(folder)
-    point_to("report", page)
+            show_study(results.record)
+            point_to("report", results.report)
 
 
 @app.command(rich_help_panel="Stages")

@@ -40,7 +40,7 @@ INTERPOLATED = ("shape", "texture", "background", "all")
 FIRST, LAST = 3, 5  # classes between which the report interpolates
 
 
-def run(
+def run_mnist(
     config: RunConfig,
     out: Path,
     *,

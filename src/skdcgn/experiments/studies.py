@@ -337,11 +337,11 @@ def find_study(name: str) -> Study:
     return find("study", name, STUDIES)
 
 
-def chosen_points(planned: Sequence[StudyPoint], only: Sequence[str]) -> list[StudyPoint]:
-    """Return those points whose names are in ``only``, or all if it is empty; raise UserError on an unknown name."""
-    known = {plan.name: plan for plan in planned}
-    names = {find("point", name, known).name for name in only}
-    return [plan for plan in planned if plan.name in names or not names]
+def select_points(points: Sequence[StudyPoint], only: Sequence[str]) -> list[StudyPoint]:
+    """Return the points whose names are in ``only``, or all if it is empty; raise UserError on an unknown name."""
+    by_name = {point.name: point for point in points}
+    names = {find("point", name, by_name).name for name in only}
+    return [point for point in points if point.name in names or not names]
 
 
 def find_table(name: str) -> tuple[str, tuple[str, ...]]:

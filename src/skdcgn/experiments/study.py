@@ -52,6 +52,7 @@ def measure_points(
     seeds: Sequence[int],
     *,
     results: Path,
+    compared: int = COMPARED,
     data_root: Path | None = None,
     device: str = "auto",
     watch: Watch = log_progress,
@@ -62,6 +63,9 @@ def measure_points(
 
     Stages go to ``out``: teacher-*, pairs-*, student-*, judge-*, classifier-*, each an ordinary run folder. Seeds are
     of everything: queries, initial weights, batches, labels.
+
+    Args:
+        compared: how many counterfactuals of a student and of its teacher the Frechet distance compares.
 
     Raises:
         UserError: a source that is none of biased, teacher, student, oracle.
@@ -83,7 +87,7 @@ def measure_points(
                 if not mine:
                     continue
                 try:
-                    scores[number] = _score(point, source, config, out, data_root, device, watch)
+                    scores[number] = _score(point, source, config, out, compared, data_root, device, watch)
                 except TrainingStoppedError as error:  # that a point's students collapse is a finding
                     scores[number] = PointScore(point.name, source, seed, None, None, {}, stopped=str(error))
             lines = [json.dumps(to_dict(scores[known])) + "\n" for known in sorted(scores)]
@@ -92,7 +96,14 @@ def measure_points(
 
 
 def _score(
-    point: PointConfig, source: str, config: RunConfig, out: Path, data_root: Path | None, device: str, watch: Watch
+    point: PointConfig,
+    source: str,
+    config: RunConfig,
+    out: Path,
+    compared: int,
+    data_root: Path | None,
+    device: str,
+    watch: Watch,
 ) -> PointScore:
     cgn: Teacher | None = None
     if point.teach:
@@ -102,7 +113,7 @@ def _score(
     l1: dict[str, PixelL1] = {}
     apart: float | None = None
     if source == "student":
-        cgn, l1, apart = _student(load_teacher(config.teacher), config, out, device, watch)
+        cgn, l1, apart = _student(load_teacher(config.teacher), config, out, compared, device, watch)
     elif source == "teacher":
         cgn = load_teacher(config.teacher)
     origin = {"data": source, "cgn": cgn.digest if cgn else ""}
@@ -124,13 +135,13 @@ def _teacher(config: TeachConfig, out: Path, data_root: Path | None, device: str
 
 
 def _student(
-    teacher: Teacher, config: RunConfig, out: Path, device: str, watch: Watch
+    teacher: Teacher, config: RunConfig, out: Path, compared: int, device: str, watch: Watch
 ) -> tuple[StudentCGN, dict[str, PixelL1], float]:
     """Return a student, its L1 of held-out pairs, and how far its counterfactuals lie from its teacher's."""
     asked = [teacher.digest, to_dict(config.query), config.seed]
     pairs = out / f"pairs-{digest(asked)}"
     folder = out / f"student-{digest([asked, to_dict(config.distill)])}"
-    result = folder / "beside-teacher.json"
+    result = folder / f"teacher-comparison-{compared}.json"
     if not result.exists():
         query_all(teacher, pairs, config.query, seed=config.seed, watch=watch)
         try:
@@ -140,7 +151,7 @@ def _student(
         except TrainingStoppedError as error:  # whoever asks for it next is told at once
             write_json(result, {"stopped": str(error)})
         else:
-            made = (compose(cgn, COMPARED, seed=config.seed).images for cgn in (teacher, student))
+            made = (compose(cgn, compared, seed=config.seed).images for cgn in (teacher, student))
             apart = frechet(load_extractor(), *made).value
             write_json(
                 result,

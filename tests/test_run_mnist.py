@@ -10,7 +10,7 @@ from skdcgn.base.errors import UserError
 from skdcgn.base.presets import run_preset
 from skdcgn.base.records import override, to_dict
 from skdcgn.cgn.compose import compose
-from skdcgn.experiments.run_mnist import run
+from skdcgn.experiments.run_mnist import run_mnist
 from skdcgn.experiments.training_sets import own_test_set, training_sets
 from skdcgn.results.records import MnistResults, read_results
 
@@ -18,7 +18,7 @@ from skdcgn.results.records import MnistResults, read_results
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     out = tmp_path_factory.mktemp("run")
-    return out, run(run_preset("smoke"), out, device="cpu")
+    return out, run_mnist(run_preset("smoke"), out, device="cpu")
 
 
 def test_results_are_kept_as_they_are_returned(finished):
@@ -59,7 +59,7 @@ def test_a_report_and_its_pictures_lie_in_the_folder(finished):
 def test_a_finished_run_answers_at_once_with_the_same_results(finished, monkeypatch):
     out, results = finished
     monkeypatch.setattr("skdcgn.experiments.stages.distill", None)  # would fail if it were called
-    assert run(run_preset("smoke"), out, device="cpu") == results
+    assert run_mnist(run_preset("smoke"), out, device="cpu") == results
 
 
 def test_evaluate_prints_the_table_again_and_knows_no_band_for_this_budget(finished, skdcgn):
@@ -73,14 +73,14 @@ def test_evaluate_prints_the_table_again_and_knows_no_band_for_this_budget(finis
 def test_another_configuration_in_the_same_folder_is_refused(finished):
     out, _ = finished
     with pytest.raises(UserError, match="differs in seed"):
-        run(override(run_preset("smoke"), {"seed": 1}), out, device="cpu")
+        run_mnist(override(run_preset("smoke"), {"seed": 1}), out, device="cpu")
 
 
 def test_losing_the_results_costs_only_the_last_stage(finished):
     out, results = finished
     weights = {p: p.stat().st_mtime_ns for p in out.rglob("checkpoint.safetensors")}
     (out / "results.json").unlink()
-    again = run(run_preset("smoke"), out, device="cpu")
+    again = run_mnist(run_preset("smoke"), out, device="cpu")
     assert again.ood_accuracy == results.ood_accuracy
     assert again.pixel_l1 == results.pixel_l1
     assert weights == {p: p.stat().st_mtime_ns for p in weights}

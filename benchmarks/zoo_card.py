@@ -91,7 +91,7 @@ def new_card(name: str, run: Path, half: bool) -> dict[str, Any]:
         state = {key: value.half() if value.is_floating_point() else value for key, value in state.items()}
     write_tensors(weights(name), state)
     config = told_config(name, run)
-    health = [line for line in read_metrics(run / "metrics.jsonl") if "diversity" in line][-1]
+    health = [line.values for line in read_metrics(run / "metrics.jsonl") if "diversity" in line.values][-1]
     return {
         "title": f"{name}: a CGN trained by this project",
         "architecture": "mnist-cgn",

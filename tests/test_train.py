@@ -29,7 +29,8 @@ from skdcgn.training.loop import (
     fit,
     stop_if_not_finite,
 )
-from skdcgn.training.run_folder import RunFolder
+from skdcgn.training.run_folder import RunFolder, read_metrics
+from skdcgn.training.trackers import require_tracker
 from skdcgn.training.train import train
 
 
@@ -82,7 +83,7 @@ def test_of_two_trainings_in_one_folder_the_second_waits_and_finds_it_done(tmp_p
         waiting[0].result(20)
     assert steps == []
     assert torch.equal(weights(first), weights(second))
-    assert [line["step"] for line in RunFolder(tmp_path, {}).metrics()] == [5, 10, 15, 20]
+    assert [line.step for line in RunFolder(tmp_path, {}).metrics()] == [5, 10, 15, 20]
 
 
 def test_fit_yields_one_numbered_record_per_step():
@@ -130,7 +131,7 @@ def test_the_log_of_a_resumed_run_has_each_step_once(tmp_path):
     with (tmp_path / "metrics.jsonl").open("a") as file:
         file.write('{"step": 5, "lo')  # a line cut by a kill
     assert folder.restore(method) == 2
-    assert [line["step"] for line in folder.metrics()] == [1, 2]
+    assert [line.step for line in folder.metrics()] == [1, 2]
 
 
 def test_every_and_at_end_fire_at_their_steps():
@@ -189,6 +190,78 @@ def test_a_folder_refuses_another_configuration_and_names_the_difference(tmp_pat
     RunFolder(tmp_path, {"seed": 0, "steps": 5})
     with pytest.raises(UserError, match="differs in seed"):
         RunFolder(tmp_path, {"seed": 1, "steps": 5})
+
+
+def trained(folder, steps):
+    method = Line()
+    train(method, batch_at, folder, steps=steps, schedule=decay_after(0.5), log_every=1, device="cpu")
+    return weights(method)
+
+
+def test_a_longer_run_continues_a_shorter_one_only_if_that_is_wanted(tmp_path):
+    trained(RunFolder(tmp_path, {"seed": 0, "steps": 4}), 4)
+    longer = {"seed": 0, "steps": 6}
+    with pytest.raises(UserError, match=r"with 4 steps: pass --continue \(extend=True\) to train it on to 6"):
+        RunFolder(tmp_path, longer)
+    for config in ({"seed": 0, "steps": 3}, {"seed": 1, "steps": 6}, {"seed": 0, "steps": 6, "more": 1}):
+        with pytest.raises(UserError, match="another configuration"):
+            RunFolder(tmp_path, config, extend=True)
+    before = read_tensors(tmp_path / "checkpoint.safetensors")[0]["model/0.weight"]
+    continued = trained(RunFolder(tmp_path, longer, extend=True), 6)
+    assert [line.step for line in RunFolder(tmp_path, longer).metrics()] == [1, 2, 3, 4, 5, 6]
+    assert not torch.equal(before, continued[: before.numel()].view_as(before))
+    assert torch.equal(continued, trained(RunFolder(tmp_path, longer), 6))  # done: the same command changes nothing
+    twice = trained(RunFolder(tmp_path, {"seed": 0, "steps": 7}, extend=True), 7)
+    assert not torch.equal(twice, continued)
+
+
+def test_a_continuation_that_is_killed_goes_on_to_the_same_bytes(tmp_path):
+    def kill(record):
+        if record.step == 6:
+            raise StopHereError
+
+    for name in ("whole", "killed"):
+        trained(RunFolder(tmp_path / name, {"steps": 4}), 4)
+    folder = RunFolder(tmp_path / "killed", {"steps": 8}, extend=True)
+    with pytest.raises(StopHereError):
+        train(Line(), batch_at, folder, steps=8, schedule=decay_after(0.5), device="cpu", callbacks=(kill,))
+    whole = trained(RunFolder(tmp_path / "whole", {"steps": 8}, extend=True), 8)
+    assert torch.equal(whole, trained(RunFolder(tmp_path / "killed", {"steps": 8}), 8))
+
+
+def test_a_checkpoint_of_another_version_is_refused(tmp_path):
+    folder = RunFolder(tmp_path, {"a": 1})
+    write_tensors(
+        folder.checkpoint,
+        {"model/other": torch.zeros(1)},
+        {"counters": json.dumps({"step": 1, "digest": folder.digest})},
+    )
+    with pytest.raises(UserError, match="other tensors than this version trains"):
+        folder.restore(Line())
+
+
+def test_what_is_logged_goes_to_tensorboard_too(tmp_path):
+    pytest.importorskip("tensorboard")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    train(Line(), batch_at, RunFolder(tmp_path, {}), steps=6, log_every=2, device="cpu", track="tensorboard")
+    events = EventAccumulator(str(tmp_path / "tensorboard")).Reload().Scalars("loss")
+    logged = RunFolder(tmp_path, {}).metrics()
+    assert [event.step for event in events] == [line.step for line in logged] == [2, 4, 6]
+    assert [event.value for event in events] == pytest.approx([line.values["loss"] for line in logged])
+
+
+def test_a_tracker_that_cannot_be_used_is_one_line():
+    with pytest.raises(UserError, match="unknown tracker 'paper': use tensorboard or wandb"):
+        require_tracker("paper")
+    with pytest.raises(UserError, match="the tracker wandb is not installed: pip install wandb"):
+        require_tracker("wandb", installed=lambda name: None)
+
+
+def test_a_log_that_is_no_log_is_named(tmp_path):
+    (tmp_path / "metrics.jsonl").write_text('{"loss": 1}\n')
+    with pytest.raises(UserError, match="holds a line that is no JSON object with a step"):
+        read_metrics(tmp_path / "metrics.jsonl")
 
 
 def test_a_checkpoint_of_another_configuration_is_refused(tmp_path):

@@ -117,6 +117,8 @@ def train_ensemble(
     seed: int = 0,
     workers: int = WORKERS,
     device: str = "auto",
+    extend: bool = False,
+    track: str | None = None,
     callbacks: tuple[Callback, ...] = (),
 ) -> Ensemble:
     """Train the ensemble in the run folder ``out``; resumes where it was killed.
@@ -128,6 +130,8 @@ def train_ensemble(
         backbone: returns images (B, 3, S, S), normalised as ImageNet's are -> features (B, D) or (B, D, h, w).
             Default: the one that the configuration names.
         workers: threads that decode; they change nothing but the time.
+        extend: continue a run in ``out`` that differs in having fewer epochs alone.
+        track: ``tensorboard`` or ``wandb``, to log there too.
 
     Raises:
         UserError: other classes on one side than on the other, or whatever the folder, source and backbone raise.
@@ -138,7 +142,7 @@ def train_ensemble(
             f"{real} has {len(photos.names)} sub-folders, the counterfactuals have {source.classes} classes: "
             "pass real images of the same classes, in the same order"
         )
-    folder = RunFolder(out, told(config, photos, source, seed, backbone))
+    folder = RunFolder(out, told(config, photos, source, seed, backbone), extend=extend)
     torch.manual_seed(seed)
     made = backbone() if backbone else load_backbone(config.backbone, width=config.width, weights=config.weights)
     method = TrainEnsemble(config, Ensemble(made, len(photos.names), config.image_size))
@@ -154,6 +158,7 @@ def train_ensemble(
             save_every=config.save_every,
             callbacks=callbacks,
             device=device,
+            track=track,
         )
     return cast(Ensemble, method.modules["ensemble"])
 

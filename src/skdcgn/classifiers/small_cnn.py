@@ -92,6 +92,8 @@ def classify(
     seed: int = 0,
     device: str = "auto",
     origin: Any = None,
+    extend: bool = False,
+    track: str | None = None,
     callbacks: tuple[Callback, ...] = (),
 ) -> Classifier:
     """Train the classifier on ``data`` in the run folder ``out``; resumes where it was killed.
@@ -99,10 +101,12 @@ def classify(
     Args:
         data: images (N, 3, H, W) in [-1, 1] and labels; each epoch visits all, in an order of its own.
         origin: names the data, as JSON values, in the run's digest.
+        extend: continue a run in ``out`` that differs in having fewer epochs alone.
+        track: ``tensorboard`` or ``wandb``, to log there too.
     """
     classes, size = int(data.labels.max()) + 1, data.images.shape[-1]
     told = {"seed": seed, "origin": origin, "classes": classes, "image_size": size}
-    folder = RunFolder(out, {**to_dict(config), **told})
+    folder = RunFolder(out, {**to_dict(config), **told}, extend=extend)
     torch.manual_seed(seed)
     method = Classify(config, classes)
     per_epoch = -(-len(data.labels) // config.batch_size)
@@ -122,6 +126,7 @@ def classify(
         save_every=config.save_every,
         callbacks=callbacks,
         device=device,
+        track=track,
     )
     return cast(Classifier, method.modules["classifier"])
 

@@ -40,7 +40,7 @@ from skdcgn.report.words import (
     verdict,
 )
 from skdcgn.results.records import MnistResults, OodAccuracy, RunResults, read_results
-from skdcgn.training.run_folder import read_metrics
+from skdcgn.training.run_folder import LogLine, read_metrics
 
 MEANING = {
     "biased": "the training images as they are: the appearance gives the class away",
@@ -325,13 +325,12 @@ def classifier_curves(run: Path, name: str, reached: float) -> Markup | None:
     return figures.curves(f"classify-{name}", alt, name, only, shown=percent, limit=103, reference=reached)
 
 
-def by_name(records: list[dict[str, float]]) -> figures.Series:
+def by_name(lines: list[LogLine]) -> figures.Series:
     """Turn a log's lines into one curve of (steps, values) per name."""
     series: figures.Series = {}
-    for record in records:
-        for name, value in record.items():
-            if name != "step":
-                steps, values = series.setdefault(name, ([], []))
-                steps.append(record["step"])
-                values.append(value)
+    for line in lines:
+        for name, value in line.values.items():
+            steps, values = series.setdefault(name, ([], []))
+            steps.append(line.step)
+            values.append(value)
     return series

@@ -43,6 +43,7 @@ from skdcgn.training.loop import (
 )
 from skdcgn.training.processes import own_share, process_count, process_index, wait_for_all
 from skdcgn.training.run_folder import RunFolder
+from skdcgn.training.trackers import require_tracker
 from skdcgn.training.train import train
 
 BETAS = (0.5, 0.99)
@@ -132,16 +133,21 @@ def distill_mechanism(
     teacher: Teacher | None = None,
     seed: int = 0,
     device: str = "auto",
+    extend: bool = False,
+    track: str | None = None,
     callbacks: tuple[Callback, ...] = (),
 ) -> StudentGenerator:
     """Distill the pairs in ``pairs_folder`` in the run folder ``out``; resumes where it was killed.
 
     Args:
         teacher: queried again for images that the pairs do not store.
+        extend: continue a run in ``out`` that differs in having fewer steps alone.
+        track: ``tensorboard`` or ``wandb``, to log there too.
     """
     pairs = StoredPairs(pairs_folder, teacher)
     plan = {key: pairs.manifest[key] for key in PLAN}
-    folder = RunFolder(out, {**to_dict(config), "mechanism": pairs.mechanism, "seed": seed, "pairs": plan})
+    run = {**to_dict(config), "mechanism": pairs.mechanism, "seed": seed, "pairs": plan}
+    folder = RunFolder(out, run, extend=extend)
     torch.manual_seed(seed)
     method = Distill(config, first_student(config, pairs))
     rows_of = balanced_rows(pairs.labels)
@@ -161,6 +167,7 @@ def distill_mechanism(
         save_every=config.save_every,
         callbacks=(every(100, guard), *callbacks),
         device=device,
+        track=track,
     )
     return method.result()
 
@@ -174,6 +181,8 @@ def distill(
     teacher: Teacher | None = None,
     seed: int = 0,
     device: str = "auto",
+    extend: bool = False,
+    track: str | None = None,
     watch: Watch = log_progress,
 ) -> StudentCGN:
     """Distill a teacher into a student CGN, saved in ``out/student``; resumes where it was killed.
@@ -186,8 +195,12 @@ def distill(
         teacher: queried again if stored pairs hold no images.
         seed: of the queries, the initial weights and the batches.
         device: ``auto``, ``cpu`` or ``cuda``.
+        extend: continue a distillation in ``out`` that differs in having fewer steps alone. The learning rate follows
+            the longer schedule from there on: the student is not the one of all steps at once.
+        track: ``tensorboard`` or ``wandb``, to log there too.
         watch: begins each part's progress report; by default it is logged.
     """
+    require_tracker(track)
     out, config = Path(out), config or DistillConfig()
     if isinstance(source, str | Path):
         pairs = Path(source)
@@ -205,6 +218,8 @@ def distill(
             teacher=teacher,
             seed=seed,
             device=device,
+            extend=extend,
+            track=track,
             callbacks=(report_to(watch, f"distill {mechanism}"),),
         )
     return assemble(students, config, out / "student")

@@ -279,12 +279,18 @@ def teach(
     data_root: Path | None = None,
     device: str = "auto",
     sample_every: int = 500,
+    extend: bool = False,
+    track: str | None = None,
     callbacks: tuple[Callback, ...] = (),
 ) -> CGNTeacher:
     """Train a CGN in the run folder ``out`` and return it; resumes where it was killed.
 
     Writes ``teacher.safetensors`` at the end, and every ``sample_every`` steps ``samples-STEP.png`` (masks, textures,
     backgrounds, composed) and its :class:`Health` in metrics.jsonl; logs it, and warns of symptoms.
+
+    Args:
+        extend: continue a run in ``out`` that differs in having fewer steps alone.
+        track: ``tensorboard`` or ``wandb``, to log there too.
 
     Raises:
         UserError: no such glyphs, appearance, features, pictures or policy.
@@ -294,7 +300,7 @@ def teach(
     images, labels, real, spec = load_source(config, data_root)
     torch.manual_seed(config.seed)
     method = Teach(config, spec)
-    folder = RunFolder(out, config)  # not before the configuration is known to be sound
+    folder = RunFolder(out, config, extend=extend)  # not before the configuration is known to be sound
     rows_of = balanced_rows(labels)
     start_at(method.modules["cgn"], as_unit(images[rows_of(SEEN_AT_FIRST, generator(config.seed, "first"))]))
 
@@ -324,6 +330,7 @@ def teach(
         schedule=decay_after(0.5),
         callbacks=(every(sample_every, sample), *callbacks),
         device=device,
+        track=track,
     )
     write_tensors(out / "teacher.safetensors", averaged(method).cgn.state_dict())
     return load_cgn(out / "teacher.safetensors")

@@ -164,6 +164,8 @@ def teach_imagenet(
     *,
     device: str = "auto",
     sample_every: int = 10,
+    extend: bool = False,
+    track: str | None = None,
     callbacks: tuple[Callback, ...] = (),
 ) -> CGNTeacher:
     """Train a CGN of photographs in the run folder ``out`` and return it; resumes where it was killed.
@@ -171,13 +173,18 @@ def teach_imagenet(
     Writes ``teacher.safetensors`` at the end and ``samples-STEP.png`` every ``sample_every`` steps; logs the
     masks' mean and entropy, and warns of empty, full and grey ones.
 
+    Args:
+        extend: continue a run in ``out`` that differs in having fewer steps alone.
+        track: ``tensorboard`` or ``wandb``, to log there too.
+
     Raises:
         UserError: no such start or features.
     """
     torch.manual_seed(config.seed)
     cgn, real, origin = begin(config)
     method = TeachImageNet(config, cgn, real)
-    folder, spec, count = RunFolder(out, {**to_dict(config), "origin": origin}), cgn.spec, config.batch_size
+    folder = RunFolder(out, {**to_dict(config), "origin": origin}, extend=extend)
+    spec, count = cgn.spec, config.batch_size
 
     def batch_at(step: int) -> Batch:
         rng = generator(config.seed, "teach imagenet", step)
@@ -208,6 +215,7 @@ def teach_imagenet(
         save_every=config.save_every,
         callbacks=(every(sample_every, sample), *callbacks),
         device=device,
+        track=track,
     )
     if process_index() == 0:
         write_tensors(out / "teacher.safetensors", cgn.state_dict())

@@ -1,33 +1,87 @@
-"""A run folder: its configuration, its log, its checkpoint."""
+"""A run folder: its configuration, its log, its checkpoint, and the shorter runs that it continues."""
 
 import json
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from skdcgn.base.errors import UserError
 from skdcgn.base.files import read_json, read_tensors, write_bytes, write_json, write_tensors
 from skdcgn.base.records import digest, to_dict
 from skdcgn.training.loop import Method, Record
 from skdcgn.training.processes import process_index
+from skdcgn.training.trackers import Send, open_tracker, send_nowhere
+
+LENGTHS = ("steps", "epochs")  # keys of a configuration that say how long a run is
+logger = logging.getLogger(__name__)
+
+
+class LogLine(NamedTuple):
+    """A line of metrics.jsonl: the number of a step, from 1, and its values by name."""
+
+    step: int
+    values: dict[str, float]
+
+    def to_json(self) -> str:
+        return json.dumps({"step": self.step, **self.values}) + "\n"
 
 
 class RunFolder:
-    """One run: ``config.json``, ``metrics.jsonl``, ``checkpoint.safetensors`` (its counters in the header)."""
+    """One run: ``config.json``, ``metrics.jsonl``, ``checkpoint.safetensors`` (its counters in the header).
 
-    def __init__(self, path: Path, config: Any) -> None:
-        """Open or begin the run of ``config`` at ``path``; raise UserError if another run lives there."""
+    A run that was continued has ``continued.json`` too: the digests and lengths of the shorter configurations.
+    """
+
+    def __init__(self, path: Path, config: Any, *, extend: bool = False) -> None:
+        """Open or begin the run of ``config`` at ``path``.
+
+        Args:
+            extend: if a run lives there that differs in being shorter alone, continue it.
+
+        Raises:
+            UserError: another run lives there, or a shorter one and ``extend`` is False.
+        """
         self.path, self.digest = path, digest(config)
-        known = path / "config.json"
-        if not known.exists():
-            write_json(known, {"digest": self.digest, **to_dict(config)})
-            return
-        before = read_json(known)
-        if before.get("digest") != self.digest:
-            changed = [key for key, value in to_dict(config).items() if before.get(key) != value]
+        self._send: Send = send_nowhere
+        values, file = to_dict(config), path / "config.json"
+        if file.exists():
+            stored = read_json(file)
+            if stored.get("digest") == self.digest:
+                return
+            self._continue(stored, values, extend)
+        write_json(file, {"digest": self.digest, **values})
+
+    def _continue(self, stored: dict[str, Any], values: dict[str, Any], extend: bool) -> None:
+        """Note in ``continued.json`` that this run continues the ``stored`` one; raise UserError if it may not."""
+        changes = [key for key, value in values.items() if stored.get(key) != value]
+        length = next(
+            (key for key in LENGTHS if changes == [key] and stored.keys() - {"digest"} == values.keys()), None
+        )
+        if length is None or not 0 < stored[length] < values[length]:
             raise UserError(
-                f"{path} holds a run with another configuration (differs in {', '.join(changed) or 'its kind'}): "
+                f"{self.path} holds a run with another configuration (differs in {', '.join(changes) or 'its kind'}): "
                 "choose another --out, or delete that folder"
             )
+        shorter, longer = f"{stored[length]} {length}", f"{values[length]} {length}"
+        if not extend:
+            raise UserError(
+                f"{self.path} holds this run with {shorter}: pass --continue (extend=True) to train it on to "
+                f"{values[length]}, or choose another --out"
+            )
+        logger.warning(
+            f"{self.path}: continues from {shorter} to {longer}; learning rates follow the longer schedule from here "
+            f"on, so that the weights may differ from those of {longer} at once"
+        )
+        write_json(self._continued, [*self._shorter_runs(), {"digest": stored["digest"], length: stored[length]}])
+
+    @property
+    def _continued(self) -> Path:
+        return self.path / "continued.json"
+
+    def _shorter_runs(self) -> list[dict[str, Any]]:
+        return list(read_json(self._continued)) if self._continued.exists() else []
 
     @property
     def checkpoint(self) -> Path:
@@ -39,37 +93,67 @@ class RunFolder:
         write_tensors(self.checkpoint, method.state(), {"counters": json.dumps(counters)})
 
     def restore(self, method: Method) -> int:
-        """Load the checkpoint if there is one; return the number of steps done. Later log lines are dropped."""
+        """Load the checkpoint if there is one; return the number of steps done. Later log lines are dropped.
+
+        Raises:
+            UserError: the checkpoint is damaged, or of another configuration or another version of the method.
+        """
         if not self.checkpoint.exists():
-            self._keep_log_until(0)
+            self._drop_log_after(0)
             return 0
         state, metadata = read_tensors(self.checkpoint)
         counters = json.loads(metadata.get("counters", "{}"))
-        if counters.get("digest") != self.digest:
+        if counters.get("digest") not in (self.digest, *(run["digest"] for run in self._shorter_runs())):
             raise UserError(f"{self.checkpoint} belongs to another configuration: delete it to start afresh")
-        method.load_state(state)
-        self._keep_log_until(counters["step"])
+        try:
+            method.load_state(state)
+        except RuntimeError:
+            raise UserError(f"{self.checkpoint} holds other tensors than this version trains: delete it") from None
+        self._drop_log_after(counters["step"])
         return int(counters["step"])
+
+    @contextmanager
+    def tracking(self, tracker: str | None, start: int) -> Iterator[None]:
+        """Let :meth:`log` write to a tracker too (:mod:`skdcgn.training.trackers`), after ``start`` steps."""
+        with open_tracker(tracker, self.path, start) as self._send:
+            yield
+        self._send = send_nowhere
 
     def log(self, record: Record) -> None:
         """Append a line to metrics.jsonl."""
-        with (self.path / "metrics.jsonl").open("a", encoding="utf-8") as file:
-            file.write(json.dumps({"step": record.step, **record.losses}) + "\n")
+        with self._log.open("a", encoding="utf-8") as file:
+            file.write(LogLine(record.step, record.losses).to_json())
+        self._send(record.losses, record.step)
 
-    def metrics(self) -> list[dict[str, float]]:
+    def metrics(self) -> list[LogLine]:
         """Read metrics.jsonl; a half-written last line of a killed run is left out."""
-        return read_metrics(self.path / "metrics.jsonl")
+        return read_metrics(self._log)
 
-    def _keep_log_until(self, step: int) -> None:
-        if process_index():
-            return
-        lines = [json.dumps(line) + "\n" for line in self.metrics() if line["step"] <= step]
-        if lines or (self.path / "metrics.jsonl").exists():
-            write_bytes(self.path / "metrics.jsonl", "".join(lines).encode())
+    @property
+    def _log(self) -> Path:
+        return self.path / "metrics.jsonl"
+
+    def _drop_log_after(self, step: int) -> None:
+        if process_index() == 0 and self._log.exists():
+            lines = [line.to_json() for line in self.metrics() if line.step <= step]
+            write_bytes(self._log, "".join(lines).encode())
 
 
-def read_metrics(path: Path) -> list[dict[str, float]]:
-    """Read a metrics.jsonl; a half-written last line of a killed run is left out."""
+def read_metrics(path: Path) -> list[LogLine]:
+    """Read a metrics.jsonl; a half-written last line of a killed run is left out.
+
+    Raises:
+        UserError: a line is no JSON object with a step.
+    """
     if not path.exists():
         return []
-    return [json.loads(line) for line in path.read_text().splitlines(keepends=True) if line.endswith("}\n")]
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    return [_read_line(line, path) for line in lines if line.endswith("}\n")]
+
+
+def _read_line(line: str, path: Path) -> LogLine:
+    try:
+        values = json.loads(line)
+        return LogLine(int(values.pop("step")), values)
+    except (json.JSONDecodeError, KeyError, TypeError, ValueError):
+        raise UserError(f"{path} holds a line that is no JSON object with a step: {line[:80]!r}: delete it") from None

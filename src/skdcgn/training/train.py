@@ -1,9 +1,7 @@
-"""The one training loop, its callbacks and its run folder; distillation, teaching and classifiers all use it.
+"""Training in a run folder: :func:`~skdcgn.training.loop.fit` with logs, guards and checkpoints.
 
-A :class:`Method` holds modules and optimisers and knows one thing, ``step(batch)``. :func:`fit` yields a record
-per step; whatever else happens (logs, checkpoints, guards) is a callback. Everything random in step s is a
-function of (seed, s), and so is its batch: a checkpoint needs the weights, the optimisers and the step counter,
-and a run that was killed ends with the weights of one that was not.
+Everything random in step s is a function of (seed, s), and so is its batch: a checkpoint needs the weights, the
+optimisers and the step counter, and a run that was killed ends with the weights of one that was not.
 """
 
 from collections.abc import Callable
@@ -49,8 +47,11 @@ def train(
     save_every: int = 500,
     callbacks: tuple[Callback, ...] = (),
     device: str = "auto",
+    track: str | None = None,
 ) -> None:
     """Fit ``method`` in ``folder``: resume if it was begun, log, guard, checkpoint.
+
+    With ``track`` (``tensorboard`` or ``wandb``) what is logged goes to that tracker too.
 
     Of several processes (:mod:`skdcgn.training.processes`) each calls this; ``batch_at`` gives each its own share.
     Another training in the same folder ends first, and then there is nothing left to do.
@@ -65,7 +66,10 @@ def train(
         wait_for_all()
         start = folder.restore(method)
         wait_for_all()
-        for record in fit(method, batch_at, steps, start=start, seed=seed, schedule=schedule, accelerator=accelerator):
-            for hook in hooks:
-                hook(record)
+        with folder.tracking(track if process_index() == 0 else None, start):
+            for record in fit(
+                method, batch_at, steps, start=start, seed=seed, schedule=schedule, accelerator=accelerator
+            ):
+                for hook in hooks:
+                    hook(record)
         wait_for_all()

@@ -1,0 +1,48 @@
+"""Experiment trackers beside metrics.jsonl: ``tensorboard``, whose events lie in the run folder, and ``wandb``."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+
+from skdcgn.base.errors import UserError
+
+TRACKERS = ("tensorboard", "wandb")
+Send = Callable[[dict[str, float], int], None]
+
+
+def require_tracker(name: str | None, *, installed: Callable[[str], object] = find_spec) -> None:
+    """Raise UserError if there is no tracker ``name``, or if its package is not installed."""
+    if name is not None and name not in TRACKERS:
+        raise UserError(f"unknown tracker {name!r}: use {' or '.join(TRACKERS)}")
+    if name is not None and installed(name) is None:
+        raise UserError(f"the tracker {name} is not installed: pip install {name}")
+
+
+def send_nowhere(values: dict[str, float], step: int) -> None:
+    """Log nothing."""
+
+
+@contextmanager
+def open_tracker(name: str | None, folder: Path, start: int = 0) -> Iterator[Send]:
+    """Yield ``send(values, step)``, which sends the values of a step to the tracker; None sends them nowhere.
+
+    Args:
+        folder: of the run; gets ``tensorboard/`` or ``wandb/``.
+        start: how many steps of the run are done; TensorBoard hides later ones of an earlier, killed process.
+    """
+    require_tracker(name)
+    if name is None:
+        yield send_nowhere
+        return
+    from accelerate.tracking import TensorBoardTracker, WandBTracker
+
+    if name == "tensorboard":
+        tracker = TensorBoardTracker("tensorboard", folder, purge_step=start + 1)
+    else:
+        tracker = WandBTracker("skdcgn", name=folder.name, dir=str(folder))
+    tracker.start()
+    try:
+        yield lambda values, step: tracker.log(values, step=step)
+    finally:
+        tracker.finish()

@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 
 from skdcgn.base.files import sha256, write_json, write_tensors
-from skdcgn.base.presets import SHORT
+from skdcgn.base.presets import SHORT_TRAINING
 from skdcgn.base.records import to_dict
 from skdcgn.base.seeds import generator
 from skdcgn.classifiers.small_cnn import accuracy, classify
@@ -70,7 +70,7 @@ def main() -> None:
     chosen = parser.parse_args()
     train = [load_glyphs(name, "train", chosen.data_root) for name in chosen.glyphs]
     test = {name: load_glyphs(name, "test", chosen.data_root) for name in ("mnist", "digits")}
-    config = replace(SHORT, images=chosen.images, epochs=chosen.epochs)
+    config = replace(SHORT_TRAINING, images=chosen.images, epochs=chosen.epochs)
     data = mixture(train, chosen.images, chosen.seed)
     run = chosen.runs / f"extractor-{'-'.join(chosen.glyphs)}"
     classifier = classify(data, config, run, seed=chosen.seed, device="cpu").eval()

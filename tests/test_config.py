@@ -1,4 +1,4 @@
-"""Configurations: typed, named by digest, strict about keys, and the flags they make."""
+"""Configurations: typed, named by digest, strict about keys, with a help text per field."""
 
 import json
 from dataclasses import replace
@@ -6,10 +6,12 @@ from enum import StrEnum
 
 import pytest
 
-from skdcgn.base.config import DistillConfig, RunConfig, TeachConfig
+from skdcgn.base.config import DistillConfig, ImageNetConfig, RunConfig, TeachConfig, TeachImageNetConfig
 from skdcgn.base.errors import UserError
 from skdcgn.base.presets import IMAGENET_RUNS, RUNS, TEACHERS, run_preset, teach_preset
 from skdcgn.base.records import digest, from_dict, leaves, merge, override, to_dict
+
+CONFIGS = (RunConfig, ImageNetConfig, TeachConfig, TeachImageNetConfig)
 
 
 @pytest.mark.parametrize("config", [*RUNS.values(), *IMAGENET_RUNS.values(), *TEACHERS.values(), DistillConfig()])
@@ -52,7 +54,7 @@ def test_wrong_configurations_name_key_and_mend(values, words):
         assert "\n" not in str(error.value)
 
 
-def test_a_file_is_laid_over_a_preset():
+def test_a_file_changes_single_values_of_a_preset():
     merged = merge(run_preset("smoke"), {"digest": "ignored", "distill": {"steps": 7}, "seed": 3}, "f")
     base = run_preset("smoke")
     assert merged == replace(base, seed=3, distill=replace(base.distill, steps=7))
@@ -71,11 +73,14 @@ def test_an_unknown_preset_suggests_the_nearest(find):
         find("coloured-mnist")
 
 
-def test_every_flag_has_words():
-    assert all(leaf.help for config in (RunConfig(), TeachConfig()) for leaf in leaves(config))
+@pytest.mark.parametrize("config", CONFIGS)
+def test_every_field_has_a_help_text_that_fits_80_columns(config):
+    texts = [leaf.help for leaf in leaves(config())]
+    assert all(0 < len(text) <= 72 and text[-1] not in ".;," for text in texts)
+    assert len({leaf.path: leaf.help for leaf in leaves(config())}) == len(texts)
 
 
-def test_help_tells_the_value_that_holds():
+def test_each_leaf_has_its_own_default():
     """Texture and shape students share a type but not their sizes."""
-    shown = {leaf.path: leaf.value for leaf in leaves(DistillConfig())}
-    assert shown["texture.channels"] == DistillConfig().texture.channels != shown["shape.channels"]
+    values = {leaf.path: leaf.value for leaf in leaves(DistillConfig())}
+    assert values["texture.channels"] == DistillConfig().texture.channels != values["shape.channels"]

@@ -20,63 +20,73 @@ from skdcgn.base.errors import find
 
 DEFAULT = "double-colored-digits"
 
-SHORT = ClassifyConfig(cooldown=1.0, he_init=True)  # what a small budget of a classifier needs to end well
-DIGITS = RunConfig(classify=SHORT)
-TINY = StudentConfig(channels=(8, 8), grid=8, embedding=4)
-IMAGENET_STUDENT = StudentConfig(
-    channels=(192, 128, 64, 32, 16), grid=4, embedding=64
-)  # of each mechanism at 256 pixels
-SMOKE_DISTILL = DistillConfig(steps=40, batch_size=32, shape=TINY, texture=TINY, background=TINY)
-MOVED, LEVEL, SHARP = ("shape.affine:0.1", "shape.elastic:1"), "shape.level:0.4", "shape.sharpen:4"
-# One mask per counterfactual, as varied as handwriting and as sharp, and of its class: chosen on double-colored MNIST.
-VARIED = replace(
-    SHORT,
+# With few steps a classifier needs initial weights that keep activations at their size, and a rate that falls to zero.
+SHORT_TRAINING = ClassifyConfig(cooldown=1.0, he_init=True)
+DIGITS_RUN = RunConfig(classify=SHORT_TRAINING)
+
+# One mask per counterfactual, with variations as of handwriting, sharpened, and only masks that a classifier of masks
+# assigns to their class with probability 0.1 or more.
+DEFORM_MASKS, SHARPEN_MASKS = ("shape.affine:0.1", "shape.elastic:1"), "shape.sharpen:4"
+CUT_MASKS_AT_RANDOM_LEVELS = "shape.level:0.4"
+MNIST_CLASSIFY = replace(
+    SHORT_TRAINING,
     images=100_000,
     epochs=1,
     per_shape=1,
-    policy=(*MOVED, SHARP),
+    policy=(*DEFORM_MASKS, SHARPEN_MASKS),
     agreement=0.1,
 )
-# A student loses accuracy by its shapes: most of what 32 times fewer parameters than its teacher leave goes there.
-PLAIN = StudentConfig(channels=(4, 4), rank=4)
-SHAPELY = DistillConfig(steps=4000, shape=StudentConfig(channels=(14, 14)), texture=PLAIN, background=PLAIN)
-MNIST = RunConfig(
+# Accuracy depends on shapes, so most of a student's parameters are those of the shape mechanism.
+PLAIN_COLOR_STUDENT = StudentConfig(channels=(4, 4), rank=4)
+MNIST_DISTILL = DistillConfig(
+    steps=4000,
+    shape=StudentConfig(channels=(14, 14)),
+    texture=PLAIN_COLOR_STUDENT,
+    background=PLAIN_COLOR_STUDENT,
+)
+MNIST_RUN = RunConfig(
     glyphs="mnist",
     test_copies=1,
     query=QueryConfig(shape=5000, texture=5000, background=5000),
-    distill=SHAPELY,
-    classify=VARIED,
+    distill=MNIST_DISTILL,
+    classify=MNIST_CLASSIFY,
 )
-# Textures in detail: an embedding of ten gives each class a first picture of its own; narrower ones miss its mean.
-DETAILED = StudentConfig(channels=(8, 8), grid=8, embedding=10, rank=4)
-WILDLIFE = replace(SHAPELY, texture=DETAILED, background=replace(DETAILED, channels=(6, 6)))
-# Masks by their mean, each cut at a level of its own: doubt becomes thick and thin strokes. Chosen on the published
-# checkpoint, whose masks are speckled, so that their median is far from any of them.
-DOUBTED = replace(
-    MNIST,
-    distill=replace(SHAPELY, masks=Distance.L2),
-    classify=replace(VARIED, policy=(*MOVED, LEVEL, SHARP)),
+# The masks of the published colored-mnist checkpoint are speckled. A student that is trained by L2 generates their
+# mean; a random level per image then cuts it to thick and thin strokes.
+COLORED_MNIST_RUN = replace(
+    MNIST_RUN,
+    distill=replace(MNIST_DISTILL, masks=Distance.L2),
+    classify=replace(MNIST_CLASSIFY, policy=(*DEFORM_MASKS, CUT_MASKS_AT_RANDOM_LEVELS, SHARPEN_MASKS)),
 )
-SMOKE = RunConfig(
+# Detailed textures need a class embedding with a dimension per class: with fewer, classes share parts of their mean.
+TEXTURE_STUDENT = StudentConfig(channels=(8, 8), grid=8, embedding=10, rank=4)
+WILDLIFE_DISTILL = replace(MNIST_DISTILL, texture=TEXTURE_STUDENT, background=replace(TEXTURE_STUDENT, channels=(6, 6)))
+
+SMOKE_STUDENT = StudentConfig(channels=(8, 8), grid=8, embedding=4)
+SMOKE_RUN = RunConfig(
     test_copies=1,
     query=QueryConfig(shape=200, texture=100, background=100, held_out=100, shard_size=100),
-    distill=SMOKE_DISTILL,
+    distill=DistillConfig(
+        steps=40, batch_size=32, shape=SMOKE_STUDENT, texture=SMOKE_STUDENT, background=SMOKE_STUDENT
+    ),
     classify=ClassifyConfig(images=640, epochs=1),
 )
 
 # fmt: off
 RUNS = {run.preset: run for run in (
-    replace(DIGITS,      preset=DEFAULT,                appearance="double-colored", teacher=DEFAULT),
-    replace(DOUBTED,     preset="colored-mnist",        appearance="colored",        teacher="colored-mnist"),
-    replace(MNIST,       preset="double-colored-mnist", appearance="double-colored", teacher="double-colored-mnist"),
-    replace(MNIST,       preset="wildlife-mnist",       appearance="wildlife",       teacher="wildlife-mnist",
-            distill=WILDLIFE),
-    replace(SMOKE,       preset="smoke",                appearance="double-colored", teacher=DEFAULT),
+    replace(DIGITS_RUN,        preset=DEFAULT,                appearance="double-colored", teacher=DEFAULT),
+    replace(COLORED_MNIST_RUN, preset="colored-mnist",        appearance="colored",        teacher="colored-mnist"),
+    replace(MNIST_RUN,         preset="double-colored-mnist", appearance="double-colored",
+            teacher="double-colored-mnist"),
+    replace(MNIST_RUN,         preset="wildlife-mnist",       appearance="wildlife",       teacher="wildlife-mnist",
+            distill=WILDLIFE_DISTILL),
+    replace(SMOKE_RUN,         preset="smoke",                appearance="double-colored", teacher=DEFAULT),
 )}
 # fmt: on
 
-TINY_IMAGENET_STUDENT = StudentConfig(channels=(16, 16, 8), grid=8, embedding=8)  # of each mechanism at 64 pixels
-MILLION = QueryConfig(shape=1_000_000, texture=1_000_000, background=1_000_000, held_out=1000, store=Store.PNG)
+# Students of one mechanism, at 64 and at 256 pixels.
+SMOKE_IMAGENET_STUDENT = StudentConfig(channels=(16, 16, 8), grid=8, embedding=8)
+IMAGENET_STUDENT = StudentConfig(channels=(192, 128, 64, 32, 16), grid=4, embedding=64)
 IMAGENET_RUNS = {
     "imagenet-smoke": ImageNetConfig(
         preset="imagenet-smoke",
@@ -85,16 +95,17 @@ IMAGENET_RUNS = {
         distill=DistillConfig(
             steps=60,
             batch_size=16,
-            shape=TINY_IMAGENET_STUDENT,
-            texture=TINY_IMAGENET_STUDENT,
-            background=TINY_IMAGENET_STUDENT,
+            shape=SMOKE_IMAGENET_STUDENT,
+            texture=SMOKE_IMAGENET_STUDENT,
+            background=SMOKE_IMAGENET_STUDENT,
         ),
         ensemble=EnsembleConfig(width=8, image_size=64, epochs=2, batch_size=16, counterfactuals=16),
     ),
-    "imagenet": ImageNetConfig(  # TinyGAN's losses, SKDCGN's number of images; never measured here
+    # TinyGAN's losses and SKDCGN's number of images; no run of it has been measured.
+    "imagenet": ImageNetConfig(
         preset="imagenet",
         teacher="published-imagenet",
-        query=MILLION,
+        query=QueryConfig(shape=1_000_000, texture=1_000_000, background=1_000_000, held_out=1000, store=Store.PNG),
         distill=DistillConfig(
             steps=150_000,
             learning_rate=1e-3,
@@ -108,7 +119,8 @@ IMAGENET_RUNS = {
     ),
 }
 
-TINYGAN_BASELINE = TeachImageNetConfig(  # rates are TinyGAN's; no others are known
+# The learning rates are TinyGAN's; SKDCGN publishes none.
+TINYGAN_BASELINE = TeachImageNetConfig(
     start="initial-imagenet",
     network=Network.TINYGAN,
     steps=100_000,
@@ -121,19 +133,19 @@ TINYGAN_BASELINE = TeachImageNetConfig(  # rates are TinyGAN's; no others are kn
 )
 IMAGENET_TEACHERS = {
     "imagenet-smoke": TeachImageNetConfig(steps=4, batch_size=2, accumulate=2, width=2, save_every=2),
-    "imagenet": TeachImageNetConfig(start="initial-imagenet"),  # CGN's weights and rates; how many steps is ours
+    "imagenet": TeachImageNetConfig(start="initial-imagenet"),  # the published weights and rates, our number of steps
     "imagenet-tinygan": TINYGAN_BASELINE,
 }
 
 # fmt: off
-FLAT = TeachConfig(kl=1e-3, local=0.0)  # plain colours leave less to explain, and no texture
-TEXTURED = TeachConfig(kl=2e-3, patch=0.15, segment=2.0, smooth=0.2)
+PLAIN_COLOR_TEACHER = TeachConfig(kl=1e-3, local=0.0)  # no texture to match, and less for the noise to explain
+TEXTURE_TEACHER = TeachConfig(kl=2e-3, patch=0.15, segment=2.0, smooth=0.2)
 TEACHERS = {
-    DEFAULT:                replace(FLAT,          glyphs="digits", appearance="double-colored", variants=8),
-    "colored-mnist":        replace(FLAT,          glyphs="mnist",  appearance="colored"),
-    "double-colored-mnist": replace(FLAT,          glyphs="mnist",  appearance="double-colored"),
-    "wildlife-mnist":       replace(TEXTURED,      glyphs="mnist",  appearance="wildlife"),
-    "smoke":                replace(TeachConfig(), steps=6, batch_size=8),
+    DEFAULT:                replace(PLAIN_COLOR_TEACHER, glyphs="digits", appearance="double-colored", variants=8),
+    "colored-mnist":        replace(PLAIN_COLOR_TEACHER, glyphs="mnist",  appearance="colored"),
+    "double-colored-mnist": replace(PLAIN_COLOR_TEACHER, glyphs="mnist",  appearance="double-colored"),
+    "wildlife-mnist":       replace(TEXTURE_TEACHER,     glyphs="mnist",  appearance="wildlife"),
+    "smoke":                replace(TeachConfig(),       steps=6, batch_size=8),
 }
 # fmt: on
 

@@ -1,4 +1,4 @@
-"""Configurations as JSON values: written, named by digest, read with checks, laid over each other."""
+"""Configurations as JSON values: writing, digests, checked reading, and changes to single values."""
 
 import difflib
 import hashlib
@@ -18,7 +18,7 @@ C = TypeVar("C")
 
 
 def to_dict(config: Any) -> dict[str, Any]:
-    """Return the configuration as plain JSON values."""
+    """Return a configuration, or any JSON value with dataclasses inside, as plain JSON values."""
     plain: dict[str, Any] = json.loads(json.dumps(config, default=asdict))
     return plain
 
@@ -42,13 +42,13 @@ def from_dict(cls: type[C], values: dict[str, Any], origin: str = "configuration
 
 
 def _nearest(key: str, cls: type) -> str:
-    known = [leaf.path for leaf in leaves(cls())]
-    close = difflib.get_close_matches(key, known, n=1)
-    return f": did you mean {close[0]!r}?" if close else f": use one of {', '.join(known)}"
+    paths = [leaf.path for leaf in leaves(cls())]
+    close = difflib.get_close_matches(key, paths, n=1)
+    return f": did you mean {close[0]!r}?" if close else f": use one of {', '.join(paths)}"
 
 
 class Leaf(NamedTuple):
-    """A plain field of a configuration: dotted path, declared type, the words of ``--help``, its value."""
+    """A field of a configuration that holds a plain value: dotted path, declared type, help text, value."""
 
     path: str
     type: Any
@@ -57,7 +57,7 @@ class Leaf(NamedTuple):
 
 
 def leaves(config: Any, prefix: str = "") -> Iterator[Leaf]:
-    """Yield each plain field of a configuration and of those inside it."""
+    """Yield the leaves of a configuration and of the configurations inside it."""
     for part in fields(config):
         value = getattr(config, part.name)
         if is_dataclass(value):
@@ -67,21 +67,21 @@ def leaves(config: Any, prefix: str = "") -> Iterator[Leaf]:
 
 
 def override(config: C, changes: dict[str, Any], origin: str = "configuration") -> C:
-    """Return ``config`` with dotted paths replaced, checked as if it had been read from a file."""
-    values, known = to_dict(config), {leaf.path for leaf in leaves(config)}
+    """Return ``config`` with the values at dotted paths replaced; raise UserError for a wrong path or value."""
+    values, paths = to_dict(config), {leaf.path for leaf in leaves(config)}
     for path, value in changes.items():
-        if path not in known:
+        if path not in paths:
             raise UserError(f"{origin}: unknown key {path!r}{_nearest(path, type(config))}")
-        *parents, last = path.split(".")
-        place = values
+        *parents, key = path.split(".")
+        section = values
         for parent in parents:
-            place = place[parent]
-        place[last] = value
+            section = section[parent]
+        section[key] = value
     return from_dict(type(config), values, origin)
 
 
 def merge(config: C, values: dict[str, Any], origin: str) -> C:
-    """Return ``config`` with the (nested) JSON values of a file laid over it."""
+    """Return ``config`` with the (nested) JSON values of a file instead of its own; a ``digest`` is ignored."""
 
     def flatten(part: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
         for key, value in part.items():

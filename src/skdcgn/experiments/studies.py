@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from skdcgn.base.config import TINYGAN_CHANNELS, RunConfig
 from skdcgn.base.errors import find
-from skdcgn.base.presets import LEVEL
+from skdcgn.base.presets import CUT_MASKS_AT_RANDOM_LEVELS
 from skdcgn.base.records import override
 from skdcgn.results.published import PUBLISHED, RECIPE
 from skdcgn.results.study_record import Changes, StudyPoint
@@ -102,9 +102,11 @@ def queries(base: RunConfig) -> list[StudyPoint]:
 
 def masks(base: RunConfig) -> list[StudyPoint]:
     """What a student draws where it cannot know, masks' median or mean; each as it is, and cut at any level."""
-    plain = [word for word in base.classify.policy if word != LEVEL]
+    plain = [word for word in base.classify.policy if word != CUT_MASKS_AT_RANDOM_LEVELS]
     end = next((i for i, word in enumerate(plain) if word.startswith("shape.sharpen")), len(plain))
-    whole, cut = ({"classify.policy": words} for words in (plain, [*plain[:end], LEVEL, *plain[end:]]))
+    whole, cut = (
+        {"classify.policy": words} for words in (plain, [*plain[:end], CUT_MASKS_AT_RANDOM_LEVELS, *plain[end:]])
+    )
     median, mean = ({"distill.masks": name} for name in ("l1", "l2"))
     of_both = named({"median": median | whole, "median, any level": median | cut}, BOTH)
     return [*of_both, *named({"mean": mean | whole, "mean, any level": mean | cut})]

@@ -21,8 +21,8 @@ from bands import with_band
 from skdcgn.base.files import write_json
 from skdcgn.base.presets import run_preset
 from skdcgn.base.records import to_dict
-from skdcgn.report.figures import FAR
-from skdcgn.report.study import Reached, changed, columns, reached_points, untouched
+from skdcgn.report.plots import FAR
+from skdcgn.report.study_points import PointAccuracy, columns, point_accuracies, teacher_level, without_level
 from skdcgn.results.records import read_study
 from skdcgn.results.study_record import PointSummary, StudyRecord, lay_points
 
@@ -63,7 +63,7 @@ def logarithmic(axes: Any) -> None:
     axes.xaxis.set_minor_formatter(NullFormatter())
 
 
-def pareto(record: StudyRecord, reached: list[Reached]) -> Any:
+def pareto(record: StudyRecord, reached: list[PointAccuracy]) -> Any:
     """Draw accuracy over size and over speed, what no other student beats in both, and what the teacher reaches."""
     rates = record.counterfactuals_per_second
     rows = [row for row in record.summary if row.source == "student"]
@@ -79,10 +79,10 @@ def pareto(record: StudyRecord, reached: list[Reached]) -> Any:
     return figure
 
 
-def level(axes: Any, reached: list[Reached], *, vertical: bool) -> None:
+def level(axes: Any, reached: list[PointAccuracy], *, vertical: bool) -> None:
     """Draw what the teacher reaches, if students alone were changed, as a line across, in a band of its deviation."""
     line, band = (axes.axvline, axes.axvspan) if vertical else (axes.axhline, axes.axhspan)
-    for one in untouched(reached):
+    for one in teacher_level(reached):
         line(one.mean, color=LINES["teacher"], linewidth=1, zorder=0, label="teacher")
         band(
             one.mean - one.deviation,
@@ -94,16 +94,16 @@ def level(axes: Any, reached: list[Reached], *, vertical: bool) -> None:
         )
 
 
-def dots(reached: list[Reached]) -> Any:
+def dots(reached: list[PointAccuracy]) -> Any:
     """Draw a line per point, from top to bottom, for points that have no order: accuracy along it."""
-    names = list(dict.fromkeys(one.plan.name for one in reached))
+    names = list(dict.fromkeys(one.point.name for one in reached))
     figure, axes = plt.subplots(figsize=(7, 0.9 + 0.32 * len(names)), layout="constrained")
     for aside, (source, colour) in zip((0.1, -0.1, 0.0), LINES.items(), strict=True):
-        own = [one for one in changed(reached) if one.source == source]
+        own = [one for one in without_level(reached) if one.source == source]
         if not own:
             continue
         means, away = [one.mean for one in own], [one.deviation for one in own]
-        places = [names.index(one.plan.name) - aside for one in own]
+        places = [names.index(one.point.name) - aside for one in own]
         axes.errorbar(means, places, xerr=away, fmt="o", markersize=4, color=colour, capsize=3, label=source)
     level(axes, reached, vertical=True)
     axes.set_yticks(range(len(names)), names)
@@ -113,31 +113,33 @@ def dots(reached: list[Reached]) -> Any:
     return figure
 
 
-def panels(reached: list[Reached], axis: str) -> Any:
+def panels(reached: list[PointAccuracy], axis: str) -> Any:
     """Draw a panel per curve, a line per source; or, of a heat map, one per column, with the plain point in each."""
     across = columns(reached)
-    names = across or list(dict.fromkeys(one.plan.curve for one in reached))
+    names = across or list(dict.fromkeys(one.point.curve for one in reached))
     size = (3.6 * len(names), 3.2)
     figure, (drawn,) = plt.subplots(1, len(names), figsize=size, sharey=True, squeeze=False, layout="constrained")
     for axes, title in zip(drawn, names, strict=True):
         shown = [
-            one for one in changed(reached) if title == (one.plan.cell[1] if one.plan.cell else one.plan.curve or title)
+            one
+            for one in without_level(reached)
+            if title == (one.point.cell[1] if one.point.cell else one.point.curve or title)
         ]
         for aside, (source, colour) in zip((-0.08, 0.08, 0.0), LINES.items(), strict=True):
             own = [one for one in shown if one.source == source]
             if not own:
                 continue
-            places = [index + aside if across else one.plan.at for index, one in enumerate(own)]
+            places = [index + aside if across else one.point.at for index, one in enumerate(own)]
             means, away = [one.mean for one in own], [one.deviation for one in own]
             style = {"color": colour, "linestyle": "none" if across else "-", "marker": "o", "markersize": 4}
             axes.errorbar(places, means, yerr=away, capsize=3, label=source, **style)
         axes.set_title(title, fontsize=10)
         level(axes, reached, vertical=False)
-        if not across and max(one.plan.at for one in shown) > FAR * min(one.plan.at for one in shown) > 0:
+        if not across and max(one.point.at for one in shown) > FAR * min(one.point.at for one in shown) > 0:
             logarithmic(axes)
             axes.set_xticks(places, [f"{place:,g}" for place in places])
         if across:
-            words = list(dict.fromkeys(one.plan.cell[0] if one.plan.cell else one.plan.name for one in shown))
+            words = list(dict.fromkeys(one.point.cell[0] if one.point.cell else one.point.name for one in shown))
             axes.set_xticks(range(len(words)), words)
             axes.set_xlim(-0.5, len(words) - 0.5)
         else:
@@ -149,10 +151,10 @@ def panels(reached: list[Reached], axis: str) -> Any:
 
 def draw(record: StudyRecord) -> Any:
     """Draw what a study found, as its points ask for."""
-    reached = reached_points(record)
+    reached = point_accuracies(record)
     if record.counterfactuals_per_second:
         figure = pareto(record, reached)
-    elif any(one.plan.curve or one.plan.cell for one in reached):
+    elif any(one.point.curve or one.point.cell for one in reached):
         figure = panels(reached, record.axis)
     else:
         return dots(reached)

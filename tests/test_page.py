@@ -17,7 +17,7 @@ import pytest
 from PIL import Image
 
 from skdcgn.base.files import write_json
-from skdcgn.report.build import write_report
+from skdcgn.report.mnist import write_mnist_report
 from skdcgn.report.study import write_study_report
 from skdcgn.results.study_record import StudyPoint
 from test_report import write_run
@@ -91,7 +91,7 @@ const use = async (tables, [bars, curves]) => {
   await until("input[type=range]");
   return {
     sorted: sortBy(tables[0], 3),
-    pointed: [pointAt(bars, 0.9, 0.6), pointAt(curves, 0.99, 0.9), pointAt(curves, 0.99, 0.1)],
+    pointed: [pointAt(bars, 0.9, 0.45), pointAt(curves, 0.99, 0.9), pointAt(curves, 0.99, 0.1)],
     pressed: [["Home"], ["ArrowRight"], ["End", "ArrowRight"], ["Escape"]].map((keys) => press(curves, ...keys)),
     slid: [slideTo(0), slideTo(7), slideTo(99)],
   };
@@ -146,7 +146,7 @@ def browse(folder: Path, width: int, scheme: str, reports: dict[Path, str]) -> t
 
 @pytest.mark.parametrize(("width", "scheme"), [(390, "dark"), (1200, "light")])
 def test_readers_find_what_they_look_for(tmp_path: Path, width: int, scheme: str) -> None:
-    run, study = write_report(write_run(tmp_path / "run")), study_report(tmp_path / "study")
+    run, study = write_mnist_report(write_run(tmp_path / "run")), study_report(tmp_path / "study")
     (posted,), console = browse(tmp_path, width, scheme, {run: USE_RUN, study: USE_STUDY})
     assert console == ["the reader was here"] * 2
     did: dict[str, dict[str, Any]] = json.loads(html.unescape(posted))

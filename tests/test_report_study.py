@@ -1,18 +1,21 @@
 """The report of a study: sentences that follow from the numbers, and a page with every point."""
 
 import json
-import re
 
 from skdcgn.base.config import TeachConfig
 from skdcgn.base.presets import run_preset
 from skdcgn.base.records import to_dict
-from skdcgn.report.study import Cell, Reached, draw, findings, heat_maps, write_study_report
+from skdcgn.report.study import Cell, heat_maps, write_study_report
+from skdcgn.report.study_figures import study_figure
+from skdcgn.report.study_points import PointAccuracy
+from skdcgn.report.study_words import findings
 from skdcgn.results.study_record import StudyPoint
+from test_report import Page
 
 
 def curve(source, *means, deviation=0.5):
     return [
-        Reached(StudyPoint(f"noise {at}", {}, curve="noise", at=at), source, mean, deviation)
+        PointAccuracy(StudyPoint(f"noise {at}", {}, curve="noise", at=at), source, mean, deviation)
         for at, mean in enumerate(means)
     ]
 
@@ -24,32 +27,32 @@ def test_a_curve_is_told_by_its_ends():
 
 def test_what_seeds_explain_is_not_called_a_change():
     (said,) = findings(curve("student", 80.0, 81.0), "amount")
-    assert (
-        said == "Student, noise: accuracy does not change clearly from 80.0 ± 0.5 % at 0 to 81.0 ± 0.5 % at 1 (amount)."
-    )
+    same = "Student, noise: accuracy is the same within seed noise, 80.0 ± 0.5 % at 0 and 81.0 ± 0.5 % at {} (amount)."
+    assert said == same.format(1)
+    (said,) = findings(curve("student", 80.0, 70.0, 81.0), "amount")
+    assert said == same.format(2) + " In between, it is 70.0 ± 0.5 % at 1."
 
 
 def test_the_best_of_points_without_order_is_named_and_doubted():
     made = [
-        Reached(StudyPoint(name, {}), "student", mean, 1.0) for name, mean in (("a", 80.0), ("b", 81.0), ("c", 79.0))
+        PointAccuracy(StudyPoint(name, {}), "student", mean, 1.0)
+        for name, mean in (("a", 80.0), ("b", 81.0), ("c", 79.0))
     ]
-    assert findings(made, "") == [
-        "Student: best is b with 81.0 ± 1.0 %, 1.0 points above a, no more than seeds differ."
-    ]
+    assert findings(made, "") == ["Student: best is b with 81.0 ± 1.0 %, 1.0 points above a, within seed noise."]
     made[1] = made[1]._replace(mean=90.0)
     assert findings(made, "")[0].endswith("10.0 points above a.")
-    assert findings([made[1], made[0]], "")[0] == "Student: nothing does better than b with 90.0 ± 1.0 %."
+    assert findings([made[1], made[0]], "")[0] == "Student: no other point exceeds b, 90.0 ± 1.0 %."
 
 
 def test_student_and_teacher_are_compared_where_both_were_measured():
     said = findings(curve("teacher", 80.0, 70.0, 60.0) + curve("student", 82.0, 69.0), "amount")
     alone = findings(curve("teacher", 80.0) + curve("student", 82.0), "amount")
-    assert alone == ["At noise 0 the student leads to 2.0 points more than its teacher."]
+    assert alone == ["At noise 0, the student reaches 2.0 points more than its teacher."]
     assert findings(curve("teacher", 80.0) + curve("student", 80.0), "amount") == [
-        "At noise 0 the student leads to as much as its teacher."
+        "At noise 0, the student reaches as much as its teacher."
     ]
     assert said[-1] == (
-        "Over 2 points the student leads to 0.5 points more than its teacher on average, from -1.0 to +2.0."
+        "On average over 2 settings, the student reaches 0.5 points more than its teacher (from -1.0 to +2.0)."
     )
 
 
@@ -61,7 +64,7 @@ def test_a_table_of_distortions_tells_what_each_costs():
         "texture, grey": ("grey", "texture"),
     }
     made = [
-        Reached(StudyPoint(name, {}, cell=cell), "student", mean, 0.5)
+        PointAccuracy(StudyPoint(name, {}, cell=cell), "student", mean, 0.5)
         for (name, cell), mean in zip(cells.items(), (80.0, 20.0, 80.5, 60.0), strict=True)
     ]
     assert heat_maps(made) == {
@@ -71,8 +74,10 @@ def test_a_table_of_distortions_tells_what_each_costs():
         }
     }
     assert findings(made, "") == [
-        "Student: shape, blur costs most, from 80.0 ± 0.5 % to 20.0 ± 0.5 %. Seeds hide what 1 of 3 cost."
+        "Student: shape, blur costs most, from 80.0 ± 0.5 % to 20.0 ± 0.5 %."
+        " 1 of 3 changes have no effect beyond seed noise."
     ]
+    assert findings(made[:1] + made[2:3], "") == ["Student: no change lowers accuracy below 80.0 ± 0.5 % of plain."]
     assert heat_maps(curve("student", 80.0, 70.0)) == {}
 
 
@@ -119,6 +124,15 @@ def score(point, source="student", seed=0, accuracy=80.0, stopped=""):
     return {"point": point, "source": source, "seed": seed, "stopped": stopped, **numbers}
 
 
+def marks(svg):
+    return json.loads(svg["data-marks"])
+
+
+def panels(accuracies, axis):
+    """The attributes of each panel of a study's figure."""
+    return [svg for panel in study_figure(accuracies, axis).panels for svg in Page(panel).all("svg")]
+
+
 def test_the_page_holds_question_figures_and_every_point(tmp_path):
     planned = [StudyPoint(f"noise {at}", {}, ("teacher", "student"), "noise", at) for at in (0.0, 1.0)]
     planned.append(StudyPoint("plain & simple", {}))
@@ -132,9 +146,10 @@ def test_the_page_holds_question_figures_and_every_point(tmp_path):
     assert "<td>0.25</td><td>0.095 ± 0.005</td>" in page
     assert "skdcgn study shape &lt;smoke&gt;" in page
     assert "://" not in page
-    assert '["--line-1","teacher",[[' in page
-    assert '"80.0 ± 0.5","amount 0"' in page
-    assert '"80.0 ± 0.5","plain \\u0026 simple"' in page
+    bands, dots = map(marks, Page(page).all("svg"))
+    assert [line[:2] for line in bands] == [["--line-1", "teacher"], ["--line-2", "student"]]
+    assert bands[0][2][0][2:] == ["80.0 ± 0.5", "amount 0"]
+    assert dots[0][2][0][2:] == ["80.0 ± 0.5", "plain & simple"]
 
 
 def test_one_seed_has_no_deviation_and_says_so(tmp_path):
@@ -162,33 +177,33 @@ def test_far_places_are_printed_as_numbers(tmp_path):
 
 def test_a_curve_that_settles_is_told_where():
     (said,) = findings(curve("student", 50.0, 79.5, 80.0, 80.0), "amount")
-    assert said.endswith("at 3 (amount). From 1 on no more than seeds differ.")
+    assert said.endswith("at 3 (amount). From 1 on, it is level within seed noise.")
 
 
 def test_a_teacher_that_no_change_touches_is_a_line_across_every_panel():
     reached = [
-        Reached(StudyPoint(f"{at:,}, {curve}", {}, curve=curve, at=at), "student", mean, 1.0)
+        PointAccuracy(StudyPoint(f"{at:,}, {curve}", {}, curve=curve, at=at), "student", mean, 1.0)
         for curve, means in (("random", (50.0, 79.0)), ("sobol", (55.0, 80.0)))
         for at, mean in zip((100, 1000), means, strict=True)
     ]
     reached.insert(0, reached[0]._replace(source="teacher", mean=80.0))
-    for panel in draw(reached, "queries"):
-        teacher, student = json.loads(re.search(r"data-marks='(.*?)'", panel)[1])
+    for panel in panels(reached, "queries"):
+        teacher, student = marks(panel)
         assert (teacher[:2], student[:2]) == (["--line-1", "teacher"], ["--line-2", "student"])
         assert [point[2:] for point in teacher[2]] == [["80.0 ± 1.0", ""]]
         assert len(student[2]) == 2
     assert findings(reached, "queries")[-1] == (
-        "The teacher leads to 80.0 ± 1.0 %; no more than seeds apart from it: 1,000, random; 1,000, sobol."
+        "The teacher reaches 80.0 ± 1.0 %; students within seed noise of it: 1,000, random; 1,000, sobol."
     )
 
 
 def test_panels_beside_each_other_have_one_scale(tmp_path):
     reached = [
-        Reached(StudyPoint(f"{curve} {at}", {}, curve=curve, at=at), "student", mean, 1.0)
+        PointAccuracy(StudyPoint(f"{curve} {at}", {}, curve=curve, at=at), "student", mean, 1.0)
         for curve, mean in (("noise", 20.0), ("spin", 80.0))
         for at in (0.0, 1.0)
     ]
-    heights = [json.loads(re.search(r"data-marks='(.*?)'", panel)[1])[0][2][0][1] for panel in draw(reached, "amount")]
+    heights = [marks(panel)[0][2][0][1] for panel in panels(reached, "amount")]
     assert heights[0] > heights[1] + 50  # 20 % lies below 80 %: in a drawing places count from above
 
 
@@ -202,7 +217,7 @@ def test_students_that_were_timed_stand_beside_the_eager_teacher(tmp_path):
     (tmp_path / "study.json").write_text(json.dumps(told))
     page = write_study_report(tmp_path).read_text()
     assert "<td>20.0 / 40.5</td></tr>" in page
-    assert page.count("Times the teacher's speed") == 1
+    assert page.count("Speed, times the teacher's") == 1
 
 
 def test_a_training_that_was_stopped_is_told(tmp_path):
@@ -211,7 +226,7 @@ def test_a_training_that_was_stopped_is_told(tmp_path):
     told["scores"] = [score("smaller", seed=1, stopped="the student draws one image")]
     (tmp_path / "study.json").write_text(json.dumps(told))
     page = write_study_report(tmp_path).read_text()
-    assert "Student, smaller: stopped with seed 1, for the student draws one image." in page
+    assert "Student, smaller: the training with seed 1 was stopped: the student draws one image." in page
 
 
 def test_a_study_of_which_every_training_was_stopped_has_a_page(tmp_path):
@@ -221,7 +236,30 @@ def test_a_study_of_which_every_training_was_stopped_has_a_page(tmp_path):
     told["scores"] = [score("smaller", seed=seed, stopped=why) for seed in (0, 1)]
     (tmp_path / "study.json").write_text(json.dumps(told))
     page = write_study_report(tmp_path).read_text()
-    assert draw([], "size") == []
-    assert "Student, smaller: stopped with seed 1, for the student draws one shape." in page
+    assert study_figure([], "size").panels == []
+    assert "Student, smaller: the training with seed 1 was stopped: the student draws one shape." in page
     assert "One seed" not in page
     assert "<svg" not in page
+
+
+def test_a_miniature_has_a_banner_and_no_findings(tmp_path):
+    planned = [StudyPoint(f"noise {at}", {}, curve="noise", at=at) for at in (0.0, 1.0)]
+    rows = [(plan.name, "student", 80.0 - 20 * plan.at) for plan in planned]
+    pages = []
+    for quick in (False, True):
+        (tmp_path / "study.json").write_text(json.dumps(record(rows, planned, quick=quick)))
+        pages.append(Page(write_study_report(tmp_path).read_text()).text)
+    banner = "Miniature: budgets this small are not comparable with any published or expected number."
+    assert [banner in page for page in pages] == [False, True]
+    assert ["Findings" in page for page in pages] == [True, False]
+    assert ["falls by" in page for page in pages] == [True, False]
+
+
+def test_every_figure_names_its_axes_and_its_lines(tmp_path):
+    planned = [StudyPoint(f"noise {at}", {}, ("teacher", "student"), "noise", at) for at in (0.0, 1.0)]
+    planned.append(StudyPoint("plain", {}))
+    rows = [(plan.name, source, 80.0) for plan in planned for source in plan.sources]
+    (tmp_path / "study.json").write_text(json.dumps(record(rows, planned)))
+    text = Page(write_study_report(tmp_path).read_text()).text
+    for words in ("amount", "accuracy, %", "accuracy out of domain, %", "trained on: teacher", "trained on: student"):
+        assert words in text

@@ -54,9 +54,9 @@ def test_one_command_takes_the_whole_path_and_goes_on_after_a_kill(tmp_path, mon
         assert told["top-1"]["percent"]["ensemble"] <= told["top-5"]["percent"]["ensemble"]
     assert results["ensembles"]["teacher"] != results["ensembles"]["student"]
     page = (tmp_path / "report.html").read_text()
-    assert "shape bias of the head of texture" in page
+    assert "shape bias, texture head" in page
     assert "the numbers show that the path works, nothing else" in page
-    assert "shape bias of the head of texture" in said
+    assert "shape bias, texture head" in said
 
     whole = written(tmp_path)
     assert skdcgn(*command)[:2] == (0, said)

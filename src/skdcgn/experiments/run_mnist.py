@@ -21,7 +21,7 @@ from skdcgn.data.glyphs import load_glyphs
 from skdcgn.evaluation.fidelity import mean_diversity
 from skdcgn.experiments.stages import Clock, compare_with_teacher, query_and_distill
 from skdcgn.experiments.training_sets import CLASSIFIERS, score, test_set, textures, training_sets
-from skdcgn.report.build import write_report
+from skdcgn.report.mnist import write_mnist_report
 from skdcgn.results.records import (
     RESULTS_FILE,
     ClassifierBudget,
@@ -55,7 +55,7 @@ def run_mnist(
     teacher = load_teacher(config.teacher, device=place)
     folder = RunFolder(out, config)
     if (out / RESULTS_FILE).exists():
-        write_report(out)
+        write_mnist_report(out)
         return read_results(out, MnistResults)
     parse_policy(config.classify.policy, teacher.spec.classes)  # first: a wrong word, or data that cannot be had,
     test = test_set(config, data_root)  # must not cost a query
@@ -81,7 +81,7 @@ def run_mnist(
         test_images=len(test.labels),
     )
     write_results(out, results)
-    write_report(out)
+    write_mnist_report(out)
     return results
 
 

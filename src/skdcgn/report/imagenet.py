@@ -5,16 +5,18 @@ from typing import NamedTuple
 
 from skdcgn.base.config import ImageNetConfig
 from skdcgn.base.presets import IMAGENET_RUNS
-from skdcgn.report.build import common_figures, loss_names, ratios, write_page
-from skdcgn.report.words import NOTHING, UNKNOWN, count, imagenet_reading
+from skdcgn.report.figures import Figure, run_figures
+from skdcgn.report.page import run_values, write_page
+from skdcgn.report.tables import ratios
+from skdcgn.report.words import NOTHING, UNKNOWN, count, imagenet_summary
 from skdcgn.results.records import ImageNetResults, read_results
 
 HEADS = ("ensemble", "shape", "texture", "background")
-OF_HEADS = "shape bias"  # the measure that is told of each head
+BY_HEAD = "shape bias"  # the measure that has a line for each head
 
 
 class Line(NamedTuple):
-    """One measure: its name, of how many images, and its value by what the ensemble was trained on."""
+    """One measure: its name, over how many images, and its value by what the ensemble was trained on."""
 
     measure: str
     images: str
@@ -23,35 +25,35 @@ class Line(NamedTuple):
 
 def write_imagenet_report(run: Path) -> Path:
     """Write ``run/report.html`` from what the run folder holds; return its path."""
-    results, names = read_results(run, ImageNetResults), loss_names(run)
-    drawn = common_figures(run, results, names)
+    results = read_results(run, ImageNetResults)
     return write_page(
         run,
         "imagenet.html",
-        results,
-        ImageNetConfig(),
-        IMAGENET_RUNS,
-        reading=imagenet_reading(results),
+        **run_values(run, results, ImageNetConfig(), IMAGENET_RUNS),
+        summary=imagenet_summary(results),
         costs=costs(results),
         trained_on=list(results.ensembles),
         lines=lines(results),
-        figures={"classifiers": [], **{name: [one for one in several if one] for name, several in drawn.items()}},
-        legend=names if len(names) > 1 else [],
+        figures={**run_figures(run, results), "classifiers": Figure([], [])},
     )
 
 
 def lines(results: ImageNetResults) -> list[Line]:
     """Return a line per measure, and for shape bias one per head, with a value per ensemble."""
-    told = results.ensembles
+    ensembles = results.ensembles
     return [
         Line(
-            measure if measure != OF_HEADS else f"{measure} of the {'head of ' * (head != HEADS[0])}{head}",
+            _with_head(measure, head) if measure == BY_HEAD else measure,
             count(first.images),
-            [_shown(told[name][measure].percent.get(head)) for name in told],
+            [_percent(ensembles[name][measure].percent.get(head)) for name in ensembles],
         )
-        for measure, first in next(iter(told.values())).items()
-        for head in (HEADS if measure == OF_HEADS else HEADS[:1])
+        for measure, first in next(iter(ensembles.values())).items()
+        for head in (HEADS if measure == BY_HEAD else HEADS[:1])
     ]
+
+
+def _with_head(measure: str, head: str) -> str:
+    return f"{measure}, {head}" if head == HEADS[0] else f"{measure}, {head} head"
 
 
 def costs(results: ImageNetResults) -> list[tuple[str, str, str]]:
@@ -65,5 +67,5 @@ def costs(results: ImageNetResults) -> list[tuple[str, str, str]]:
     ]
 
 
-def _shown(value: float | None) -> str:
+def _percent(value: float | None) -> str:
     return NOTHING if value is None else f"{value:.1f}"

@@ -7,60 +7,58 @@ from markupsafe import Markup
 from skdcgn.evaluation.scores import PixelL1
 from skdcgn.results.records import ImageNetResults, MnistResults, OodAccuracy, RunResults, Sizes, Speeds
 
-COARSE, AVERAGE = 0.5, 1.0
+COARSE, AVERAGE = 0.5, 1.0  # an L1 over the label mean's, above which a student's drawings are called so
 UNKNOWN, NOTHING = "unknown", "\N{EN DASH}"
 TIMES, NO_BREAK = "\N{MULTIPLICATION SIGN}", "\N{NO-BREAK SPACE}"
 
 
-def reading(results: MnistResults) -> Markup:
-    """Say in one sentence what the run found, its one number emphasised."""
+def summary(results: MnistResults) -> Markup:
+    """Say what the run measured: cost of the student, then accuracies, the student's emphasised."""
     scores = results.ood_accuracy
     return Markup(
-        "With {}, the student leads to a classifier that is right on <strong>{}</strong> of out-of-domain images;"
-        " its teacher leads to {}, biased training data to {}, and the oracle to {}."
+        "{} A classifier trained on its counterfactuals reaches <strong>{}</strong> accuracy out of domain;"
+        " trained on its teacher's, {}; on biased data, {}; the oracle, {}."
     ).format(
-        cost_phrase(results),
+        cost_sentence(results),
         *(percent(score) for score in (scores.student, scores.teacher, scores.biased, scores.oracle)),
     )
 
 
-def imagenet_reading(results: ImageNetResults) -> Markup:
-    """Say in one sentence what the run found; of accuracy only where it was measured."""
-    told, cost = results.ensembles, cost_phrase(results)
-    top = {name: measured["top-1"].percent["ensemble"] for name, measured in told.items() if "top-1" in measured}
+def imagenet_summary(results: ImageNetResults) -> Markup:
+    """Say what the run measured: cost of the student, then top-1 accuracies where there are any."""
+    ensembles, cost = results.ensembles, cost_sentence(results)
+    top = {name: scores["top-1"].percent["ensemble"] for name, scores in ensembles.items() if "top-1" in scores}
     if not top:
-        return Markup("The student has {}.").format(cost)
+        return Markup("{}").format(cost)
     return Markup(
-        "With {}, the student leads to an ensemble that is right on <strong>{}</strong> of the images it is tested on;"
-        " its teacher leads to {}, real images alone to {}."
+        "{} An ensemble trained with its counterfactuals reaches <strong>{}</strong> top-1 accuracy;"
+        " trained with its teacher's, {}; on real images alone, {}."
     ).format(cost, *(percent(top[name]) for name in ("student", "teacher", "plain")))
 
 
-def cost_phrase(results: RunResults) -> str:
+def cost_sentence(results: RunResults) -> str:
     """Compare the student's size and speed with its teacher's."""
     size, smaller = size_phrase(results.parameters)
     speed, faster = speed_phrase(results.counterfactuals_per_second)
-    return f"{size} {'and' if smaller == faster else 'but'} {speed}"
+    return f"The student {size} {'and' if smaller == faster else 'but'} {speed}."
 
 
 def size_phrase(sizes: Sizes) -> tuple[str, bool]:
     """Compare the student's size with its teacher's; also return whether that is to the student's credit."""
     if sizes.teacher is None:
-        return f"{count(sizes.student)} parameters (its teacher's size is unknown)", True
+        return f"has {count(sizes.student)} parameters (its teacher's size is unknown)", True
     ratio = sizes.teacher / sizes.student
     if same(ratio):
-        return "about as many parameters as its teacher", True
-    if ratio > 1:
-        return f"{times(ratio)} fewer parameters than its teacher", True
-    return f"{times(1 / ratio)} as many parameters as its teacher", False
+        return "is about as large as its teacher", True
+    return f"is {smaller_or_larger(ratio)} than its teacher", ratio > 1
 
 
 def speed_phrase(speeds: Speeds) -> tuple[str, bool]:
     """Compare the student's speed with its teacher's; also return whether that is to the student's credit."""
     ratio = speeds.student / speeds.teacher
     if same(ratio):
-        return "about the same speed", True
-    return f"{'' if ratio > 1 else 'only '}{times(ratio)} the speed", ratio > 1
+        return "draws about as fast", True
+    return f"draws {'' if ratio > 1 else 'only '}{times(ratio)} as fast", ratio > 1
 
 
 def same(ratio: float) -> bool:
@@ -73,8 +71,8 @@ def verdict(scores: OodAccuracy) -> str:
     gain = round(scores.student, 1) - round(scores.biased, 1)
     teacher_gain = round(scores.teacher, 1) - round(scores.biased, 1)
     if gain <= 0:
-        others = "neither did the teacher's" if teacher_gain <= 0 else f"the teacher's added {points(teacher_gain)}"
-        return f"The student's counterfactuals did not help over biased data here; {others}."
+        teacher = "nor do its teacher's" if teacher_gain <= 0 else f"its teacher's gain {points(teacher_gain)}"
+        return f"The student's counterfactuals do not improve on biased data here; {teacher}."
     if teacher_gain <= 0:
         return f"The student gains {points(gain)} over biased data, although its teacher gains nothing."
     if gain < teacher_gain:
@@ -100,6 +98,17 @@ def remark(l1: PixelL1, level: float) -> str:
     return "coarse" if l1.student > COARSE * l1.label_mean else ""
 
 
+def compared_with(value: float, other: float, name: str) -> str:
+    """Compare two percentages by the digits that are printed."""
+    difference = round(value, 1) - round(other, 1)
+    if not round(difference, 1):
+        return f"equal to {name}"
+    return f"{points(abs(difference))} {'below' if difference < 0 else 'above'} {name}"
+
+
+# Numbers
+
+
 def percent(value: float) -> str:
     return f"{value:.1f}{NO_BREAK}%"
 
@@ -114,20 +123,13 @@ def times(ratio: float) -> str:
     )
 
 
-def small(value: float | None) -> str:
+def decimal(value: float | None) -> str:
+    """Print a loss or a distance, to three digits or so."""
     return NOTHING if value is None else f"{value:.4f}" if abs(value) < 0.1 else f"{value:.3f}"
 
 
 def points(value: float) -> str:
     return f"{value:.1f} points"
-
-
-def beside(value: float, other: float, name: str) -> str:
-    """Compare two percentages by the digits that are printed."""
-    apart = round(value, 1) - round(other, 1)
-    return (
-        f"{points(abs(apart))} {'below' if apart < 0 else 'above'} {name}" if round(apart, 1) else f"as much as {name}"
-    )
 
 
 def duration(seconds: float) -> str:
@@ -140,8 +142,8 @@ def duration(seconds: float) -> str:
     return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
 
 
-def shown(value: Any) -> str:
-    """Print a setting."""
+def setting(value: Any) -> str:
+    """Print the value of a setting."""
     if isinstance(value, list):
         return " ".join(map(str, value))
     if isinstance(value, bool):

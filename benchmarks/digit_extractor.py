@@ -19,8 +19,9 @@ from skdcgn.base.presets import SHORT_TRAINING
 from skdcgn.base.records import to_dict
 from skdcgn.base.seeds import generator
 from skdcgn.classifiers.small_cnn import accuracy, classify
-from skdcgn.data.appearances import APPEARANCES, Dataset, paint
-from skdcgn.data.glyphs import Glyphs, load_glyphs, vary
+from skdcgn.data.appearances import APPEARANCES, paint
+from skdcgn.data.glyphs import load_glyphs, vary
+from skdcgn.data.images import LabelledImages, concatenate
 from skdcgn.evaluation.measure import frechet
 from skdcgn.features.extractors import DIGITS, Extractor, load_extractor
 
@@ -28,24 +29,24 @@ ZOO = Path(__file__).parents[1] / "src" / "skdcgn" / "zoo" / "extractors"
 APPEARANCE = "double-colored"
 
 
-def mixture(sources: list[Glyphs], count: int, seed: int) -> Dataset:
+def mixture(sources: list[LabelledImages], count: int, seed: int) -> LabelledImages:
     """Return ``count`` random glyphs, as many of each source, a third of these in each appearance, decorrelated."""
     painted, each = [], count // len(sources)
     for source in sources:
         glyphs = vary(source, -(-each // len(source.labels)), seed)
         rows = torch.randperm(len(glyphs.labels), generator=generator(seed, "extractor"))[:each]
         for name, part in zip(APPEARANCES, rows.tensor_split(len(APPEARANCES)), strict=True):
-            painted.append(paint(Glyphs(*(x[part] for x in glyphs)), name, correlated=False, seed=seed))
-    return Dataset(*(torch.cat(parts) for parts in zip(*painted, strict=True)))
+            painted.append(paint(glyphs.rows(part), name, correlated=False, seed=seed))
+    return concatenate(painted)
 
 
-def seen(extractor: Extractor, glyphs: Glyphs, seed: int) -> dict[str, float]:
+def seen(extractor: Extractor, glyphs: LabelledImages, seed: int) -> dict[str, float]:
     """Return the Frechet distance of half of the test images to the other half, altered in one thing each.
 
     Random halves: even and odd rows of MNIST's test set are not alike.
     """
     order = torch.randperm(len(glyphs.labels), generator=generator(seed, "halves"))
-    first, second = (Glyphs(*(x[order[part::2]] for x in glyphs)) for part in (0, 1))
+    first, second = (glyphs.rows(order[part::2]) for part in (0, 1))
     real = paint(first, APPEARANCE, correlated=False, seed=seed).images
     like = paint(second, APPEARANCE, correlated=False, seed=seed + 1).images
     altered = {

@@ -22,8 +22,9 @@ from skdcgn.base.presets import DEFAULT, run_preset, teach_preset
 from skdcgn.base.records import override, to_dict
 from skdcgn.cgn.mechanism import Teacher
 from skdcgn.classifiers.small_cnn import accuracy, classify
-from skdcgn.data.appearances import Dataset, paint
+from skdcgn.data.appearances import paint
 from skdcgn.data.glyphs import load_glyphs
+from skdcgn.data.images import LabelledImages
 from skdcgn.experiments.training_sets import test_set, training_sets
 from skdcgn.teachers.health import check_health
 from skdcgn.teachers.teach import teach
@@ -43,7 +44,7 @@ def choices(base: TeachConfig, runs: Path) -> dict[str, TeachConfig]:
     }
 
 
-def scores(teacher: Teacher, test: Dataset, run: RunConfig, seeds: list[int], out: Path) -> list[float]:
+def scores(teacher: Teacher, test: LabelledImages, run: RunConfig, seeds: list[int], out: Path) -> list[float]:
     """Return the out-of-domain accuracy of a classifier per seed, trained on the teacher's counterfactuals."""
     reached = []
     for seed in seeds:

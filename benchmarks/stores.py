@@ -22,9 +22,9 @@ from skdcgn.base.config import Store
 from skdcgn.base.files import write_json
 from skdcgn.base.seeds import generator
 from skdcgn.cgn.mechanism import Mechanism
-from skdcgn.data.folders import as_unit
+from skdcgn.data.folders import as_unit, list_photos
 from skdcgn.data.glyphs import load_glyphs
-from skdcgn.data.photos import list_photos, random_crop
+from skdcgn.data.photos import random_crop
 from skdcgn.evaluation.timing import median_seconds
 from skdcgn.pairs.stores import decode, encode
 from skdcgn.results.versions import versions
@@ -40,7 +40,7 @@ def pictures(folder: Path) -> Tensor:
 
 
 def masks() -> Tensor:
-    small = load_glyphs("digits", "train").masks[:COUNT]
+    small = load_glyphs("digits", "train").images[:COUNT]
     large = F.interpolate(small, size=(SIZE, SIZE), mode="bicubic", align_corners=False)
     return ((large - 0.5) * 8).sigmoid()
 

@@ -32,8 +32,8 @@ from skdcgn.base.seeds import generator
 from skdcgn.cgn.compose import draw
 from skdcgn.cgn.mechanism import Mechanism, Teacher
 from skdcgn.classifiers.small_cnn import accuracy, classify
-from skdcgn.data.appearances import Dataset
-from skdcgn.data.glyphs import Glyphs, load_glyphs
+from skdcgn.data.glyphs import load_glyphs
+from skdcgn.data.images import LabelledImages
 from skdcgn.experiments.training_sets import score, test_set, training_sets
 from skdcgn.metrics.pixels import nearest_iou
 from skdcgn.results.published import PUBLISHED, RECIPE
@@ -64,7 +64,7 @@ def accuracies(
     return reached
 
 
-def quality(teacher: Teacher, train: Glyphs, test: Glyphs, runs: Path) -> dict[str, Any]:
+def quality(teacher: Teacher, train: LabelledImages, test: LabelledImages, runs: Path) -> dict[str, Any]:
     """Health, overlap with real glyphs, and what one mechanism alone tells."""
     health = check_health(teacher, train, seed=0)
     labels = torch.arange(teacher.spec.classes).repeat(40)
@@ -74,12 +74,12 @@ def quality(teacher: Teacher, train: Glyphs, test: Glyphs, runs: Path) -> dict[s
         "digest": teacher.digest,
         "health": health._asdict(),
         "iou": nearest_iou((masks > 0.5).float(), labels, *train),
-        "iou_of_real_held_out_glyphs": nearest_iou(test.masks[:1000], test.labels[:1000], *train),
+        "iou_of_real_held_out_glyphs": nearest_iou(test.images[:1000], test.labels[:1000], train.images, train.labels),
         "leakage": {m.value: leakage(teacher, m, test, runs / m) for m in Mechanism},
     }
 
 
-def leakage(teacher: Teacher, mechanism: Mechanism, glyphs: Glyphs, runs: Path) -> dict[str, float]:
+def leakage(teacher: Teacher, mechanism: Mechanism, glyphs: LabelledImages, runs: Path) -> dict[str, float]:
     """Train on one mechanism alone; return how often its own label and how often real glyphs are recognised."""
 
     def drawn(count: int) -> tuple[Tensor, Tensor]:
@@ -88,11 +88,13 @@ def leakage(teacher: Teacher, mechanism: Mechanism, glyphs: Glyphs, runs: Path) 
         return draw(teacher, mechanism, teacher.spec.sample_noise(count, rng), labels).expand(-1, 3, -1, -1), labels
 
     (images, labels), held_out = drawn(PROBE.images), drawn(PROBE_TEST)
-    in_colour = classify(Dataset(images, labels), PROBE, runs / "own", device="cpu", origin=teacher.digest)
-    in_grey = classify(Dataset(grey(images), labels), PROBE, runs / "glyphs", device="cpu", origin=teacher.digest)
+    in_colour = classify(LabelledImages(images, labels), PROBE, runs / "own", device="cpu", origin=teacher.digest)
+    in_grey = classify(
+        LabelledImages(grey(images), labels), PROBE, runs / "glyphs", device="cpu", origin=teacher.digest
+    )
     return {
-        "own_label": accuracy(in_colour, Dataset(*held_out)),
-        "real_glyphs": accuracy(in_grey, Dataset(grey(glyphs.masks.expand(-1, 3, -1, -1)), glyphs.labels)),
+        "own_label": accuracy(in_colour, LabelledImages(*held_out)),
+        "real_glyphs": accuracy(in_grey, LabelledImages(grey(glyphs.images.expand(-1, 3, -1, -1)), glyphs.labels)),
     }
 
 

@@ -8,14 +8,15 @@ import torch
 
 from skdcgn.base.errors import UserError
 from skdcgn.data.appearances import COLORED, COLORED_VARIANCE, DOUBLE_COLORED, DOUBLE_COLORED_DEVIATION, paint
-from skdcgn.data.glyphs import Glyphs, binarise, load_glyphs, vary
+from skdcgn.data.glyphs import binarise, load_glyphs, vary
+from skdcgn.data.images import LabelledImages
 
 
 def half_masks(count):
     """Glyphs whose upper half is object, so that both colours can be read off exactly."""
     masks = torch.zeros(count, 1, 32, 32)
     masks[:, :, :16] = 1
-    return Glyphs(masks, torch.arange(count) % 10)
+    return LabelledImages(masks, torch.arange(count) % 10)
 
 
 def colours(data):
@@ -26,36 +27,36 @@ def colours(data):
 def test_digits_are_the_1797_split_once_and_for_all():
     train, test = load_glyphs("digits", "train"), load_glyphs("digits", "test")
     assert (len(train.labels), len(test.labels)) == (1297, 500)
-    assert set(train.masks.unique().tolist()) == {0.0, 1.0}
-    assert train.masks.shape[1:] == (1, 32, 32)
+    assert set(train.images.unique().tolist()) == {0.0, 1.0}
+    assert train.images.shape[1:] == (1, 32, 32)
     assert max(test.labels.bincount()) - min(test.labels.bincount()) <= 3
     again = load_glyphs("digits", "train")
-    assert torch.equal(train.masks, again.masks)
+    assert torch.equal(train.images, again.images)
 
 
 def test_digits_look_like_digits():
     """A nearest-neighbour classifier reads the test glyphs; ink fills a plausible part of the frame."""
     train, test = load_glyphs("digits", "train"), load_glyphs("digits", "test")
-    nearest = torch.cdist(test.masks.flatten(1), train.masks.flatten(1), p=1).argmin(1)
+    nearest = torch.cdist(test.images.flatten(1), train.images.flatten(1), p=1).argmin(1)
     assert float((train.labels[nearest] == test.labels).float().mean()) > 0.95
-    assert 0.1 < float(train.masks.mean()) < 0.35
-    assert float(train.masks[:, :, 0].sum() + train.masks[:, :, :, 0].sum()) == 0
+    assert 0.1 < float(train.images.mean()) < 0.35
+    assert float(train.images[:, :, 0].sum() + train.images[:, :, :, 0].sum()) == 0
 
 
 def test_variants_follow_their_originals_and_stay_near_them():
-    some = Glyphs(*(part[:60] for part in load_glyphs("digits", "train")))
+    some = load_glyphs("digits", "train").rows(slice(60))
     varied, again, other = (vary(some, 4, seed) for seed in (0, 0, 1))
-    assert torch.equal(varied.masks, again.masks)
-    assert not torch.equal(varied.masks, other.masks)
+    assert torch.equal(varied.images, again.images)
+    assert not torch.equal(varied.images, other.images)
     assert torch.equal(varied.labels, some.labels.repeat(4))
-    assert torch.equal(varied.masks[:60], some.masks)
-    assert set(varied.masks.unique().tolist()) == {0.0, 1.0}
-    both = torch.minimum(varied.masks[60:], some.masks.repeat(3, 1, 1, 1)).sum((1, 2, 3))
-    share = both / torch.maximum(varied.masks[60:], some.masks.repeat(3, 1, 1, 1)).sum(
+    assert torch.equal(varied.images[:60], some.images)
+    assert set(varied.images.unique().tolist()) == {0.0, 1.0}
+    both = torch.minimum(varied.images[60:], some.images.repeat(3, 1, 1, 1)).sum((1, 2, 3))
+    share = both / torch.maximum(varied.images[60:], some.images.repeat(3, 1, 1, 1)).sum(
         (1, 2, 3)
     )  # intersection / union
     assert 0.3 < share.mean() < 0.95
-    assert torch.equal(vary(some, 1, 0).masks, some.masks)
+    assert torch.equal(vary(some, 1, 0).images, some.images)
 
 
 def test_binarise_is_nearest_resize_and_a_threshold_at_a_tenth():
@@ -110,7 +111,9 @@ def test_double_colored_draws_object_and_background_apart():
 def test_wildlife_correlated_crops_come_from_the_class_pictures():
     glyphs = half_masks(200)
     data = paint(glyphs, "wildlife", correlated=True, seed=0)
-    same = paint(Glyphs(glyphs.masks, torch.zeros(200, dtype=torch.int64)), "wildlife", correlated=True, seed=0)
+    same = paint(
+        LabelledImages(glyphs.images, torch.zeros(200, dtype=torch.int64)), "wildlife", correlated=True, seed=0
+    )
     means = torch.stack([data.images[data.labels == c].mean((0, 2, 3)) for c in range(10)])
     distances = [float((a - b).norm()) for a, b in itertools.combinations(means, 2)]
     assert max(distances) > 0.3

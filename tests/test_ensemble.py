@@ -15,14 +15,13 @@ from skdcgn.classifiers.backbones import SmallResNet
 from skdcgn.classifiers.ensemble import (
     Ensemble,
     TrainEnsemble,
-    fitted,
     freeze_norms,
     load_ensemble,
-    rate,
+    resize_and_mirror,
     train_ensemble,
 )
 from skdcgn.classifiers.small_cnn import load_classifier
-from skdcgn.data.counterfactuals import Source, from_cgn, from_file
+from skdcgn.data.counterfactuals import CounterfactualStream, stream_from_cgn, stream_from_file
 from skdcgn.deploy.generate import write_counterfactuals
 from skdcgn.training.loop import Step
 
@@ -139,23 +138,18 @@ def test_features_of_another_shape_are_told():
         Ensemble(nn.Flatten(2), 4, 2)
 
 
-def test_the_rate_falls_after_every_so_many_epochs():
-    schedule = rate(EnsembleConfig(epochs=45, decay_epochs=15))
-    assert [schedule(p) for p in (0, 0.33, 1 / 3, 2 / 3, 0.999)] == pytest.approx([1, 1, 0.1, 0.01, 0.01])
-
-
 def test_counterfactuals_are_resized_in_range_and_half_are_mirrored():
     images = torch.linspace(-1, 1, 32).expand(64, 3, 32, 32)
-    made = fitted(images, 16, generator(0))
+    made = resize_and_mirror(images, 16, generator(0))
     assert made.shape == (64, 3, 16, 16)
     assert 16 < int((made[:, 0, 0, 0] > 0).sum()) < 48
-    assert torch.equal(fitted(images, 16, generator(0)), made)
-    assert torch.equal(fitted(images, 32, generator(0)).abs(), images.abs())
+    assert torch.equal(resize_and_mirror(images, 16, generator(0)), made)
+    assert torch.equal(resize_and_mirror(images, 32, generator(0)).abs(), images.abs())
 
 
 def test_a_file_is_read_row_by_row_with_all_three_labels(tmp_path, analytic_teacher):
     write_counterfactuals(analytic_teacher, tmp_path, 40, seed=3)
-    source = from_file(tmp_path / "counterfactuals.safetensors", 7)
+    source = stream_from_file(tmp_path / "counterfactuals.safetensors", 7)
     assert source.fits(10)
     assert source.fits(1000)
     assert not source.fits(9)
@@ -178,9 +172,9 @@ def killed_at(step):
 def test_a_killed_run_ends_with_the_same_bytes_whatever_the_threads(of_file, real, tmp_path, analytic_teacher):
     if of_file:
         write_counterfactuals(analytic_teacher, tmp_path, 30)
-        source = from_file(tmp_path / "counterfactuals.safetensors", 6)
+        source = stream_from_file(tmp_path / "counterfactuals.safetensors", 6)
     else:
-        source = from_cgn(analytic_teacher, 6)
+        source = stream_from_cgn(analytic_teacher, 6)
     keywords = {"device": "cpu", "seed": 1}
     whole = train_ensemble(real, source, TINY, tmp_path / "whole", workers=1, **keywords)
     with pytest.raises(KeyboardInterrupt):  # in the second epoch, after the checkpoint of step 4
@@ -203,7 +197,7 @@ def channel_source(count, seed=0):
         images = (labels - 1.0)[:, :, None, None] * 0.8 + 0.1 * torch.randn(count, 3, 16, 16, generator=rng)
         return Counterfactuals(images.clamp(-1, 1), *labels.unbind(1))
 
-    return Source("channels", 3, at, all_known=False)
+    return CounterfactualStream("channels", 3, at, at_least=True)
 
 
 def test_each_head_learns_its_mechanism_and_is_invariant_to_the_others(real, tmp_path):
@@ -234,7 +228,9 @@ def test_an_own_backbone_is_asked_for_again_when_loading(real, tmp_path, analyti
     def pixels():
         return nn.Sequential(nn.Flatten(), nn.Linear(192, 6))
 
-    trained = train_ensemble(real, from_cgn(analytic_teacher, 4), config, tmp_path, backbone=pixels, device="cpu")
+    trained = train_ensemble(
+        real, stream_from_cgn(analytic_teacher, 4), config, tmp_path, backbone=pixels, device="cpu"
+    )
     with pytest.raises(UserError, match="a backbone of your own: pass it to load_ensemble"):
         load_ensemble(tmp_path)
     with pytest.raises(UserError, match="do not fit its backbone"):
@@ -247,7 +243,7 @@ def test_other_classes_than_the_counterfactuals_are_told(real, tmp_path, analyti
     (tmp_path / "c0").mkdir()
     Image.new("RGB", (8, 8)).save(tmp_path / "c0" / "0.png")
     with pytest.raises(UserError, match="has 1 sub-folders, the counterfactuals have 10 classes"):
-        train_ensemble(tmp_path, from_cgn(analytic_teacher, 4), TINY, tmp_path / "out", device="cpu")
+        train_ensemble(tmp_path, stream_from_cgn(analytic_teacher, 4), TINY, tmp_path / "out", device="cpu")
 
 
 def test_what_is_no_ensemble_is_told(tmp_path):
@@ -258,6 +254,6 @@ def test_what_is_no_ensemble_is_told(tmp_path):
 
 def test_an_ensemble_is_no_classifier(real, tmp_path, analytic_teacher):
     config = EnsembleConfig(width=2, image_size=8, epochs=1, batch_size=20, counterfactuals=2)
-    train_ensemble(real, from_cgn(analytic_teacher, 2), config, tmp_path, device="cpu")
+    train_ensemble(real, stream_from_cgn(analytic_teacher, 2), config, tmp_path, device="cpu")
     with pytest.raises(UserError, match="is not a classifier's run folder"):
         load_classifier(tmp_path)

@@ -10,8 +10,8 @@ from skdcgn.base.config import EnsembleConfig
 from skdcgn.base.errors import UserError
 from skdcgn.classifiers.ensemble import train_ensemble
 from skdcgn.data.categories import CATEGORIES
-from skdcgn.data.counterfactuals import from_cgn
-from skdcgn.data.photos import list_photos
+from skdcgn.data.counterfactuals import stream_from_cgn
+from skdcgn.data.folders import list_photos
 from skdcgn.evaluation.imagenet import (
     Share,
     bg_gap,
@@ -203,7 +203,7 @@ def test_every_metric_of_an_ensemble_of_sixteen_classes(tmp_path, cues, analytic
     nine_folders(tmp_path / "in9", "mixed_same", 0)
     nine_folders(tmp_path / "in9", "mixed_rand", 0)
     (tmp_path / "in_to_in9.json").write_text(json.dumps({str(i): i % 9 for i in range(16)}))
-    source = from_cgn(analytic_teacher, 4)._replace(classes=16)
+    source = stream_from_cgn(analytic_teacher, 4)._replace(classes=16)
     config = EnsembleConfig(width=2, image_size=8, epochs=1, counterfactuals=4)
     ensemble = train_ensemble(tmp_path / "real", source, config, tmp_path / "out", device="cpu")
     names = tuple(CATEGORIES)

@@ -20,9 +20,10 @@ def folder(tmp_path):
 
 
 def test_sorted_sub_folders_are_the_classes(folder):
-    images, labels, names = load_pictures(folder, 32)
-    assert names == ("a", "b")
-    assert labels.tolist() == [0, 0, 1, 1]
+    pictures = load_pictures(folder, 32)
+    images = pictures.images
+    assert pictures.names == ("a", "b")
+    assert pictures.labels.tolist() == [0, 0, 1, 1]
     assert images.shape == (4, 3, 32, 32)
     assert images[0, :, 0, 0].tolist() == [0, 0, 255]
     assert images[2, :, 0, 0].tolist() == [255, 0, 0]
@@ -64,7 +65,7 @@ def test_bytes_become_minus_one_to_one_and_floats_stay():
     [
         (lambda f: (f / "a" / "0.png").write_bytes(b"no picture"), "0.png is not a picture that Pillow can read"),
         (lambda f: [p.unlink() for p in (f / "b").iterdir()], "b holds no picture"),
-        (lambda f: [p.unlink() for p in (f / "b").iterdir()] + [(f / "b").rmdir()], "has 1 sub-folders"),
+        (lambda f: [p.unlink() for p in (f / "b").iterdir()] + [(f / "b").rmdir()], "has 1 sub-folder:"),
     ],
 )
 def test_what_is_wrong_is_named_with_the_mend(spoil, words, folder):

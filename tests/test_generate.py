@@ -11,7 +11,8 @@ from skdcgn.base.files import read_tensors
 from skdcgn.cgn.compose import blend, compose
 from skdcgn.cgn.mechanism import Layers, Mechanism
 from skdcgn.cgn.pictures import GAP, as_rgb, grid, interpolate
-from skdcgn.deploy.generate import read_counterfactuals, write_counterfactuals, write_interpolation
+from skdcgn.data.counterfactuals import read_counterfactuals
+from skdcgn.deploy.generate import write_counterfactuals, write_interpolation
 
 
 def test_safetensors_hold_the_counterfactuals_exactly(analytic_teacher, tmp_path):

@@ -18,7 +18,7 @@ class Real:
 
     def query(self, mechanism, noise, labels):
         rows = [self._row(float(u[0]), int(c)) for u, c in zip(noise, labels, strict=True)]
-        masks = GLYPHS.masks[torch.stack(rows)]
+        masks = GLYPHS.images[torch.stack(rows)]
         if mechanism is Mechanism.SHAPE:
             return masks
         return self.picture(mechanism, masks, noise)
@@ -36,7 +36,7 @@ def test_health_of_real_glyphs_is_perfect():
     health = check_health(Real(), GLYPHS, seed=0)
     assert (health.class_accuracy, health.distance) == (1, 0)  # each is its own nearest glyph
     assert health.diversity == pytest.approx(1, abs=0.1)
-    assert health.mask_mean == pytest.approx(float(GLYPHS.masks.mean()), abs=0.02)
+    assert health.mask_mean == pytest.approx(float(GLYPHS.images.mean()), abs=0.02)
     assert health.leakage == pytest.approx(0, abs=0.001)
     assert list(symptoms(health)) == []
 

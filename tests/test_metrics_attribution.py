@@ -11,7 +11,7 @@ from skdcgn.base.errors import UserError
 from skdcgn.cgn.compose import Inputs, compose
 from skdcgn.cgn.mechanism import Mechanism, Spec
 from skdcgn.classifiers.small_cnn import classify, load_classifier, predict
-from skdcgn.data.appearances import Dataset
+from skdcgn.data.images import LabelledImages
 from skdcgn.evaluation.attribution import (
     axioms,
     composition,
@@ -113,7 +113,7 @@ def test_a_classifier_that_reads_one_mechanism_follows_that_one_alone(reads):
 
 
 def test_confusion_counts_true_classes_in_rows():
-    data = Dataset(TRIAL.images, TRIAL.inputs.shape_labels)
+    data = LabelledImages(TRIAL.images, TRIAL.inputs.shape_labels)
     counts = confusion(lambda images: (read_shape(images) - 1).clamp(min=0), data, CLASSES + 1)
     totals = data.labels.bincount(minlength=CLASSES).tolist()
     expected = torch.zeros(CLASSES + 1, CLASSES + 1, dtype=torch.int64)

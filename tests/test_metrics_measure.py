@@ -10,8 +10,9 @@ from skdcgn.base.errors import UserError
 from skdcgn.base.records import from_dict
 from skdcgn.cgn.compose import compose, draw
 from skdcgn.cgn.mechanism import Mechanism
-from skdcgn.data.appearances import Dataset, paint
-from skdcgn.data.glyphs import Glyphs, load_glyphs
+from skdcgn.data.appearances import paint
+from skdcgn.data.glyphs import load_glyphs
+from skdcgn.data.images import LabelledImages
 from skdcgn.evaluation.measure import (
     Measurement,
     compare_cgn,
@@ -28,7 +29,7 @@ from skdcgn.pairs.query import query_all
 from skdcgn.pairs.stored import HELD_OUT, read_pairs
 from skdcgn.teachers.load import load_teacher
 
-FIRST, SECOND = (Glyphs(*(x[part] for x in load_glyphs("digits", "train"))) for part in (slice(300), slice(300, 560)))
+FIRST, SECOND = (load_glyphs("digits", "train").rows(part) for part in (slice(300), slice(300, 560)))
 REAL, LIKE = (paint(glyphs, "double-colored", correlated=False, seed=0) for glyphs in (FIRST, SECOND))
 NAMES = {"frechet_distance", "kernel_distance", "precision", "recall", "density", "coverage"}
 NAMES |= {"intra_class_frechet", "diversity", "inception_style_score"}
@@ -61,7 +62,7 @@ def test_every_number_says_what_it_depends_on(like, extractor):
 
 
 def test_like_images_are_near_and_others_far(like, extractor):
-    upside_down = compare_images(extractor, REAL, Dataset(LIKE.images.flip(2), LIKE.labels))
+    upside_down = compare_images(extractor, REAL, LabelledImages(LIKE.images.flip(2), LIKE.labels))
     for name in ("frechet_distance", "kernel_distance", "intra_class_frechet"):
         assert upside_down[name].value > 2 * abs(like[name].value)  # fewer images in a class than features: biased
     for name in ("precision", "recall", "density", "coverage"):
@@ -71,7 +72,7 @@ def test_like_images_are_near_and_others_far(like, extractor):
 
 def test_one_image_per_class_lacks_diversity_and_coverage(extractor, like):
     first = torch.stack([(REAL.labels == c).nonzero()[0, 0] for c in range(10)])
-    same = compare_images(extractor, REAL, Dataset(REAL.images[first[REAL.labels]], REAL.labels))
+    same = compare_images(extractor, REAL, LabelledImages(REAL.images[first[REAL.labels]], REAL.labels))
     assert same["diversity"].by_class == pytest.approx((0,) * 10, abs=1e-6)
     assert same["coverage"].value < 0.5 * like["coverage"].value
     assert same["recall"].value < 0.1
@@ -99,7 +100,7 @@ def test_streamed_moments_are_those_of_all_features(extractor):
 
 
 def test_neighbours_are_looked_for_in_a_sample_from_the_seed(extractor):
-    few, others = (Dataset(*(part[:150] for part in data)) for data in (REAL, LIKE))
+    few, others = (data.rows(slice(150)) for data in (REAL, LIKE))
     first, again, other = (
         compare_images(extractor, few, others, seed=s, neighbour_images=100)["density"] for s in (0, 0, 1)
     )
@@ -119,10 +120,10 @@ def test_what_is_not_finite_is_none_in_json():
 
 
 def test_a_class_without_images_is_an_error(extractor):
-    few = Dataset(*(part[:150] for part in REAL))
+    few = REAL.rows(slice(150))
     some = few.labels != 4
     with pytest.raises(UserError, match=r"class 4 has \d+ and 0 images"):
-        compare_images(extractor, few, Dataset(few.images[some], few.labels[some]))
+        compare_images(extractor, few, LabelledImages(few.images[some], few.labels[some]))
 
 
 def test_a_student_is_compared_with_its_teachers_held_out_answers(tmp_path, analytic_teacher, random_cgn):
@@ -143,4 +144,4 @@ def test_the_zoos_teacher_is_nearer_to_real_images_than_random_weights(extractor
     assert near["frechet_distance"].value < far["frechet_distance"].value / 3
     assert near["coverage"].value > far["coverage"].value
     composed = compose(random_cgn, 150)
-    assert far == compare_images(extractor, REAL, Dataset(composed.images, composed.shape_labels))
+    assert far == compare_images(extractor, REAL, LabelledImages(composed.images, composed.shape_labels))

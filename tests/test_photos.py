@@ -8,7 +8,8 @@ from PIL import Image
 
 from skdcgn.base.errors import UserError
 from skdcgn.base.seeds import generator
-from skdcgn.data.photos import in_batches, list_photos, middle_crop, random_box, random_crop, read_ahead
+from skdcgn.data.folders import list_photos
+from skdcgn.data.photos import in_batches, middle_crop, random_box, random_crop, read_ahead
 
 
 @pytest.fixture
@@ -36,7 +37,7 @@ def test_a_classifiers_names_number_the_classes_of_a_part_of_its_folders(folder)
 @pytest.mark.parametrize(
     ("spoil", "names", "words"),
     [
-        (lambda f: None, ("n01", "n07"), "sub-folder 'n02', which is none of the 2 classes asked for"),
+        (lambda f: None, ("n01", "n07"), "sub-folder 'n02', which is none of the 2 classes"),
         (lambda f: [p.unlink() for p in (f / "n02").iterdir()], None, "n02 holds no picture"),
     ],
 )

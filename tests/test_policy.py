@@ -123,7 +123,7 @@ def test_what_correlates_does_so_with_the_label_that_is_asked_for():
     assert not made.background_labels.any()
 
 
-def test_a_judge_sees_the_class_that_was_drawn():
+def test_a_filter_gets_the_class_that_was_drawn():
     def accept(masks, labels):
         assert torch.equal((20 * masks[:, 0, 0, 0] - 1).round().long(), labels)
         return torch.ones(len(masks), dtype=torch.bool)

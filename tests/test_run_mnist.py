@@ -90,7 +90,9 @@ def test_a_users_own_pictures_are_a_test_set(tmp_path):
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
         Image.new("RGB", (50, 60), "white" if name == "a" else "black").save(tmp_path / name / "0.png")
-    images, labels = own_test_set(tmp_path, 32, 2)
+    pictures = own_test_set(tmp_path, 32, 2)
+    images, labels = pictures.images, pictures.labels
+    assert pictures.names == ("a", "b")
     assert images.shape == (2, 3, 32, 32)
     assert [(x.item(), y.item()) for x, y in zip(images.mean((1, 2, 3)), labels, strict=True)] == [(1, 0), (-1, 1)]
     with pytest.raises(UserError, match="2 sub-folders: the classifier knows 10 classes"):

@@ -244,7 +244,7 @@ def test_a_segmenter_that_saw_composed_images_alone_finds_objects_in_real_ones()
     """Of stripes on checkers it has seen discs, never digits."""
     rows, columns = torch.meshgrid(torch.arange(32), torch.arange(32), indexing="ij")
     stripes, checkers = ((1 - 2.0 * (x % 2)).expand(16, 3, 32, 32) for x in (rows, rows + columns))
-    digits = load_glyphs("digits", "test").masks[:16].float()
+    digits = load_glyphs("digits", "test").images[:16].float()
     digits = (digits > 0.5 * digits.max()).float()
     labels = torch.arange(16) % 10
     torch.manual_seed(0)

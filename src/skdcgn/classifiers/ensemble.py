@@ -3,8 +3,8 @@
     L = CE(mean_h f_h(x), y) + w sum_h CE(f_h(x'), y'_h)
 
 for a real image x of class y and a counterfactual x' whose mechanism h was drawn from class y'_h (Sauer & Geiger, ICLR
-2021, section 4.2): each head learns to look at one mechanism alone, and together they still know real images. What the
-ensemble says is the mean of its heads' logits.
+2021, section 4.2): each head learns one mechanism alone, and their mean learns real images. The ensemble's logits are
+the mean of its heads' logits.
 """
 
 import hashlib
@@ -25,18 +25,19 @@ from skdcgn.base.records import to_dict
 from skdcgn.base.seeds import generator
 from skdcgn.cgn.mechanism import Mechanism
 from skdcgn.classifiers.backbones import NO_WEIGHTS, load_backbone
-from skdcgn.classifiers.small_cnn import epoch_order
-from skdcgn.data.counterfactuals import Source
-from skdcgn.data.folders import as_unit
-from skdcgn.data.photos import IMAGENET_DEVIATION, IMAGENET_MEAN, Photos, list_photos, random_crop, read_ahead
-from skdcgn.training.loop import Batch, Callback, Method, Schedule, Step
+from skdcgn.classifiers.schedules import Epochs, step_decay
+from skdcgn.data.counterfactuals import CounterfactualStream
+from skdcgn.data.folders import as_unit, list_photos
+from skdcgn.data.images import PhotoFiles
+from skdcgn.data.photos import IMAGENET_DEVIATION, IMAGENET_MEAN, random_crop, read_ahead
+from skdcgn.training.loop import Batch, Callback, Method, Step
 from skdcgn.training.processes import own_share
 from skdcgn.training.run_folder import RunFolder
 from skdcgn.training.train import train
 
 Backbone = Callable[[], nn.Module]
 PREFIX = "ensemble/"  # of the module's tensors in a checkpoint
-OWN = "callable"  # what a run's configuration says of a backbone that has no name
+OWN = "callable"  # the name of a user's own backbone in a run's configuration
 WORKERS = min(16, os.cpu_count() or 1)
 
 
@@ -45,8 +46,8 @@ class Ensemble(nn.Module):
 
     Args:
         backbone: images (B, 3, S, S), normalised as ImageNet's are -> features (B, D) or (B, D, h, w).
-        classes: how many.
-        image_size: S, by which the backbone is asked once how many features it has.
+        classes: number of classes.
+        image_size: S; the number of features is that of one image of this size.
     """
 
     def __init__(self, backbone: nn.Module, classes: int, image_size: int) -> None:
@@ -77,7 +78,7 @@ class Ensemble(nn.Module):
 class TrainEnsemble(Method):
     """One step; the batch holds ``images`` and ``labels``, ``counterfactuals`` and a label for each mechanism's name.
 
-    Real images and counterfactuals go through the network together: one forward, one backward, whatever the device.
+    Real images and counterfactuals go through the network in one batch.
     """
 
     def __init__(self, config: EnsembleConfig, ensemble: Ensemble) -> None:
@@ -109,7 +110,7 @@ def freeze_norms(module: nn.Module) -> None:
 
 def train_ensemble(
     real: Path,
-    source: Source,
+    source: CounterfactualStream,
     config: EnsembleConfig,
     out: Path,
     *,
@@ -129,8 +130,8 @@ def train_ensemble(
         source: of counterfactuals (:mod:`skdcgn.data.counterfactuals`).
         backbone: returns images (B, 3, S, S), normalised as ImageNet's are -> features (B, D) or (B, D, h, w).
             Default: the one that the configuration names.
-        workers: threads that decode; they change nothing but the time.
-        extend: continue a run in ``out`` that differs in having fewer epochs alone.
+        workers: threads that decode; their number does not change the result.
+        extend: continue a run in ``out`` that has fewer epochs and is otherwise the same.
         track: ``tensorboard`` or ``wandb``, to log there too.
 
     Raises:
@@ -142,19 +143,19 @@ def train_ensemble(
             f"{real} has {len(photos.names)} sub-folders, the counterfactuals have {source.classes} classes: "
             "pass real images of the same classes, in the same order"
         )
-    folder = RunFolder(out, told(config, photos, source, seed, backbone), extend=extend)
+    folder = RunFolder(out, run_identity(config, photos, source, seed, backbone), extend=extend)
     torch.manual_seed(seed)
-    made = backbone() if backbone else load_backbone(config.backbone, width=config.width, weights=config.weights)
-    method = TrainEnsemble(config, Ensemble(made, len(photos.names), config.image_size))
-    steps = config.epochs * steps_per_epoch(photos, config)
+    network = backbone() if backbone else load_backbone(config.backbone, width=config.width, weights=config.weights)
+    method = TrainEnsemble(config, Ensemble(network, len(photos.names), config.image_size))
+    epochs = Epochs(len(photos.files), config.batch_size, config.epochs, seed)
     with ThreadPoolExecutor(workers) as pool:
         train(
             method,
-            batches(photos, source, config, seed, pool),
+            batches(photos, source, epochs, config.image_size, pool),
             folder,
-            steps=steps,
+            steps=epochs.steps,
             seed=seed,
-            schedule=rate(config),
+            schedule=step_decay(config.decay, config.epochs, every=config.decay_epochs),
             save_every=config.save_every,
             callbacks=callbacks,
             device=device,
@@ -163,10 +164,10 @@ def train_ensemble(
     return cast(Ensemble, method.modules["ensemble"])
 
 
-def told(
-    config: EnsembleConfig, photos: Photos, source: Source, seed: int, backbone: Backbone | None
+def run_identity(
+    config: EnsembleConfig, photos: PhotoFiles, source: CounterfactualStream, seed: int, backbone: Backbone | None
 ) -> dict[str, Any]:
-    """Return what a run's digest is made of, and what :func:`load_ensemble` needs."""
+    """Return the configuration that names a run and from which :func:`load_ensemble` builds the network."""
     listed = "\n".join("/".join(Path(file).parts[-2:]) for file in photos.files)
     return {
         **to_dict(config),
@@ -178,47 +179,37 @@ def told(
     }
 
 
-def steps_per_epoch(photos: Photos, config: EnsembleConfig) -> int:
-    """Return how many batches visit every real image once; the last may be smaller."""
-    return -(-len(photos.files) // config.batch_size)
-
-
 def batches(
-    photos: Photos, source: Source, config: EnsembleConfig, seed: int, pool: ThreadPoolExecutor
+    photos: PhotoFiles, source: CounterfactualStream, epochs: Epochs, size: int, pool: ThreadPoolExecutor
 ) -> Callable[[int], Batch]:
-    """Return the batch of each step: real images, as many as the epoch has left, and counterfactuals."""
-    size, per_epoch = config.image_size, steps_per_epoch(photos, config)
-
-    def rows_at(step: int) -> tuple[int, Tensor]:
-        epoch, index = divmod(step, per_epoch)
-        order = epoch_order(len(photos.files), seed, epoch)
-        return epoch, own_share(order[index * config.batch_size :][: config.batch_size])
+    """Return the batch of each step: real images of ``size`` pixels a side and counterfactuals."""
+    seed = epochs.seed
 
     def begin(step: int) -> list[Future[Tensor]]:
-        epoch, rows = rows_at(step)
+        epoch = epochs.epoch(step)
         return [
             pool.submit(random_crop, photos.files[row], size, generator(seed, "crop", epoch, row))
-            for row in rows.tolist()
+            for row in epochs.rows(step).tolist()
         ]
 
-    read = read_ahead(begin, config.epochs * per_epoch)
+    read = read_ahead(begin, epochs.steps)
 
     def batch_at(step: int) -> Batch:
-        made = source.at(step)
-        share = own_share(torch.arange(len(made)))
+        counterfactuals = source.at(step)
+        share = own_share(torch.arange(len(counterfactuals)))
         return {
             "images": as_unit(read(step)),
-            "labels": photos.labels[rows_at(step)[1]],
-            "counterfactuals": fitted(made.images, size, generator(seed, "mirror", step))[share],
-            "shape": made.shape_labels[share],
-            "texture": made.texture_labels[share],
-            "background": made.background_labels[share],
+            "labels": photos.labels[epochs.rows(step)],
+            "counterfactuals": resize_and_mirror(counterfactuals.images, size, generator(seed, "mirror", step))[share],
+            "shape": counterfactuals.shape_labels[share],
+            "texture": counterfactuals.texture_labels[share],
+            "background": counterfactuals.background_labels[share],
         }
 
     return batch_at
 
 
-def fitted(images: Tensor, size: int, rng: torch.Generator) -> Tensor:
+def resize_and_mirror(images: Tensor, size: int, rng: torch.Generator) -> Tensor:
     """Resize images (B, 3, H, W) in [-1, 1] to ``size``, with antialiasing, and mirror half of them."""
     if images.shape[-1] != size:
         images = F.interpolate(images, size=(size, size), mode="bilinear", antialias=True).clamp(-1, 1)
@@ -226,30 +217,25 @@ def fitted(images: Tensor, size: int, rng: torch.Generator) -> Tensor:
     return torch.where(mirrored[:, None, None, None], images.flip(3), images).cpu()
 
 
-def rate(config: EnsembleConfig) -> Schedule:
-    """Multiply the rate by ``decay`` after every ``decay_epochs``."""
-    return lambda progress: config.decay ** int((progress * config.epochs + 1e-9) / config.decay_epochs)
-
-
 def load_ensemble(folder: Path, backbone: Backbone | None = None) -> tuple[Ensemble, tuple[str, ...]]:
     """Load the ensemble of a run folder and the names of its classes.
 
     Args:
-        backbone: the one it was trained with, if that was your own.
+        backbone: the one that it was trained with, if that was the user's own.
 
     Raises:
         UserError: no ensemble there, or a backbone that does not fit.
     """
-    known = read_json(folder / "config.json")
-    if not isinstance(known, dict) or "backbone" not in known:
+    config = read_json(folder / "config.json")
+    if not isinstance(config, dict) or "backbone" not in config:
         raise UserError(f"{folder} is no ensemble's run folder: name one that skdcgn ensemble wrote")
-    if known["backbone"] == OWN and backbone is None:
+    if config["backbone"] == OWN and backbone is None:
         raise UserError(f"{folder} was trained on a backbone of your own: pass it to load_ensemble")
     state, _ = read_tensors(folder / "checkpoint.safetensors")
-    made = backbone() if backbone else load_backbone(known["backbone"], width=known["width"], weights=NO_WEIGHTS)
-    ensemble = Ensemble(made, len(known["names"]), known["image_size"])
+    network = backbone() if backbone else load_backbone(config["backbone"], width=config["width"], weights=NO_WEIGHTS)
+    ensemble = Ensemble(network, len(config["names"]), config["image_size"])
     try:
         ensemble.load_state_dict({k.removeprefix(PREFIX): v for k, v in state.items() if k.startswith(PREFIX)})
     except RuntimeError:
         raise UserError(f"the weights in {folder} do not fit its backbone: pass the one it was trained with") from None
-    return ensemble.eval(), tuple(known["names"])
+    return ensemble.eval(), tuple(config["names"])

@@ -1,8 +1,8 @@
-"""A judge of shapes: which masks look like the class they were drawn for.
+"""The mask filter: a classifier of masks, which accepts those that look like the class they were drawn for.
 
-A generator's labels are noisy: some of its shapes look like another class. A classifier trained on a CGN's own masks
-knows what most masks of a class look like, and finds those that do not; counterfactuals of these are drawn again
-(confident learning, Northcutt et al. 2021, with a generator that can redraw). No source data is seen.
+A generator's labels are noisy: some of its masks look like another class. The filter is trained on a CGN's own masks,
+most of which show their class; counterfactuals whose masks it does not accept are drawn again (confident learning,
+Northcutt et al. 2021, with a generator that can redraw). It sees no source data.
 """
 
 from pathlib import Path
@@ -15,22 +15,26 @@ from skdcgn.base.seeds import generator
 from skdcgn.cgn.compose import Accept, draw
 from skdcgn.cgn.mechanism import Mechanism, Teacher
 from skdcgn.classifiers.small_cnn import Classifier, classify
-from skdcgn.data.appearances import Dataset
+from skdcgn.data.images import LabelledImages
 
 BUDGET = ClassifyConfig(images=20_000, epochs=1)
 BATCH = 1024
+STREAM = "judge"  # names the random generator of the training masks; another name would draw other masks
 
 
-def shape_judge(cgn: Teacher, agreement: float, out: Path, *, seed: int = 0, device: str = "auto") -> Accept:
+def train_mask_filter(
+    cgn: Teacher, agreement: float, out: Path, *, budget: ClassifyConfig = BUDGET, seed: int = 0, device: str = "auto"
+) -> Accept:
     """Train a classifier on a CGN's masks in the run folder ``out``; return which masks (B, 1, H, W) it accepts.
 
     A mask is accepted if the classifier gives its label (B,) a probability of at least ``agreement``.
     """
-    rng = generator(seed, "judge")
-    labels = torch.arange(BUDGET.images) % cgn.spec.classes
+    rng = generator(seed, STREAM)
+    labels = torch.arange(budget.images) % cgn.spec.classes
     masks = draw(cgn, Mechanism.SHAPE, cgn.spec.sample_noise(len(labels), rng), labels)
-    judge = classify(Dataset(_as_images(masks), labels), BUDGET, out, seed=seed, device=device, origin=cgn.digest)
-    return lambda masks, labels: _probability(judge, masks, labels) >= agreement
+    data = LabelledImages(_as_images(masks), labels)
+    classifier = classify(data, budget, out, seed=seed, device=device, origin=cgn.digest)
+    return lambda masks, labels: _probability(classifier, masks, labels) >= agreement
 
 
 def _as_images(masks: Tensor) -> Tensor:
@@ -38,7 +42,7 @@ def _as_images(masks: Tensor) -> Tensor:
 
 
 @torch.inference_mode()
-def _probability(judge: Classifier, masks: Tensor, labels: Tensor) -> Tensor:
-    device = judge.head.weight.device
-    given = [judge(_as_images(part).to(device)).softmax(1).cpu() for part in masks.split(BATCH)]
-    return torch.cat(given).gather(1, labels[:, None])[:, 0]
+def _probability(classifier: Classifier, masks: Tensor, labels: Tensor) -> Tensor:
+    device = classifier.head.weight.device
+    parts = [classifier(_as_images(part).to(device)).softmax(1).cpu() for part in masks.split(BATCH)]
+    return torch.cat(parts).gather(1, labels[:, None])[:, 0]

@@ -1,10 +1,6 @@
-"""The classifier that every training set is judged by: the small CNN and recipe of Sauer & Geiger (2021).
-
-Adadelta, rate x 0.7 per epoch. Biased, teacher, student and oracle get the same number of images and epochs.
-"""
+"""The small CNN of Sauer & Geiger (2021), trained by Adadelta whose rate falls to 0.7 of itself after each epoch."""
 
 from collections.abc import Callable
-from functools import lru_cache
 from pathlib import Path
 from typing import Any, cast
 
@@ -16,10 +12,9 @@ from skdcgn.base.config import ClassifyConfig
 from skdcgn.base.errors import UserError
 from skdcgn.base.files import read_json, read_tensors
 from skdcgn.base.records import to_dict
-from skdcgn.base.seeds import generator
-from skdcgn.data.appearances import Dataset
-from skdcgn.training.loop import Batch, Callback, Method, Schedule, Step
-from skdcgn.training.processes import own_share
+from skdcgn.classifiers.schedules import Epochs, step_decay
+from skdcgn.data.images import LabelledImages
+from skdcgn.training.loop import Batch, Callback, Method, Step
 from skdcgn.training.run_folder import RunFolder
 from skdcgn.training.train import train
 
@@ -27,8 +22,8 @@ from skdcgn.training.train import train
 class Classifier(nn.Module):
     """Class logits (B, classes) for images (B, 3, H, W) in [-1, 1].
 
-    The published layers; the first ReLU follows the max-pool, which gives the same numbers with a quarter of the work.
-    The last pool takes what the published one leaves of images larger than 32 x 32; of those it leaves one number.
+    The published layers, with the first ReLU after the max-pool: the two commute. Images larger than 32 x 32 leave the
+    published average pool as maps of more than one pixel, whose mean the last pool takes.
     """
 
     def __init__(self, classes: int = 10) -> None:
@@ -52,11 +47,7 @@ class Classifier(nn.Module):
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # a fifth faster on a CPU
 
     def start_by_he(self) -> None:
-        """Draw the convolutions' weights so that activations keep their size (He et al. 2015, Eq. 10).
-
-        PyTorch's own shrink them by more than half at each of four layers: a thousand steps and more went by before the
-        loss moved at all, and how many was a matter of the seed.
-        """
+        """Draw the convolutions' weights so that activations keep their size (He et al. 2015, Eq. 10)."""
         for layer in self.body:
             if isinstance(layer, nn.Conv2d):
                 nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
@@ -85,7 +76,7 @@ class Classify(Method):
 
 
 def classify(
-    data: Dataset,
+    data: LabelledImages,
     config: ClassifyConfig,
     out: Path,
     *,
@@ -99,56 +90,35 @@ def classify(
     """Train the classifier on ``data`` in the run folder ``out``; resumes where it was killed.
 
     Args:
-        data: images (N, 3, H, W) in [-1, 1] and labels; each epoch visits all, in an order of its own.
+        data: images (N, 3, H, W) in [-1, 1] and labels; each epoch visits all, in a random order.
         origin: names the data, as JSON values, in the run's digest.
-        extend: continue a run in ``out`` that differs in having fewer epochs alone.
+        extend: continue a run in ``out`` that has fewer epochs and is otherwise the same.
         track: ``tensorboard`` or ``wandb``, to log there too.
     """
     classes, size = int(data.labels.max()) + 1, data.images.shape[-1]
-    told = {"seed": seed, "origin": origin, "classes": classes, "image_size": size}
-    folder = RunFolder(out, {**to_dict(config), **told}, extend=extend)
+    run_identity = {"seed": seed, "origin": origin, "classes": classes, "image_size": size}
+    folder = RunFolder(out, {**to_dict(config), **run_identity}, extend=extend)
     torch.manual_seed(seed)
     method = Classify(config, classes)
-    per_epoch = -(-len(data.labels) // config.batch_size)
+    epochs = Epochs(len(data.labels), config.batch_size, config.epochs, seed)
 
     def batch_at(step: int) -> Batch:
-        epoch, index = divmod(step, per_epoch)
-        rows = own_share(epoch_order(len(data.labels), seed, epoch)[index * config.batch_size :][: config.batch_size])
+        rows = epochs.rows(step)
         return {"images": data.images[rows], "labels": data.labels[rows]}
 
     train(
         method,
         batch_at,
         folder,
-        steps=per_epoch * config.epochs,
+        steps=epochs.steps,
         seed=seed,
-        schedule=rate(config),
+        schedule=step_decay(config.decay, config.epochs, cooldown=config.cooldown),
         save_every=config.save_every,
         callbacks=callbacks,
         device=device,
         track=track,
     )
     return cast(Classifier, method.modules["classifier"])
-
-
-def rate(config: ClassifyConfig) -> Schedule:
-    """The published rate, times ``decay`` per epoch; with a ``cooldown`` it then falls linearly to zero.
-
-    At Adadelta's full rate the last steps of a small budget decide: accuracy differed by ten points between draws.
-    """
-
-    def schedule(progress: float) -> float:
-        stepped = config.decay ** int(progress * config.epochs + 1e-9)
-        left = 1 - progress
-        return stepped * (left / config.cooldown if left < config.cooldown else 1.0)
-
-    return schedule
-
-
-@lru_cache(maxsize=2)
-def epoch_order(count: int, seed: int, epoch: int) -> Tensor:
-    """Return the order (count,) in which an epoch visits the rows."""
-    return torch.randperm(count, generator=generator(seed, "epoch", epoch))
 
 
 def load_classifier(folder: Path) -> Classifier:
@@ -163,7 +133,7 @@ def load_classifier(folder: Path) -> Classifier:
     return classifier.eval()
 
 
-def accuracy(classifier: Classifier, data: Dataset) -> float:
+def accuracy(classifier: Classifier, data: LabelledImages) -> float:
     """Percent of ``data`` that the classifier gets right."""
     return 100 * float((predict(classifier, data.images) == data.labels).float().mean())
 

@@ -439,7 +439,7 @@ def classify(
     chosen = _laid_over(_begin("classify", ClassifyConfig(), preset), config, changes)
     from skdcgn.base.files import sha256
     from skdcgn.classifiers.small_cnn import classify as train_classifier
-    from skdcgn.deploy.generate import read_counterfactuals
+    from skdcgn.data.counterfactuals import read_counterfactuals
     from skdcgn.training.loop import report_to
 
     data, checksum = read_counterfactuals(images), sha256(images)
@@ -473,14 +473,14 @@ def ensemble(
     if (cgn is None) == (images is None):
         raise UserError("pass counterfactuals either by --cgn or by --images")
     from skdcgn.classifiers.ensemble import WORKERS, train_ensemble
-    from skdcgn.data.counterfactuals import from_cgn, from_file
+    from skdcgn.data.counterfactuals import stream_from_cgn, stream_from_file
     from skdcgn.teachers.load import load_teacher
     from skdcgn.training.loop import report_to
 
     if cgn is not None:
-        source = from_cgn(load_teacher(cgn, device=_place(device)), chosen.counterfactuals, seed=seed)
+        source = stream_from_cgn(load_teacher(cgn, device=_place(device)), chosen.counterfactuals, seed=seed)
     else:
-        source = from_file(Path(str(images)), chosen.counterfactuals, seed=seed)
+        source = stream_from_file(Path(str(images)), chosen.counterfactuals, seed=seed)
     with watching() as watch:
         report = report_to(watch, "ensemble")
         train_ensemble(

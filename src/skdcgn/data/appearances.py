@@ -11,7 +11,6 @@ pass. The recipes are those of Sauer & Geiger (2021), Sec. 4.1:
 """
 
 from pathlib import Path
-from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -21,7 +20,7 @@ from skdcgn.base.errors import UserError
 from skdcgn.base.seeds import generator
 from skdcgn.cgn.compose import blend
 from skdcgn.cgn.mechanism import Layers
-from skdcgn.data.glyphs import Glyphs
+from skdcgn.data.images import LabelledImages
 from skdcgn.data.textures import load_textures
 
 CLASSES = 10
@@ -45,16 +44,15 @@ DOUBLE_COLORED = (
 OBJECT_SHIFT = 6
 
 
-class Dataset(NamedTuple):
-    """Images (N, 3, H, W) in [-1, 1] and the labels (N,) int64 that a classifier is asked for."""
-
-    images: Tensor
-    labels: Tensor
-
-
 def paint(
-    glyphs: Glyphs, appearance: str, *, correlated: bool, seed: int, copies: int = 1, textures: Path | None = None
-) -> Dataset:
+    glyphs: LabelledImages,
+    appearance: str,
+    *,
+    correlated: bool,
+    seed: int,
+    copies: int = 1,
+    textures: Path | None = None,
+) -> LabelledImages:
     """Dress every glyph ``copies`` times; return (N * copies) images with the glyphs' labels.
 
     Args:
@@ -65,7 +63,7 @@ def paint(
         textures: folder with ``object`` and ``background`` pictures for ``wildlife``; None: the project's own.
     """
     rng = generator(seed, "paint", appearance, int(correlated))
-    masks, labels = glyphs.masks.repeat(copies, 1, 1, 1), glyphs.labels.repeat(copies)
+    masks, labels = glyphs.images.repeat(copies, 1, 1, 1), glyphs.labels.repeat(copies)
     object_labels = labels if correlated else torch.randint(CLASSES, labels.shape, generator=rng)
     background_labels = labels if correlated else torch.randint(CLASSES, labels.shape, generator=rng)
     size = masks.shape[-1]
@@ -81,7 +79,7 @@ def paint(
         ground = _crops(load_textures(textures, "background"), background_labels, size, rng)
     else:
         raise UserError(f"unknown appearance {appearance!r}: use one of {', '.join(APPEARANCES)}")
-    return Dataset(blend(Layers(masks, coat, ground)).mul_(2).sub_(1), labels)
+    return LabelledImages(blend(Layers(masks, coat, ground)).mul_(2).sub_(1), labels, glyphs.names)
 
 
 def _rgb(colours: tuple[tuple[int, int, int], ...]) -> Tensor:

@@ -6,7 +6,6 @@ scikit-learn carries; ``mnist`` or a folder are four files in MNIST's idx format
 
 from functools import lru_cache
 from pathlib import Path
-from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -15,6 +14,7 @@ from torch import Tensor
 from skdcgn.base.errors import UserError
 from skdcgn.base.seeds import generator
 from skdcgn.data.idx import load_idx_folder, mnist_folder
+from skdcgn.data.images import LabelledImages
 
 SIZE = 32
 DIGITS_TEST_SHARE = 500
@@ -22,14 +22,7 @@ MNIST_TRAIN_COUNT = 50_000
 ROTATION, SCALE, SHIFT = 0.17, 0.08, 0.08  # radians, share of the size, share of half the side
 
 
-class Glyphs(NamedTuple):
-    """Masks (N, 1, 32, 32) of zeros and ones, labels (N,) int64."""
-
-    masks: Tensor
-    labels: Tensor
-
-
-def load_glyphs(source: str, split: str, data_root: Path | None = None) -> Glyphs:
+def load_glyphs(source: str, split: str, data_root: Path | None = None) -> LabelledImages:
     """Return the ``train`` or ``test`` glyphs of ``digits``, ``mnist`` or a folder of idx files.
 
     As in Sauer & Geiger (2021), MNIST's training file is both: the first 50,000 train, the last 10,000
@@ -44,11 +37,11 @@ def load_glyphs(source: str, split: str, data_root: Path | None = None) -> Glyph
         part = slice(None, MNIST_TRAIN_COUNT) if split == "train" else slice(MNIST_TRAIN_COUNT, None)
         if len(labels) <= MNIST_TRAIN_COUNT:
             raise UserError(f"the MNIST training file holds {len(labels)} images: the official one has 60,000")
-        return Glyphs(binarise(images[part]), labels[part])
+        return LabelledImages(binarise(images[part]), labels[part])
     if not Path(source).is_dir():
         raise UserError(f"no glyphs called {source!r}: use digits, mnist or a folder with four idx files")
     images, labels = load_idx_folder(Path(source), split)
-    return Glyphs(binarise(images), labels)
+    return LabelledImages(binarise(images), labels)
 
 
 def binarise(images: Tensor) -> Tensor:
@@ -57,9 +50,9 @@ def binarise(images: Tensor) -> Tensor:
     return (resized > 0.1).float()  # (N, 1, 32, 32)
 
 
-def vary(glyphs: Glyphs, copies: int, seed: int) -> Glyphs:
+def vary(glyphs: LabelledImages, copies: int, seed: int) -> LabelledImages:
     """Return the glyphs and ``copies - 1`` variants of each, turned, scaled and shifted at random."""
-    masks, labels = glyphs.masks.repeat(copies - 1, 1, 1, 1), glyphs.labels.repeat(copies)
+    masks, labels = glyphs.images.repeat(copies - 1, 1, 1, 1), glyphs.labels.repeat(copies)
     if not len(masks):
         return glyphs
     draws = 2 * torch.rand(4, len(masks), generator=generator(seed, "vary")) - 1  # (4, N) in [-1, 1]
@@ -68,11 +61,11 @@ def vary(glyphs: Glyphs, copies: int, seed: int) -> Glyphs:
     rows = [cosine, -sine, SHIFT * draws[2], sine, cosine, SHIFT * draws[3]]
     places = F.affine_grid(torch.stack(rows, 1).unflatten(1, (2, 3)), list(masks.shape), align_corners=False)
     moved = (F.grid_sample(masks, places, align_corners=False) > 0.5).float()  # (N, 1, 32, 32)
-    return Glyphs(torch.cat([glyphs.masks, moved]), labels)
+    return LabelledImages(torch.cat([glyphs.images, moved]), labels, glyphs.names)
 
 
 @lru_cache(maxsize=1)
-def _digits() -> dict[str, Glyphs]:
+def _digits() -> dict[str, LabelledImages]:
     """Smooth the 8 x 8 digits to 28 x 28, binarise, pad to 32; 1,297 train and 500 test, split by class."""
     from sklearn.datasets import load_digits
     from sklearn.model_selection import train_test_split
@@ -83,4 +76,4 @@ def _digits() -> dict[str, Glyphs]:
     masks = F.pad((smooth > 0.5).float(), (2, 2, 2, 2))  # (N, 1, 32, 32)
     labels = torch.tensor(digits.target, dtype=torch.int64)
     train, test = train_test_split(range(len(labels)), test_size=DIGITS_TEST_SHARE, stratify=labels, random_state=0)
-    return {"train": Glyphs(masks[train], labels[train]), "test": Glyphs(masks[test], labels[test])}
+    return {"train": LabelledImages(masks[train], labels[train]), "test": LabelledImages(masks[test], labels[test])}

@@ -1,21 +1,17 @@
-"""Photographs that stay on the disk: ImageNet's layout, ``FOLDER/n01440764/x.JPEG``, decoded when they are needed.
+"""Crops of photographs that stay on the disk, decoded by threads when they are needed.
 
-What a photograph looks like in training is a function of a seed, the epoch and its row; so a run that was killed goes
-on with the same pixels, whichever threads decode them.
+A crop is a function of the file and a seeded generator, whichever thread decodes it.
 """
 
 import math
-import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, Future
 from pathlib import Path
-from typing import NamedTuple
 
 import torch
 from PIL import Image
 from torch import Tensor
 
-from skdcgn.base.errors import UserError
 from skdcgn.data.folders import as_tensor, open_picture
 
 LEAST_AREA, WIDEST = 0.08, 4 / 3  # of a random crop: share of the picture, width over height (Szegedy et al. 2015)
@@ -23,53 +19,8 @@ TRIES = 10
 KEPT = 224 / 256  # of the shorter side, in a middle crop (Krizhevsky et al. 2012)
 
 
-class Photos(NamedTuple):
-    """Files of photographs (N), their labels (N,) int64, and the name of each class."""
-
-    files: list[str]
-    labels: Tensor
-    names: tuple[str, ...]
-
-
-def list_photos(folder: Path, names: Sequence[str] | None = None) -> Photos:
-    """List every picture of every sub-folder, sorted; none is opened.
-
-    Args:
-        folder: one sub-folder of pictures per class.
-        names: of the classes 0, 1, ... that a classifier knows; the folder may hold some of them. Default: the
-            sub-folders' own names, sorted, as ImageNet numbers its classes.
-
-    Raises:
-        UserError: no folder, no sub-folders, a class without pictures, or one that is not among ``names``.
-    """
-    if not folder.is_dir():
-        raise UserError(f"no folder {folder}: pass one with a sub-folder of pictures per class")
-    found = sorted(entry.name for entry in os.scandir(folder) if entry.is_dir() and not entry.name.startswith("."))
-    if not found:
-        raise UserError(f"{folder} has no sub-folders: it should have one per class")
-    classes = {name: index for index, name in enumerate(names or found)}
-    strange = [name for name in found if name not in classes]
-    if strange:
-        raise UserError(
-            f"{folder} has a sub-folder {strange[0]!r}, which is none of the {len(classes)} classes asked for "
-            f"({next(iter(classes))!r} is one): pass a folder with those, or take it away"
-        )
-    files = {name: pictures_in(folder / name) for name in found}
-    labels = [classes[name] for name in found for _ in files[name]]
-    return Photos([file for part in files.values() for file in part], torch.tensor(labels), tuple(classes))
-
-
-def pictures_in(folder: Path) -> list[str]:
-    """Return the paths of a folder's pictures, sorted; raise UserError if there are none."""
-    known = Image.registered_extensions()
-    files = sorted(entry.path for entry in os.scandir(folder) if os.path.splitext(entry.name)[1].lower() in known)
-    if not files:
-        raise UserError(f"{folder} holds no picture that Pillow reads: add some, or remove the folder")
-    return files
-
-
 def random_crop(path: str, size: int, rng: torch.Generator) -> Tensor:
-    """Return a random part of a picture, resized and half of the time mirrored: (3, size, size) uint8."""
+    """Return a random part of a picture, resized and mirrored with probability 1/2: (3, size, size) uint8."""
     picture = open_picture(Path(path))
     box = random_box(*picture.size, rng)
     cut = as_tensor(picture.resize((size, size), Image.Resampling.BILINEAR, box=box))
@@ -109,10 +60,10 @@ def read_ahead(begin: Callable[[int], list[Future[Tensor]]], steps: int) -> Call
     begun: dict[int, list[Future[Tensor]]] = {}
 
     def batch_at(step: int) -> Tensor:
-        now = begun.pop(step, None) or begin(step)
+        futures = begun.pop(step, None) or begin(step)
         if step + 1 < steps:
             begun[step + 1] = begin(step + 1)
-        return torch.stack([image.result() for image in now])
+        return torch.stack([image.result() for image in futures])
 
     return batch_at
 

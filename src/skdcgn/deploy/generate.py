@@ -6,11 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from skdcgn.base.errors import UserError
-from skdcgn.base.files import read_tensors, write_bytes, write_tensors
+from skdcgn.base.files import write_bytes, write_tensors
 from skdcgn.cgn.compose import Counterfactuals, compose
 from skdcgn.cgn.mechanism import Mechanism, Teacher
 from skdcgn.cgn.pictures import as_rgb, encode, grid, interpolate, save_gif, save_picture, save_strip
-from skdcgn.data.appearances import Dataset
 
 SHEET = 100
 
@@ -52,14 +51,6 @@ def _write_pngs(made: Counterfactuals, out: Path) -> Path:
         rows.writerow([name, *three])
     write_bytes(out / "labels.csv", table.getvalue().encode())
     return out / "labels.csv"
-
-
-def read_counterfactuals(path: Path) -> Dataset:
-    """Read a set written as safetensors: images and their shape labels."""
-    tensors, _ = read_tensors(path)
-    if not {"images", "shape_labels"} <= tensors.keys():
-        raise UserError(f"{path} holds no counterfactuals: pass the file that skdcgn generate wrote")
-    return Dataset(tensors["images"], tensors["shape_labels"])
 
 
 def write_interpolation(

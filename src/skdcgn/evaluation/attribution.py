@@ -34,7 +34,7 @@ from skdcgn.base.seeds import generator
 from skdcgn.cgn.compose import Composition, Inputs, compose, draw, sample_inputs
 from skdcgn.cgn.mechanism import Mechanism, Teacher
 from skdcgn.classifiers.small_cnn import Predict, classify, predict
-from skdcgn.data.appearances import Dataset
+from skdcgn.data.images import LabelledImages
 from skdcgn.evaluation.measure import Measurement, frechet
 from skdcgn.features.extractors import Extractor, Images
 from skdcgn.metrics.pixels import paired_l1
@@ -108,7 +108,7 @@ def sensitivity(classifier: Predict, trial: Trial) -> dict[str, Sensitivity]:
     return sensitivities
 
 
-def confusion(classifier: Predict, data: Dataset, classes: int) -> Tensor:
+def confusion(classifier: Predict, data: LabelledImages, classes: int) -> Tensor:
     """Count, (classes, classes) int64, the images of class i (rows) that are predicted as class j (columns)."""
     from sklearn.metrics import confusion_matrix
 
@@ -170,11 +170,11 @@ def _divergence(to_counterfactual: Tensor, between_images: Tensor, old: Tensor, 
     return float(((nearer.exp() + farther.exp()) / 2).log()[defined].mean())
 
 
-def mechanism_datasets(cgn: Teacher, config: ClassifyConfig, *, seed: int = 0) -> dict[Mechanism, Dataset]:
+def mechanism_datasets(cgn: Teacher, config: ClassifyConfig, *, seed: int = 0) -> dict[Mechanism, LabelledImages]:
     """Compose counterfactuals once; return them with the labels of each mechanism."""
     composed = compose(cgn, config.images, per_shape=config.per_shape, policy=config.policy, seed=seed)
     labels = (composed.shape_labels, composed.texture_labels, composed.background_labels)
-    return {mechanism: Dataset(composed.images, own) for mechanism, own in zip(Mechanism, labels, strict=True)}
+    return {mechanism: LabelledImages(composed.images, own) for mechanism, own in zip(Mechanism, labels, strict=True)}
 
 
 def train_mechanism_classifiers(

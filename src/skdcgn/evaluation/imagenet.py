@@ -17,7 +17,9 @@ from skdcgn.base.errors import UserError
 from skdcgn.base.files import read_json
 from skdcgn.classifiers.ensemble import Ensemble
 from skdcgn.data.categories import averages
-from skdcgn.data.photos import Photos, list_photos, middle_crop
+from skdcgn.data.folders import list_photos
+from skdcgn.data.images import PhotoFiles
+from skdcgn.data.photos import middle_crop
 from skdcgn.evaluation.heads import BATCH, Logits, batch_logits, head_logits, square_picture
 from skdcgn.evaluation.scores import HeadScores
 from skdcgn.evaluation.shape_bias import CueConflicts, list_cue_conflicts, shape_bias
@@ -41,14 +43,14 @@ class Share(NamedTuple):
 class ChallengeSets(NamedTuple):
     """The image sets of :func:`measure_ensemble`; None for a set that is not available."""
 
-    photos: Photos | None
+    photos: PhotoFiles | None
     cues: CueConflicts | None
     in9: Path | None
     in9_map: Tensor | None
 
 
 def top_k(
-    logits: Logits, photos: Photos, size: int, ks: tuple[int, ...] = (1, 5), *, batch_size: int = BATCH
+    logits: Logits, photos: PhotoFiles, size: int, ks: tuple[int, ...] = (1, 5), *, batch_size: int = BATCH
 ) -> dict[str, dict[int, Share]]:
     """Count images whose class is among the k likeliest, by head and k, on the middle crop of each.
 
@@ -110,7 +112,7 @@ def in9_accuracy(
     return {name: _in9_shares(logits, photos, in9_map, size, batch_size) for name, photos in photos_of.items()}
 
 
-def _in9_shares(logits: Logits, photos: Photos, in9_map: Tensor, size: int, batch_size: int) -> dict[str, Share]:
+def _in9_shares(logits: Logits, photos: PhotoFiles, in9_map: Tensor, size: int, batch_size: int) -> dict[str, Share]:
     correct: dict[str, int] = {}
     for rows, head, values in batch_logits(logits, photos.files, partial(square_picture, size=size), batch_size):
         correct[head] = correct.get(head, 0) + int((in9_map[values.argmax(1)] == photos.labels[rows]).sum())

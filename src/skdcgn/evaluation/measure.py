@@ -16,7 +16,7 @@ from torch import Tensor
 from skdcgn.base.seeds import generator
 from skdcgn.cgn.compose import compose, draw
 from skdcgn.cgn.mechanism import Mechanism, Teacher
-from skdcgn.data.appearances import Dataset
+from skdcgn.data.images import LabelledImages
 from skdcgn.features.extractors import Extractor, Features, Images
 from skdcgn.metrics.distances import (
     density_coverage,
@@ -95,7 +95,12 @@ def frechet(extractor: Extractor, real: Images, generated: Images) -> Measuremen
 
 
 def compare_images(
-    extractor: Extractor, real: Dataset, generated: Dataset, *, seed: int = 0, neighbour_images: int = NEIGHBOUR_IMAGES
+    extractor: Extractor,
+    real: LabelledImages,
+    generated: LabelledImages,
+    *,
+    seed: int = 0,
+    neighbour_images: int = NEIGHBOUR_IMAGES,
 ) -> dict[str, Measurement]:
     """Return all metrics of generated images against real ones, by name.
 
@@ -121,11 +126,13 @@ def compare_images(
 
 
 def compare_cgn(
-    cgn: Teacher, extractor: Extractor, real: Dataset, *, n: int = 10_000, seed: int = 0
+    cgn: Teacher, extractor: Extractor, real: LabelledImages, *, n: int = 10_000, seed: int = 0
 ) -> dict[str, Measurement]:
     """Return all metrics of ``n`` counterfactuals of a CGN against real, decorrelated images."""
     counterfactuals = compose(cgn, n, seed=seed)
-    return compare_images(extractor, real, Dataset(counterfactuals.images, counterfactuals.shape_labels), seed=seed)
+    return compare_images(
+        extractor, real, LabelledImages(counterfactuals.images, counterfactuals.shape_labels), seed=seed
+    )
 
 
 def _distances(extractor: Extractor, sets: tuple[Features, Features], seed: int) -> list[Measurement]:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from skdcgn.base.errors import UserError
 from skdcgn.data.categories import CATEGORIES, averages
-from skdcgn.data.photos import list_photos
+from skdcgn.data.folders import list_photos
 from skdcgn.evaluation.heads import BATCH, Logits, batch_logits, square_picture
 
 CUES = re.compile(r"([a-z]+)\d+-([a-z]+)\d+")

@@ -18,8 +18,9 @@ from skdcgn.cgn.pictures import draw_cgns
 from skdcgn.cgn.subset import of_classes, parse_classes
 from skdcgn.classifiers.backbones import load_backbone
 from skdcgn.classifiers.ensemble import train_ensemble
-from skdcgn.data.counterfactuals import from_cgn
-from skdcgn.data.photos import Photos, list_photos
+from skdcgn.data.counterfactuals import stream_from_cgn
+from skdcgn.data.folders import list_photos
+from skdcgn.data.images import PhotoFiles
 from skdcgn.data.stand_in import Folders, stand_in
 from skdcgn.evaluation.imagenet import ChallengeSets, measure_ensemble, open_challenges
 from skdcgn.evaluation.scores import HeadScores
@@ -95,7 +96,7 @@ def ensemble(
     name: str,
     cgn: Teacher,
     real: Path,
-    photos: Photos,
+    photos: PhotoFiles,
     challenges: ChallengeSets,
     out: Path,
     device: str,
@@ -106,7 +107,7 @@ def ensemble(
     if result.exists():
         return from_dict(dict[str, HeadScores], read_json(result), str(result))
     chosen = replace(config.ensemble, weight=0.0) if name == PLAIN else config.ensemble
-    source = from_cgn(cgn, chosen.counterfactuals, seed=config.seed)
+    source = stream_from_cgn(cgn, chosen.counterfactuals, seed=config.seed)
     report = report_to(watch, f"ensemble {name}")
     trained = train_ensemble(real, source, chosen, out, seed=config.seed, device=device, callbacks=(report,))
     scores = measure_ensemble(trained, photos.names, chosen.image_size, challenges)

@@ -16,8 +16,9 @@ from skdcgn.cgn.mechanism import Teacher
 from skdcgn.cgn.pictures import above, as_rgb, draw_cgns, grid, interpolate, save_picture, save_strip
 from skdcgn.cgn.policy import parse_policy
 from skdcgn.cgn.subset import ALL
-from skdcgn.data.appearances import Dataset, paint
+from skdcgn.data.appearances import paint
 from skdcgn.data.glyphs import load_glyphs
+from skdcgn.data.images import LabelledImages
 from skdcgn.evaluation.fidelity import mean_diversity
 from skdcgn.experiments.stages import Clock, compare_with_teacher, query_and_distill
 from skdcgn.experiments.training_sets import CLASSIFIERS, score, test_set, textures, training_sets
@@ -70,7 +71,7 @@ def run_mnist(
     with clock("evaluate"):
         common = compare_with_teacher(config, folder, teacher, student, queries, speed_images=SPEED_IMAGES)
         glyphs = load_glyphs(config.glyphs, "test", data_root)
-        real = mean_diversity(glyphs.masks, glyphs.labels, teacher.spec.classes)
+        real = mean_diversity(glyphs.images, glyphs.labels, teacher.spec.classes)
         diversity = common.diversity | {"shape": replace(common.diversity["shape"], glyphs=real)}
         draw_pictures(config, teacher, student, test, out / "pictures", data_root)
     budget = {field.name: getattr(config.classify, field.name) for field in fields(ClassifierBudget)}
@@ -86,7 +87,7 @@ def run_mnist(
 
 
 def draw_pictures(
-    config: RunConfig, teacher: Teacher, student: StudentCGN, test: Dataset, out: Path, data_root: Path | None
+    config: RunConfig, teacher: Teacher, student: StudentCGN, test: LabelledImages, out: Path, data_root: Path | None
 ) -> None:
     """Write what the report shows: teacher above student, counterfactuals, interpolations, the data."""
     draw_cgns(teacher, student, out, config.seed)
@@ -102,7 +103,7 @@ def draw_pictures(
     save_picture(out / "data.png", above(shown), scale=2, caption=caption)
 
 
-def some_of_each_class(data: Dataset, rows: int, classes: int) -> torch.Tensor:
+def some_of_each_class(data: LabelledImages, rows: int, classes: int) -> torch.Tensor:
     """Return the first ``rows`` images of each class, class by class within a row: (rows * classes, 3, H, W)."""
     columns = [data.images[data.labels == c][:rows] for c in range(classes)]
     return torch.stack(columns, dim=1).flatten(0, 1)

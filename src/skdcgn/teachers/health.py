@@ -10,6 +10,7 @@ from torch import Tensor
 from skdcgn.base.seeds import generator
 from skdcgn.cgn.compose import blend, draw
 from skdcgn.cgn.mechanism import Layers, Mechanism, Teacher
+from skdcgn.data.images import LabelledImages
 from skdcgn.metrics.pixels import class_diversity
 
 MASK_RANGE = (0.05, 0.5)  # of a mask's mean, as it is taught
@@ -40,21 +41,21 @@ class Health(NamedTuple):
     leakage: float
 
 
-def check_health(teacher: Teacher, real: tuple[Tensor, Tensor], seed: int) -> Health:
-    """Compare what a teacher draws with ``real`` masks (M, 1, H, W) or pictures (M, 3, H, W) and their labels (M,)."""
-    spec, (images, known) = teacher.spec, (part[:MOST_REAL] for part in real)
+def check_health(teacher: Teacher, real: LabelledImages, seed: int) -> Health:
+    """Compare what a teacher draws with ``real`` masks (M, 1, H, W) or pictures (M, 3, H, W)."""
+    spec, images, real_labels = teacher.spec, real.images[:MOST_REAL], real.labels[:MOST_REAL]
     labels = torch.arange(spec.classes).repeat_interleave(PER_CLASS)
     noise = spec.sample_noise(len(labels), generator(seed, "health"))
     layers = Layers(*(draw(teacher, mechanism, noise, labels) for mechanism in Mechanism))
     drawn = layers.mask if images.shape[1] == 1 else F.avg_pool2d(blend(layers), COARSE)
     images = images if images.shape[1] == 1 else F.avg_pool2d(images, COARSE)
-    share = class_diversity(drawn, labels, spec.classes) / class_diversity(images, known, spec.classes)
+    share = class_diversity(drawn, labels, spec.classes) / class_diversity(images, real_labels, spec.classes)
     away, nearest = torch.cdist(drawn.flatten(1), images.flatten(1), p=1).min(1)
     between = torch.cdist(images[: len(labels)].flatten(1), images.flatten(1), p=1).topk(2, largest=False).values[:, 1]
     return Health(
         diversity=float(share.nanmean()),
         least_diversity=float(share.nan_to_num(torch.inf).min()),
-        class_accuracy=float((known[nearest] == labels).float().mean()),
+        class_accuracy=float((real_labels[nearest] == labels).float().mean()),
         distance=float(away.mean() / between.mean()),
         mask_mean=float(layers.mask.mean()),
         mask_diversity=float(class_diversity(layers.mask, labels, spec.classes).min()),

@@ -55,6 +55,7 @@ from skdcgn.cgn.policy import Policy, parse_policy
 from skdcgn.data.appearances import paint
 from skdcgn.data.folders import as_unit, load_pictures
 from skdcgn.data.glyphs import SIZE, load_glyphs, vary
+from skdcgn.data.images import LabelledImages
 from skdcgn.features.perceptual import TextureEnergy, load_features
 from skdcgn.students.discriminator import Discriminator
 from skdcgn.teachers.cgn import CGN, CGNTeacher, snapshot
@@ -251,7 +252,7 @@ class Source(NamedTuple):
 
     images: Tensor
     labels: Tensor
-    real: tuple[Tensor, Tensor]
+    real: LabelledImages
     spec: Spec
 
 
@@ -262,14 +263,15 @@ def load_source(config: TeachConfig, data_root: Path | None) -> Source:
         logger.info("classes: " + ", ".join(f"{index} {name}" for index, name in enumerate(pictures.names)))
         spec = Spec(config.image_size, classes=len(pictures.names))
         rows = balanced_rows(pictures.labels)(min(MOST_REAL, len(pictures.labels)), generator(config.seed, "real"))
-        return Source(pictures.images, pictures.labels, (as_unit(pictures.images[rows]), pictures.labels[rows]), spec)
+        real = LabelledImages(as_unit(pictures.images[rows]), pictures.labels[rows], pictures.names)
+        return Source(pictures.images, pictures.labels, real, spec)
     if config.image_size != SIZE:
         raise UserError(f"glyphs are {SIZE} pixels wide, not {config.image_size}: leave --image-size out")
     glyphs = load_glyphs(config.glyphs, "train", data_root)
     textures = Path(config.textures) if config.textures else None
     varied = vary(glyphs, config.variants, config.seed)
     painted = paint(varied, config.appearance, correlated=True, seed=config.seed, textures=textures)
-    return Source(*painted, glyphs, Spec())
+    return Source(painted.images, painted.labels, glyphs, Spec())
 
 
 def teach(

@@ -10,19 +10,19 @@ from skdcgn.classifiers.small_cnn import (
     Classify,
     accuracy,
     classify,
-    epoch_order,
     load_classifier,
     predict,
-    rate,
 )
-from skdcgn.data.appearances import Dataset
+from skdcgn.data.images import LabelledImages
 
 
 def coloured(count, seed=0):
     labels = torch.arange(count) % 3
     images = torch.full((count, 3, 32, 32), -1.0)
     images[torch.arange(count), labels] = 1.0
-    return Dataset(images + 0.1 * torch.randn(images.shape, generator=torch.Generator().manual_seed(seed)), labels)
+    return LabelledImages(
+        images + 0.1 * torch.randn(images.shape, generator=torch.Generator().manual_seed(seed)), labels
+    )
 
 
 def test_layout_has_the_published_layers():
@@ -41,19 +41,6 @@ def test_hes_weights_keep_the_size_of_activations_and_pytorchs_do_not():
         kept[he] = float(last.square().mean().sqrt())
     assert kept[True] > 0.5
     assert kept[False] < 0.1
-
-
-def test_an_epoch_visits_every_row_once_in_an_order_of_its_own():
-    first, second = epoch_order(50, 0, 0), epoch_order(50, 0, 1)
-    assert sorted(first.tolist()) == sorted(second.tolist()) == list(range(50))
-    assert not torch.equal(first, second)
-
-
-def test_the_rate_falls_per_epoch_and_a_cooldown_takes_it_to_zero():
-    published, cooled = rate(ClassifyConfig(epochs=4)), rate(ClassifyConfig(epochs=4, cooldown=0.5))
-    steps = [0.0, 0.25, 0.5, 0.75, 0.9999]
-    assert [published(p) for p in steps] == pytest.approx([1, 0.7, 0.49, 0.343, 0.343])
-    assert [cooled(p) for p in steps] == pytest.approx([1, 0.7, 0.49, 0.343 * 0.5, 0.343 * 0.0002])
 
 
 def test_it_learns_and_is_loaded_back(tmp_path):

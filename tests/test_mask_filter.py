@@ -1,4 +1,4 @@
-"""The judge of shapes: it finds masks of another class, and the composer draws them again."""
+"""The mask filter: it rejects masks of another class, and the composer draws them again."""
 
 from dataclasses import replace
 
@@ -6,7 +6,7 @@ import torch
 
 from skdcgn.cgn.compose import TRIES, compose
 from skdcgn.cgn.mechanism import Mechanism, Spec
-from skdcgn.classifiers import mask_filter as judge
+from skdcgn.classifiers.mask_filter import BUDGET, train_mask_filter
 
 
 class Mislabelled:
@@ -27,10 +27,9 @@ class Mislabelled:
         return masks
 
 
-def test_a_judge_accepts_what_looks_like_its_label(tmp_path, monkeypatch):
-    monkeypatch.setattr(judge, "BUDGET", replace(judge.BUDGET, images=2000))
+def test_the_filter_accepts_masks_that_look_like_their_label(tmp_path):
     cgn = Mislabelled()
-    accept = judge.shape_judge(cgn, 0.5, tmp_path, device="cpu")
+    accept = train_mask_filter(cgn, 0.5, tmp_path, budget=replace(BUDGET, images=2000), device="cpu")
     noise, labels = torch.randn(1000, 2), torch.arange(1000) % 4
     accepted = accept(cgn.query(Mechanism.SHAPE, noise, labels), labels)
     assert torch.equal(accepted, ~cgn.wrong(noise))

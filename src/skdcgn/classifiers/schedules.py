@@ -1,0 +1,58 @@
+"""Epochs and learning rates of classifiers: which rows a step takes, and by which factor the rate falls."""
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+
+from skdcgn.base.seeds import generator
+from skdcgn.training.loop import Schedule
+from skdcgn.training.processes import own_share
+
+
+@lru_cache(maxsize=2)
+def epoch_order(count: int, seed: int, epoch: int) -> Tensor:
+    """Return the order (count,) in which an epoch visits the rows."""
+    return torch.randperm(count, generator=generator(seed, "epoch", epoch))
+
+
+@dataclass(frozen=True)
+class Epochs:
+    """Batches of ``epochs`` passes over ``count`` rows; the last batch of a pass may be smaller."""
+
+    count: int
+    batch_size: int
+    epochs: int
+    seed: int
+
+    @property
+    def steps_per_epoch(self) -> int:
+        return -(-self.count // self.batch_size)
+
+    @property
+    def steps(self) -> int:
+        return self.epochs * self.steps_per_epoch
+
+    def epoch(self, step: int) -> int:
+        """Return the pass that ``step`` belongs to, from 0."""
+        return step // self.steps_per_epoch
+
+    def rows(self, step: int) -> Tensor:
+        """Return this process's share (B,) of the rows of ``step``."""
+        epoch, index = divmod(step, self.steps_per_epoch)
+        return own_share(epoch_order(self.count, self.seed, epoch)[index * self.batch_size :][: self.batch_size])
+
+
+def step_decay(factor: float, epochs: int, *, every: int = 1, cooldown: float = 0.0) -> Schedule:
+    """Multiply the rate by ``factor`` after every ``every`` of ``epochs`` epochs.
+
+    Over the last share ``cooldown`` of the steps, the rate moreover falls linearly to zero.
+    """
+
+    def schedule(progress: float) -> float:
+        stepped = factor ** int((progress * epochs + 1e-9) / every)
+        rest = 1 - progress
+        return stepped * (rest / cooldown if rest < cooldown else 1.0)
+
+    return schedule

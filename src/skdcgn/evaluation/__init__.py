@@ -1,1 +1,1 @@
-"""Measuring: CGNs, students and classifiers, by the statistics of :mod:`skdcgn.metrics`."""
+"""Measurements of CGNs, students and classifiers, by the statistics of :mod:`skdcgn.metrics`."""

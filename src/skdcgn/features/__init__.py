@@ -1,1 +1,1 @@
-"""Frozen networks that look at images: features for losses and for distances."""
+"""Frozen networks: features for losses and for distances."""

@@ -139,6 +139,7 @@ def test_bugs_keep_their_traceback(monkeypatch):
         cli.main()
 
 
+@pytest.mark.slow
 def test_a_study_ends_in_a_table_and_a_report(tmp_path, skdcgn, monkeypatch):
     monkeypatch.setattr(run_study, "run_study", partial(run_study.run_study, compared=300))
     status, said, _ = skdcgn("study", "main", "smoke", "--seeds", "1", "--out", tmp_path, "--device", "cpu")
@@ -155,6 +156,7 @@ def test_a_study_ends_in_a_table_and_a_report(tmp_path, skdcgn, monkeypatch):
     assert len((tmp_path / "main" / "results.jsonl").read_text().splitlines()) == 6  # the whole is still there
 
 
+@pytest.mark.slow
 def test_the_stages_work_one_by_one(tmp_path, skdcgn, monkeypatch):
     """query -> distill -> generate -> classify -> evaluate, each reading the folder the one before wrote."""
     short = partial(attribution.train_mechanism_classifiers, config=ClassifyConfig(images=320, epochs=1))

@@ -39,6 +39,7 @@ def some_batch(mechanism=Mechanism.TEXTURE, count=8):
     return {"noise": Spec().sample_noise(count, rng), "labels": torch.arange(count) % 10, "images": images}
 
 
+@pytest.mark.slow
 def test_a_teacher_without_parameters_is_learnt_through_query_alone(analytic_teacher, tmp_path):
     asked = []
 

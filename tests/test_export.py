@@ -109,6 +109,7 @@ def test_a_file_may_round_as_pytorch_does_but_not_draw_something_else(student, f
     assert not (tmp_path / "other.onnx").exists()
 
 
+@pytest.mark.slow
 def test_a_teacher_can_be_exported_too(tmp_path, monkeypatch):
     teacher = load_teacher("double-colored-digits")
     inputs = sample_inputs(teacher.spec, 4, generator("teacher"))

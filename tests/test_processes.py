@@ -74,6 +74,7 @@ def finish(*processes):
         assert process.returncode == 0, error
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("verb", COMMANDS)
 def test_two_processes_killed_once_follow_the_curve_of_one(verb, places, tmp_path, skdcgn):
     assert skdcgn(*command(verb, places, tmp_path / "one"))[0] == 0

@@ -21,6 +21,7 @@ def written(folder):
     return {str(path.relative_to(folder)): path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
 
 
+@pytest.mark.slow
 def test_one_command_takes_the_whole_path_and_goes_on_after_a_kill(tmp_path, monkeypatch, skdcgn):
     measure, calls = run_imagenet.measure_ensemble, []
 

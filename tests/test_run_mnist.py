@@ -21,6 +21,7 @@ def finished(tmp_path_factory):
     return out, run_mnist(run_preset("smoke"), out, device="cpu")
 
 
+@pytest.mark.slow
 def test_results_are_kept_as_they_are_returned(finished):
     out, results = finished
     assert read_results(out, MnistResults) == results
@@ -50,18 +51,21 @@ def test_a_share_of_a_cgns_training_set_may_be_real_and_biased(analytic_teacher,
     assert torch.equal(data.labels[made:], biased.labels[: 400 - made])
 
 
+@pytest.mark.slow
 def test_a_report_and_its_pictures_lie_in_the_folder(finished):
     out, _ = finished
     assert "<html" in (out / "report.html").read_text()
     assert len(list((out / "pictures").glob("*.png"))) == 10
 
 
+@pytest.mark.slow
 def test_a_finished_run_answers_at_once_with_the_same_results(finished, monkeypatch):
     out, results = finished
     monkeypatch.setattr("skdcgn.experiments.stages.distill", None)  # would fail if it were called
     assert run_mnist(run_preset("smoke"), out, device="cpu") == results
 
 
+@pytest.mark.slow
 def test_evaluate_prints_the_table_again_and_knows_no_band_for_this_budget(finished, skdcgn):
     out, results = finished
     status, said, _ = skdcgn("evaluate", out)
@@ -70,12 +74,14 @@ def test_evaluate_prints_the_table_again_and_knows_no_band_for_this_budget(finis
     assert "no card was measured with this preset, data and budget" in said
 
 
+@pytest.mark.slow
 def test_another_configuration_in_the_same_folder_is_refused(finished):
     out, _ = finished
     with pytest.raises(UserError, match="differs in seed"):
         run_mnist(override(run_preset("smoke"), {"seed": 1}), out, device="cpu")
 
 
+@pytest.mark.slow
 def test_losing_the_results_costs_only_the_last_stage(finished):
     out, results = finished
     weights = {p: p.stat().st_mtime_ns for p in out.rglob("checkpoint.safetensors")}

@@ -31,6 +31,7 @@ def folders(out):
     return {kind: len(list(out.glob(f"{kind}-*"))) for kind in ("pairs", "student", "classifier")}
 
 
+@pytest.mark.slow
 def test_points_share_pairs_and_students_and_seeds_nothing_and_nothing_is_done_twice(tmp_path, monkeypatch):
     what = [
         *lay_points(run_preset("smoke"), PLANNED),

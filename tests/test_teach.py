@@ -93,6 +93,7 @@ def test_a_term_teaches_its_own_mechanisms_alone(term, taught):
     assert ("segmenter" in method.modules) == (term == "segment")
 
 
+@pytest.mark.slow
 def test_a_killed_teacher_resumes_to_the_same_bytes(tmp_path):
     def stop(record):
         if record.step == 3:

@@ -127,6 +127,7 @@ def test_sizes_of_the_mosaic_keep_the_published_proportion():
     assert [len(middle(range(n))) for n in (1, 2, 3, 4)] == [1, 2, 1, 2]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("network", Network)
 def test_a_killed_run_ends_with_the_same_bytes_and_loads_as_a_teacher(network, tmp_path, caplog):
     config = replace(SMOKE, network=network, save_every=1, steps=2)
@@ -152,6 +153,7 @@ def test_a_killed_run_ends_with_the_same_bytes_and_loads_as_a_teacher(network, t
     assert isinstance(loaded.cgn.f_text, TinyGAN if network is Network.TINYGAN else BigGAN)
 
 
+@pytest.mark.slow
 def test_a_few_steps_of_the_baseline_lower_the_loss():
     method = made(network=Network.TINYGAN, shape_rate=3e-3, texture_rate=3e-3, background_rate=3e-3, width=4)
     told = [sum(method.step(some(8), Step()).values()) for _ in range(8)]

@@ -299,6 +299,7 @@ KILLED = {
 }  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("verb", KILLED)
 def test_kill_9_and_the_same_command_again_end_with_the_same_bytes(verb, tmp_path, stored_pairs, stored_images, skdcgn):
     def command(out):

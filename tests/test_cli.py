@@ -73,7 +73,7 @@ MISTAKES = {
                                                  "manifest.json does not exist"),
     "unknown point": (["study", "losses", "smoke", "--only", "pixels", "--out", "OUT"], "did you mean 'pixel'"),
     "unknown study": (["study", "lossses", "smoke", "--out", "OUT"], "did you mean 'losses'"),
-    "pictures that are not there": (["teach", "--images", "EMPTY", "--out", "OUT"], "has 0 sub-folders"),
+    "pictures that are not there": (["teach", "--images", "EMPTY", "--out", "OUT"], "has no sub-folders"),
     "output below a file": (["generate", "double-colored-digits", "--out", "TEXT/below", "-n", "1"],
                             "choose another --out"),
 }  # fmt: skip

@@ -9,9 +9,7 @@ from skdcgn.base.errors import UserError
 from skdcgn.base.seeds import generator
 from skdcgn.cgn.compose import Composition, Inputs, sample_inputs
 from skdcgn.cgn.mechanism import Mechanism, Spec
-from skdcgn.deploy import bench
-from skdcgn.deploy.bench import ORDER, forms, measure, medians
-from skdcgn.evaluation import timing
+from skdcgn.deploy.bench import ORDER, forms, measure
 from skdcgn.students.generator import StudentCGN
 from skdcgn.teachers.load import load_teacher
 
@@ -51,24 +49,6 @@ def test_a_black_box_is_timed_through_its_answers(analytic_teacher):
     made = forms(analytic_teacher, CHEAP)
     assert list(made) == ["eager"]
     assert made["eager"](*inputs).shape == (4, 3, 32, 32)
-
-
-def test_drawers_are_timed_in_turn_and_the_median_counts(monkeypatch):
-    order = []
-    seconds = {"slow": iter([9, 5, 5, 5, 5, 5]), "fast": iter([1, 1, 1, 1, 1, 1])}
-    now = [0.0]
-
-    def drawer(name):
-        def draw(*inputs):
-            order.append(name)
-            now[0] += next(seconds[name]) if len(order) > 2 * bench.WARM_UP else 100
-
-        return draw
-
-    monkeypatch.setattr(timing.time, "perf_counter", lambda: now[0])
-    taken = medians({name: drawer(name) for name in ("slow", "fast")}, sample_inputs(Spec(), 1, generator("t")), 5)
-    assert taken == {"slow": 5, "fast": 1}
-    assert order[2 * bench.WARM_UP :] == ["slow", "fast"] * 5
 
 
 def test_the_numbers_are_ratios_to_the_teacher_in_one_process(student):

@@ -1,4 +1,4 @@
-"""Timings: counterfactuals per second, of several CGNs in turn in one process."""
+"""Timings: counterfactuals per second of several CGNs, which take turns in one process."""
 
 import statistics
 import time
@@ -15,23 +15,35 @@ SPEED_ROUNDS = 5
 
 
 def counterfactuals_per_second(cgns: dict[str, Teacher], images: int) -> dict[str, float]:
-    """Time each CGN in turn, ``SPEED_ROUNDS`` times after a warm-up; return the medians (one texture per shape)."""
+    """Return the median rate of each CGN over ``SPEED_ROUNDS`` rounds, with one texture per shape."""
     calls = {name: partial(compose, cgn, images) for name, cgn in cgns.items()}
     return {name: images / seconds for name, seconds in median_seconds(calls, SPEED_ROUNDS).items()}
 
 
-def median_seconds(calls: Mapping[Name, Callable[[], Any]], rounds: int, *, warm_up: int = 1) -> dict[Name, float]:
-    """Time each call in turn, ``rounds`` times after ``warm_up`` unmeasured ones; return its median in seconds.
+def median_seconds(
+    calls: Mapping[Name, Callable[[], Any]],
+    rounds: int,
+    *,
+    warm_up: int = 1,
+    clock: Callable[[], float] = time.perf_counter,
+) -> dict[Name, float]:
+    """Return the median seconds of each call over ``rounds`` rounds.
 
-    In turn, so that a machine that slows down slows all of them. A call must return when its work is done.
+    The calls take turns in every round, so that a machine that slows down slows all of them alike.
+
+    Args:
+        calls: by name; each must return when its work is done.
+        rounds: how often each call is timed.
+        warm_up: calls of each before the first round, which are not timed.
+        clock: current time in seconds.
     """
-    seconds: dict[Name, list[float]] = {name: [] for name in calls}
     for call in calls.values():
         for _ in range(warm_up):
             call()
+    seconds: dict[Name, list[float]] = {name: [] for name in calls}
     for _ in range(rounds):
         for name, call in calls.items():
-            start = time.perf_counter()
+            start = clock()
             call()
-            seconds[name].append(time.perf_counter() - start)
+            seconds[name].append(clock() - start)
     return {name: statistics.median(values) for name, values in seconds.items()}

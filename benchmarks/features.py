@@ -25,7 +25,7 @@ from skdcgn.classifiers.small_cnn import accuracy, classify
 from skdcgn.data.appearances import paint
 from skdcgn.data.glyphs import load_glyphs
 from skdcgn.data.images import LabelledImages
-from skdcgn.experiments.training_sets import test_set, training_sets
+from skdcgn.experiments.training_sets import MnistData, counterfactual_set
 from skdcgn.teachers.health import check_health
 from skdcgn.teachers.teach import teach
 
@@ -48,8 +48,8 @@ def scores(teacher: Teacher, test: LabelledImages, run: RunConfig, seeds: list[i
     """Return the out-of-domain accuracy of a classifier per seed, trained on the teacher's counterfactuals."""
     reached = []
     for seed in seeds:
-        sets = training_sets(replace(run, seed=seed), {"teacher": teacher}, None, out / f"{seed}-judges", "cpu")
-        data = sets["teacher"]()
+        filters = out / f"{seed}-mask-filter"
+        data = counterfactual_set(teacher, MnistData.of(run), run.classify, filters, seed=seed, device="cpu")
         reached.append(accuracy(classify(data, run.classify, out / str(seed), seed=seed, device="cpu"), test))
     return reached
 
@@ -61,7 +61,8 @@ def main() -> None:
     parser.add_argument("--runs", type=Path, default=Path("runs"))
     chosen = parser.parse_args()
     run = run_preset(DEFAULT)
-    test, glyphs = test_set(run, None), load_glyphs(run.glyphs, "train")
+    data = MnistData.of(run)
+    test, glyphs = data.test_images(), data.load("train")
     rows: dict[str, dict[str, Any]] = {}
     for name, config in choices(override(teach_preset(DEFAULT), {"steps": chosen.steps}), chosen.runs).items():
         start = time.perf_counter()

@@ -14,7 +14,6 @@ standardised, which only a mechanism that draws shapes can teach. Raw results la
 
 import json
 import statistics
-from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -26,7 +25,6 @@ import commands
 from skdcgn.base.config import ClassifyConfig, RunConfig
 from skdcgn.base.files import write_json
 from skdcgn.base.presets import run_preset
-from skdcgn.base.progress import log_progress
 from skdcgn.base.records import override, to_dict
 from skdcgn.base.seeds import generator
 from skdcgn.cgn.compose import draw
@@ -34,7 +32,7 @@ from skdcgn.cgn.mechanism import Mechanism, Teacher
 from skdcgn.classifiers.small_cnn import accuracy, classify
 from skdcgn.data.glyphs import load_glyphs
 from skdcgn.data.images import LabelledImages
-from skdcgn.experiments.training_sets import score, test_set, training_sets
+from skdcgn.experiments.training_sets import MnistData, train_and_test, training_sets
 from skdcgn.metrics.pixels import nearest_iou
 from skdcgn.results.published import PUBLISHED, RECIPE
 from skdcgn.results.statistics import mean_and_deviation
@@ -51,13 +49,15 @@ def accuracies(
     config: RunConfig, cgns: dict[str, Teacher], seeds: list[int], data_root: Path | None, runs: Path
 ) -> dict[str, list[float]]:
     """Return out-of-domain accuracies in percent by training set, one per seed of the classifier."""
-    test = test_set(config, data_root)
+    data, budget = MnistData.of(config, data_root), config.classify
+    test = data.test_images()
     reached: dict[str, list[float]] = {}
-    for name, make in training_sets(config, cgns, data_root, runs / "judges", "cpu").items():
+    sets = training_sets(data, cgns, budget, runs / "mask-filters", seed=config.seed, device="cpu")
+    for name, make in sets.items():
         once = cache(make)  # one set for every seed, made only if a seed is still to be trained
         origin = {"data": name, "teacher": cgns[name].digest if name in cgns else ""}
         reached[name] = [
-            score(once, test, replace(config, seed=seed), runs / f"{name}-{seed}", origin, "cpu", log_progress)
+            train_and_test(once, test, budget, runs / f"{name}-{seed}", origin=origin, seed=seed, device="cpu")
             for seed in seeds
         ]
         print(name, reached[name], flush=True)

@@ -11,9 +11,11 @@ from skdcgn.base.records import override
 from skdcgn.cgn.mechanism import Spec
 from skdcgn.data.categories import CATEGORIES
 from skdcgn.data.stand_in import TEST, TRAIN, stand_in
-from skdcgn.experiments import run_imagenet
+from skdcgn.experiments.run_imagenet import run_imagenet
 
-SHORT = ("--device", "cpu", "--ensemble-epochs", "1", "--distill-steps", "20", "--ensemble-counterfactuals", "8")
+CHANGES = {"ensemble.epochs": 1, "distill.steps": 20, "ensemble.counterfactuals": 8}
+CONFIG = override(IMAGENET_RUNS["imagenet-smoke"], CHANGES)
+SHORT = ["--device", "cpu", *(f"--{path.replace('.', '-')}={value}" for path, value in CHANGES.items())]
 HEADS = {"ensemble", "shape", "texture", "background"}
 
 
@@ -22,22 +24,21 @@ def written(folder):
 
 
 @pytest.mark.slow
-def test_one_command_takes_the_whole_path_and_goes_on_after_a_kill(tmp_path, monkeypatch, skdcgn):
-    measure, calls = run_imagenet.measure_ensemble, []
+def test_one_command_takes_the_whole_path_and_goes_on_after_a_kill(tmp_path, skdcgn):
+    def kill_after_the_second_ensemble(name, total):
+        def tell(done, losses=None):
+            if (name, done) == ("ensemble teacher", total):  # it is trained, its scores are not yet written
+                raise KeyboardInterrupt
 
-    def killed(*args, **kwargs):
-        calls.append(args)
-        if len(calls) == 2:  # after the second ensemble was trained, before its numbers are written
-            raise KeyboardInterrupt
-        return measure(*args, **kwargs)
+        return tell
 
-    command = ["run", "imagenet-smoke", "--out", tmp_path, *SHORT]
-    monkeypatch.setattr(run_imagenet, "measure_ensemble", killed)
-    assert skdcgn(*command)[0] == 130
+    with pytest.raises(KeyboardInterrupt):
+        run_imagenet(CONFIG, tmp_path, device="cpu", watch=kill_after_the_second_ensemble)
     before = {n: t for n, t in written(tmp_path).items() if n.split("/")[0] in ("pairs", "students", "stand-in")}
     plain = (tmp_path / "ensembles" / "plain" / "result.json").read_bytes()
+    assert not (tmp_path / "ensembles" / "teacher" / "result.json").exists()
 
-    monkeypatch.setattr(run_imagenet, "measure_ensemble", measure)
+    command = ["run", "imagenet-smoke", "--out", tmp_path, *SHORT]
     status, said, _ = skdcgn(*command)
     assert status == 0
     assert before.items() <= written(tmp_path).items()

@@ -7,11 +7,12 @@ from threading import Barrier
 import pytest
 
 from skdcgn.base.config import TeachConfig
-from skdcgn.base.errors import TrainingStoppedError, UserError
+from skdcgn.base.errors import UserError
 from skdcgn.base.presets import run_preset
+from skdcgn.base.progress import log_progress
 from skdcgn.base.records import override, to_dict
 from skdcgn.evaluation.scores import PixelL1
-from skdcgn.experiments import study as module
+from skdcgn.experiments.stages import Workspace
 from skdcgn.experiments.studies import Study, named
 from skdcgn.experiments.study import measure_points, study_record, summarize
 from skdcgn.results.records import read_study, write_study
@@ -31,13 +32,18 @@ def folders(out):
     return {kind: len(list(out.glob(f"{kind}-*"))) for kind in ("pairs", "student", "classifier")}
 
 
+def measure(points, folder, seeds=(0,), watch=log_progress):
+    workspace = Workspace(folder, device="cpu", watch=watch)
+    return list(measure_points(points, workspace, seeds, results=folder / "results.jsonl", compared=300))
+
+
 @pytest.mark.slow
-def test_points_share_pairs_and_students_and_seeds_nothing_and_nothing_is_done_twice(tmp_path, monkeypatch):
-    what = [
+def test_points_share_pairs_and_students_and_nothing_is_done_twice(tmp_path):
+    points = [
         *lay_points(run_preset("smoke"), PLANNED),
         PointConfig("ceiling", run_preset("smoke"), ("oracle", "teacher")),
     ]
-    first = list(measure_points(what, tmp_path, [0], results=tmp_path / "results.jsonl", compared=300, device="cpu"))
+    first = measure(points, tmp_path)
     assert [(one.point, one.source) for one in first] == [
         ("plain", "student"),
         ("sharp", "student"),
@@ -55,42 +61,38 @@ def test_points_share_pairs_and_students_and_seeds_nothing_and_nothing_is_done_t
     lines = [json.loads(line) for line in (tmp_path / "results.jsonl").read_text().splitlines()]
     assert lines == [to_dict(one) for one in first]
 
-    def never(*args, **kwargs):
-        raise AssertionError("done twice")
+    before = checkpoints(tmp_path)
+    assert measure(points, tmp_path) == first
+    assert checkpoints(tmp_path) == before != {}
 
-    with monkeypatch.context() as patched:
-        for name in ("query_all", "distill"):
-            patched.setattr(module, name, never)
-        assert (
-            list(measure_points(what, tmp_path, [0], results=tmp_path / "results.jsonl", compared=300, device="cpu"))
-            == first
-        )
-
-    *_, other = measure_points(
-        what[:1], tmp_path, [0, 1], results=tmp_path / "another.jsonl", compared=300, device="cpu"
-    )
+    *_, other = measure(points[:1], tmp_path, [0, 1])
     assert (other.seed, folders(tmp_path)) == (1, {"pairs": 2, "student": 3, "classifier": 6})  # another everything
 
 
-def test_processes_share_the_work_and_each_tells_all_of_it_in_order(tmp_path, monkeypatch):
+def checkpoints(folder):
+    return {path: path.stat().st_mtime_ns for path in folder.rglob("*.safetensors")}
+
+
+def test_processes_share_the_work_and_each_yields_all_scores_in_order(tmp_path):
     planned = named({"a": {}, "b": {"distill.steps": 20}, "c": {"distill.steps": 30}})
-    what = lay_points(run_preset("smoke"), planned)
+    points = lay_points(run_preset("smoke"), planned)
     begun, done, together = [], set(), Barrier(2)
 
-    def score(point, source, config, *_):
-        mine = (point.name, config.seed)
-        if mine not in done:
-            begun.append(mine)
+    def score(point, source, seed, workspace):
+        job = (point.name, seed)
+        if job not in done:
+            begun.append(job)
             if len(begun) <= 2:
                 together.wait(10)  # both are at work at the same time, or this raises
-            done.add(mine)
-        return PointScore(point.name, source, config.seed, 50.0 + config.seed, 7, {})
+            done.add(job)
+        return PointScore(point.name, source, seed, 50.0 + seed, 7, {})
 
-    monkeypatch.setattr(module, "_score", score)
+    def work(results):
+        return list(measure_points(points, Workspace(tmp_path), [0, 1], results=results, score=score))
+
     results = [tmp_path / "one", tmp_path / "two"]
     with ThreadPoolExecutor(2) as pool:
-        both = [pool.submit(lambda r=r: list(measure_points(what, tmp_path, [0, 1], results=r))) for r in results]
-        scores = [one.result(20) for one in both]
+        scores = list(pool.map(work, results, timeout=20))
     assert sorted(begun) == sorted(done)  # nothing twice
     assert len(done) == 6
     study = Study("letters", "Which letter?", "", lambda base: planned)
@@ -138,31 +140,26 @@ def test_a_record_that_is_damaged_is_one_line(tmp_path):
         read_study(tmp_path)
 
 
-def test_a_training_that_is_stopped_is_told_and_the_others_go_on(tmp_path, monkeypatch):
-    tried = []
+def test_a_training_that_is_stopped_is_reported_once_and_the_others_go_on(tmp_path):
+    diverges = named({"diverges": {"distill.learning_rate": 1e30}, "again": {"distill.learning_rate": 1e30}})
+    points = [*lay_points(run_preset("smoke"), diverges), PointConfig("ceiling", run_preset("smoke"), ("oracle",))]
+    first, second, last = measure(points, tmp_path)
+    assert first.ood_accuracy is second.ood_accuracy is None
+    assert "became nan" in first.stopped
+    assert second.stopped == first.stopped
+    assert last.ood_accuracy > 0
+    assert folders(tmp_path)["student"] == 1
+    assert [(row.point, row.seeds) for row in summarize([first, second, last])] == [("ceiling", (0,))]
 
-    def collapses(*args, **kwargs):
-        tried.append(args)
-        raise TrainingStoppedError("the student draws one image")
+    def never(name, total):
+        raise AssertionError(f"{name} was done again")
 
-    monkeypatch.setattr(module, "distill", collapses)
-    what = [
-        *lay_points(run_preset("smoke"), named({"plain": {}})),
-        PointConfig("ceiling", run_preset("smoke"), ("oracle",)),
-    ]
-    first, second = measure_points(what, tmp_path, [0], results=tmp_path / "results.jsonl", compared=300, device="cpu")
-    assert (first.ood_accuracy, first.stopped) == (None, "the student draws one image")
-    assert second.ood_accuracy > 0
-    assert [(row.point, row.seeds) for row in summarize([first, second])] == [("ceiling", (0,))]
-    again, _ = measure_points(what, tmp_path, [0], results=tmp_path / "results.jsonl", compared=300, device="cpu")
-    assert (again, len(tried)) == (first, 1)
+    assert measure(points, tmp_path, watch=never) == [first, second, last]
 
 
-def test_mistakes_are_told_before_anything_is_done(tmp_path):
+def test_mistakes_are_reported_before_anything_is_done(tmp_path):
     with pytest.raises(UserError, match="unknown source 'oracel'"):
-        next(
-            measure_points([PointConfig("x", run_preset("smoke"), ("oracel",))], tmp_path, [0], results=tmp_path / "r")
-        )
+        measure([PointConfig("x", run_preset("smoke"), ("oracel",))], tmp_path)
     with pytest.raises(UserError, match=r"x: classify\.images"):
         lay_points(run_preset("smoke"), named({"x": {"classify.images": 0}}))
     assert folders(tmp_path) == {"pairs": 0, "student": 0, "classifier": 0}

@@ -1,12 +1,14 @@
-"""``skdcgn run imagenet``: query, distill, an invariant ensemble on each CGN's counterfactuals, evaluate.
+"""``skdcgn run imagenet``: query, distill, train an invariant ensemble on each CGN's counterfactuals, evaluate, report.
 
-RUN/config.json, pairs/, students/, student/, ensembles/, pictures/, results.json, report.html; any kill leaves it
-usable. The yardsticks: an ensemble on real images alone (``plain``), one on the teacher's counterfactuals, one on the
-student's. Where no real images are given, the teacher draws a stand-in (:mod:`skdcgn.data.stand_in`).
+RUN/config.json, pairs/, students/, student/, ensembles/, pictures/, results.json, report.html; a killed run can be
+resumed. Three ensembles are compared: on real images alone (``plain``), with the teacher's counterfactuals, with the
+student's. If no real images are given, the teacher draws a stand-in (:mod:`skdcgn.data.stand_in`).
 """
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 from skdcgn.base.config import ImageNetConfig
 from skdcgn.base.errors import UserError
@@ -20,96 +22,103 @@ from skdcgn.classifiers.backbones import load_backbone
 from skdcgn.classifiers.ensemble import train_ensemble
 from skdcgn.data.counterfactuals import stream_from_cgn
 from skdcgn.data.folders import list_photos
-from skdcgn.data.images import PhotoFiles
 from skdcgn.data.stand_in import Folders, stand_in
 from skdcgn.evaluation.imagenet import ChallengeSets, measure_ensemble, open_challenges
 from skdcgn.evaluation.scores import HeadScores
-from skdcgn.experiments.stages import Clock, compare_with_teacher, query_and_distill
+from skdcgn.experiments.stages import Run, Workspace, compare_with_teacher, open_run, query_and_distill
 from skdcgn.report.imagenet import write_imagenet_report
-from skdcgn.results.records import RESULTS_FILE, ImageNetResults, read_results, write_results
+from skdcgn.results.records import ImageNetResults, read_results, write_results
 from skdcgn.teachers.load import load_teacher
 from skdcgn.training.loop import report_to
-from skdcgn.training.run_folder import RunFolder
-from skdcgn.training.train import make_accelerator
 
 PLAIN = "plain"
 SPEED_IMAGES = 16  # a teacher of ImageNet's size draws one in five seconds of a CPU
 
 
+class ImageNetData(NamedTuple):
+    """The folder of real training images, the names of their classes, and the test images."""
+
+    real: Path
+    names: tuple[str, ...]
+    challenges: ChallengeSets
+
+
 def run_imagenet(
     config: ImageNetConfig, out: Path, *, device: str = "auto", watch: Watch = log_progress
 ) -> ImageNetResults:
-    """Run the whole path in ``out``; return the results, which stand in ``out/results.json`` too.
+    """Run all stages in ``out``; return the results, which ``out/results.json`` keeps.
 
     Raises:
-        UserError: the teacher or a folder cannot be had, or does not fit; nothing is asked before that is known.
+        UserError: the teacher, the backbone or a folder is wrong; they are checked before the first query.
     """
-    place = str(make_accelerator(device).device)
-    teacher = load_teacher(config.teacher, device=place)
+    workspace = Workspace(out, device=device, watch=watch)
+    teacher = load_teacher(config.teacher, device=workspace.torch_device)
     teacher = of_classes(teacher, parse_classes(config.query.classes, teacher.spec.classes))
-    folder = RunFolder(out, config)
-    if (out / RESULTS_FILE).exists():
+    run = open_run(config, teacher, workspace)
+    if run.finished:
         write_imagenet_report(out)
         return read_results(out, ImageNetResults)
-    clock = Clock(out / "seconds.json")
     load_backbone(config.ensemble.backbone, width=config.ensemble.width, weights=config.ensemble.weights)
-    images = folders(config, teacher, out)
-    photos = list_photos(images.real)
-    challenges = open_challenges(
-        photos.names, images=images.val, cue_conflict=images.cue_conflict, in9_folder=images.in9
-    )
-    if len(photos.names) != teacher.spec.classes:
-        raise UserError(
-            f"{images.real} has {len(photos.names)} sub-folders, the teacher {teacher.spec.classes} classes: pass real "
-            "images of the same classes, or the classes that there are by --query-classes"
-        )
-    queries, student = query_and_distill(teacher, config, out, clock, device, watch)
-    cgns: dict[str, Teacher] = {"teacher": teacher, "student": student}
-    told = {}
-    for name in (PLAIN, *cgns):
-        with clock(f"ensemble, {name}"):
-            cgn = cgns.get(name, student)  # of the plain one, whose counterfactuals weigh nothing
-            told[name] = ensemble(
-                config, name, cgn, images.real, photos, challenges, out / "ensembles" / name, device, watch
-            )
-    with clock("evaluate"):
-        common = compare_with_teacher(config, folder, teacher, student, queries, speed_images=SPEED_IMAGES)
+    data = open_data(run)
+    queries, student = query_and_distill(run)
+    ensembles = train_ensembles(run, data, {PLAIN: student, "teacher": teacher, "student": student})
+    with run.clock("evaluate"):
+        common = compare_with_teacher(run, student, queries, speed_images=SPEED_IMAGES)
         draw_cgns(teacher, student, out / "pictures", config.seed)
-    results = ImageNetResults(**vars(common) | {"seconds": clock.seconds}, ensembles=told, stand_in=config.real is None)
+    results = ImageNetResults(
+        **vars(common) | {"seconds": run.clock.seconds}, ensembles=ensembles, stand_in=config.real is None
+    )
     write_results(out, results)
     write_imagenet_report(out)
     return results
 
 
-def folders(config: ImageNetConfig, teacher: Teacher, out: Path) -> Folders:
-    """Return the image folders of the configuration; all of them a stand-in where it names no real images."""
-    given = {"val": config.val, "cue_conflict": config.cue_conflict, "in9": config.in9}
+def open_data(run: Run[ImageNetConfig]) -> ImageNetData:
+    """List the images of all folders; raise UserError if the real images have other classes than the teacher."""
+    folders, classes = image_folders(run), run.teacher.spec.classes
+    names = list_photos(folders.real).names
+    challenges = open_challenges(names, images=folders.val, cue_conflict=folders.cue_conflict, in9_folder=folders.in9)
+    if len(names) != classes:
+        raise UserError(
+            f"{folders.real} has {len(names)} sub-folders, the teacher {classes} classes: pass real images of the same "
+            "classes, or the classes that there are by --query-classes"
+        )
+    return ImageNetData(folders.real, names, challenges)
+
+
+def image_folders(run: Run[ImageNetConfig]) -> Folders:
+    """Return the image folders of the configuration; if it names no real images, the teacher draws all of them."""
+    config = run.config
+    tests = {"val": config.val, "cue_conflict": config.cue_conflict, "in9": config.in9}
     if config.real is None:
-        if any(given.values()):
+        if any(tests.values()):
             raise UserError("--val, --cue-conflict and --in9 measure what is trained on real images: pass --real DIR")
-        return stand_in(teacher, out / "stand-in", seed=config.seed)
-    return Folders(Path(config.real), **{name: Path(path) if path else None for name, path in given.items()})
+        return stand_in(run.teacher, run.path / "stand-in", seed=config.seed)
+    return Folders(Path(config.real), **{name: Path(path) if path else None for name, path in tests.items()})
 
 
-def ensemble(
-    config: ImageNetConfig,
-    name: str,
-    cgn: Teacher,
-    real: Path,
-    photos: PhotoFiles,
-    challenges: ChallengeSets,
-    out: Path,
-    device: str,
-    watch: Watch,
-) -> dict[str, HeadScores]:
-    """Train one ensemble on ``real``, the folder of ``photos``, and measure it, unless that was done before."""
+def train_ensembles(
+    run: Run[ImageNetConfig], data: ImageNetData, cgns: Mapping[str, Teacher]
+) -> dict[str, dict[str, HeadScores]]:
+    """Train an ensemble with the counterfactuals of each CGN, which weigh nothing in ``plain``; return their scores."""
+    ensembles = {}
+    for name, cgn in cgns.items():
+        with run.clock(f"ensemble, {name}"):
+            ensembles[name] = ensemble_scores(run, data, cgn, name)
+    return ensembles
+
+
+def ensemble_scores(run: Run[ImageNetConfig], data: ImageNetData, cgn: Teacher, name: str) -> dict[str, HeadScores]:
+    """Train one ensemble and measure it by each challenge; one that was measured before is not trained again."""
+    config, seed, space, out = run.config.ensemble, run.config.seed, run.workspace, run.path / "ensembles" / name
     result = out / "result.json"
     if result.exists():
         return from_dict(dict[str, HeadScores], read_json(result), str(result))
-    chosen = replace(config.ensemble, weight=0.0) if name == PLAIN else config.ensemble
-    source = stream_from_cgn(cgn, chosen.counterfactuals, seed=config.seed)
-    report = report_to(watch, f"ensemble {name}")
-    trained = train_ensemble(real, source, chosen, out, seed=config.seed, device=device, callbacks=(report,))
-    scores = measure_ensemble(trained, photos.names, chosen.image_size, challenges)
+    if name == PLAIN:
+        config = replace(config, weight=0.0)
+    stream = stream_from_cgn(cgn, config.counterfactuals, seed=seed)
+    report = report_to(space.watch, f"ensemble {name}")
+    ensemble = train_ensemble(data.real, stream, config, out, seed=seed, device=space.device, callbacks=(report,))
+    scores = measure_ensemble(ensemble, data.names, config.image_size, data.challenges)
     write_json(result, to_dict(scores))
     return scores

@@ -1,14 +1,15 @@
-"""``skdcgn run``: query, distill, compose, classify, evaluate, report, in one folder that any kill leaves usable.
+"""``skdcgn run``: query, distill, compose, classify, evaluate, report, in one folder; a killed run can be resumed.
 
 RUN/config.json, pairs/, students/, student/, classifiers/, pictures/, results.json, report.html
 """
 
+from collections.abc import Mapping
 from dataclasses import fields, replace
 from pathlib import Path
 
 import torch
 
-from skdcgn.base.config import RunConfig
+from skdcgn.base.config import ClassifyConfig, RunConfig
 from skdcgn.base.errors import UserError
 from skdcgn.base.progress import Watch, log_progress
 from skdcgn.cgn.captions import Caption, class_labels
@@ -16,25 +17,14 @@ from skdcgn.cgn.mechanism import Teacher
 from skdcgn.cgn.pictures import above, as_rgb, draw_cgns, grid, interpolate, save_picture, save_strip
 from skdcgn.cgn.policy import parse_policy
 from skdcgn.cgn.subset import ALL
-from skdcgn.data.appearances import paint
-from skdcgn.data.glyphs import load_glyphs
 from skdcgn.data.images import LabelledImages
 from skdcgn.evaluation.fidelity import mean_diversity
-from skdcgn.experiments.stages import Clock, compare_with_teacher, query_and_distill
-from skdcgn.experiments.training_sets import CLASSIFIERS, score, test_set, textures, training_sets
+from skdcgn.experiments.stages import Run, Workspace, compare_with_teacher, open_run, query_and_distill
+from skdcgn.experiments.training_sets import CLASSIFIERS, MnistData, train_and_test, training_sets
 from skdcgn.report.mnist import write_mnist_report
-from skdcgn.results.records import (
-    RESULTS_FILE,
-    ClassifierBudget,
-    MnistResults,
-    OodAccuracy,
-    read_results,
-    write_results,
-)
+from skdcgn.results.records import ClassifierBudget, MnistResults, OodAccuracy, RunResults, read_results, write_results
 from skdcgn.students.generator import StudentCGN
 from skdcgn.teachers.load import load_teacher
-from skdcgn.training.run_folder import RunFolder
-from skdcgn.training.train import make_accelerator
 
 SPEED_IMAGES = 512
 INTERPOLATED = ("shape", "texture", "background", "all")
@@ -49,36 +39,33 @@ def run_mnist(
     device: str = "auto",
     watch: Watch = log_progress,
 ) -> MnistResults:
-    """Run the whole pipeline in ``out``; return the results, which stand in ``out/results.json`` too."""
+    """Run all stages in ``out``; return the results, which ``out/results.json`` keeps.
+
+    Raises:
+        UserError: the teacher, the data or an intervention is wrong; they are checked before the first query.
+    """
     if config.query.classes != ALL:
         raise UserError("--query-classes: run measures on every class of its data: leave it out, or use skdcgn query")
-    place = str(make_accelerator(device).device)
-    teacher = load_teacher(config.teacher, device=place)
-    folder = RunFolder(out, config)
-    if (out / RESULTS_FILE).exists():
+    workspace = Workspace(out, data_root, device, watch)
+    run = open_run(config, load_teacher(config.teacher, device=workspace.torch_device), workspace)
+    if run.finished:
         write_mnist_report(out)
         return read_results(out, MnistResults)
-    parse_policy(config.classify.policy, teacher.spec.classes)  # first: a wrong word, or data that cannot be had,
-    test = test_set(config, data_root)  # must not cost a query
-    clock = Clock(out / "seconds.json")
-    queries, student = query_and_distill(teacher, config, out, clock, device, watch)
-    sets = training_sets(config, {"teacher": teacher, "student": student}, data_root, out / "judges", device)
-    scores = {}
-    with clock("classify"):
-        for name in CLASSIFIERS:
-            origin = {"run": folder.digest, "data": name}
-            scores[name] = score(sets[name], test, config, out / "classifiers" / name, origin, device, watch)
-    with clock("evaluate"):
-        common = compare_with_teacher(config, folder, teacher, student, queries, speed_images=SPEED_IMAGES)
-        glyphs = load_glyphs(config.glyphs, "test", data_root)
-        real = mean_diversity(glyphs.images, glyphs.labels, teacher.spec.classes)
-        diversity = common.diversity | {"shape": replace(common.diversity["shape"], glyphs=real)}
-        draw_pictures(config, teacher, student, test, out / "pictures", data_root)
-    budget = {field.name: getattr(config.classify, field.name) for field in fields(ClassifierBudget)}
+    parse_policy(config.classify.policy, run.teacher.spec.classes)
+    data = MnistData.of(config, data_root)
+    test = data.test_images()
+    queries, student = query_and_distill(run)
+    with run.clock("classify"):
+        accuracy = train_classifiers(run, data, test, {"teacher": run.teacher, "student": student})
+    with run.clock("evaluate"):
+        common = compare_with_glyphs(
+            compare_with_teacher(run, student, queries, speed_images=SPEED_IMAGES), data, run.teacher.spec.classes
+        )
+        draw_pictures(run, student, data, test)
     results = MnistResults(
-        **vars(common)
-        | {"diversity": diversity, "seconds": clock.seconds}
-        | {"ood_accuracy": OodAccuracy(**scores), "classifier_budget": ClassifierBudget(**budget)},
+        **vars(common) | {"seconds": run.clock.seconds},
+        ood_accuracy=accuracy,
+        classifier_budget=classifier_budget(config.classify),
         test_images=len(test.labels),
     )
     write_results(out, results)
@@ -86,24 +73,55 @@ def run_mnist(
     return results
 
 
-def draw_pictures(
-    config: RunConfig, teacher: Teacher, student: StudentCGN, test: LabelledImages, out: Path, data_root: Path | None
-) -> None:
-    """Write what the report shows: teacher above student, counterfactuals, interpolations, the data."""
-    draw_cgns(teacher, student, out, config.seed)
+def train_classifiers(
+    run: Run[RunConfig], data: MnistData, test: LabelledImages, cgns: Mapping[str, Teacher]
+) -> OodAccuracy:
+    """Train a classifier on each training set; return their accuracies on ``test``."""
+    budget, seed, space = run.config.classify, run.config.seed, run.workspace
+    sets = training_sets(data, cgns, budget, run.path / "mask-filters", seed=seed, device=space.device)
+    accuracy = {
+        name: train_and_test(
+            sets[name],
+            test,
+            budget,
+            run.path / "classifiers" / name,
+            origin={"run": run.folder.digest, "data": name},
+            seed=seed,
+            device=space.device,
+            watch=space.watch,
+        )
+        for name in CLASSIFIERS
+    }
+    return OodAccuracy(**accuracy)
+
+
+def compare_with_glyphs(results: RunResults, data: MnistData, classes: int) -> RunResults:
+    """Add the diversity of real masks to that of the CGNs' masks."""
+    glyphs = data.load("test")
+    shape = replace(results.diversity["shape"], glyphs=mean_diversity(glyphs.images, glyphs.labels, classes))
+    return replace(results, diversity=results.diversity | {"shape": shape})
+
+
+def classifier_budget(config: ClassifyConfig) -> ClassifierBudget:
+    """Return the settings of the classifiers that the results name."""
+    return ClassifierBudget(**{field.name: getattr(config, field.name) for field in fields(ClassifierBudget)})
+
+
+def draw_pictures(run: Run[RunConfig], student: StudentCGN, data: MnistData, test: LabelledImages) -> None:
+    """Write the report's pictures: teacher above student, counterfactuals, interpolations, training and test images."""
+    out, seed, classes = run.path / "pictures", run.config.seed, run.teacher.spec.classes
+    draw_cgns(run.teacher, student, out, seed)
     ends = Caption((f"class {FIRST}", f"class {LAST}"))
-    for what in INTERPOLATED:
-        frames = interpolate(student, what, FIRST, LAST, seed=config.seed)
-        save_strip(out / f"interpolation_{what}.png", frames, ends)
-    glyphs = load_glyphs(config.glyphs, "train", data_root)
-    biased = paint(glyphs, config.appearance, correlated=True, seed=config.seed, textures=textures(config))
-    classes = teacher.spec.classes
-    shown = [grid(as_rgb(some_of_each_class(data, 3, classes)), classes) for data in (biased, test)]
+    for mechanism in INTERPOLATED:
+        frames = interpolate(student, mechanism, FIRST, LAST, seed=seed)
+        save_strip(out / f"interpolation_{mechanism}.png", frames, ends)
+    biased = data.paint(data.load("train"), correlated=True, seed=seed)
+    rows = [grid(as_rgb(examples(images, 3, classes)), classes) for images in (biased, test)]
     caption = Caption(class_labels(classes), ("training", "test"))
-    save_picture(out / "data.png", above(shown), scale=2, caption=caption)
+    save_picture(out / "data.png", above(rows), scale=2, caption=caption)
 
 
-def some_of_each_class(data: LabelledImages, rows: int, classes: int) -> torch.Tensor:
+def examples(data: LabelledImages, rows: int, classes: int) -> torch.Tensor:
     """Return the first ``rows`` images of each class, class by class within a row: (rows * classes, 3, H, W)."""
-    columns = [data.images[data.labels == c][:rows] for c in range(classes)]
+    columns = [data.images[data.labels == label][:rows] for label in range(classes)]
     return torch.stack(columns, dim=1).flatten(0, 1)

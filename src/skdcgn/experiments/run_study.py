@@ -14,6 +14,7 @@ from skdcgn.base.files import alone
 from skdcgn.base.presets import run_preset, teach_preset
 from skdcgn.base.progress import Watch, log_progress, logger
 from skdcgn.base.records import digest, override
+from skdcgn.experiments.stages import Workspace
 from skdcgn.experiments.studies import Study, find_study, find_table, miniature, select_points
 from skdcgn.experiments.study import COMPARED, measure_points, study_record
 from skdcgn.report.study import write_study_report
@@ -114,13 +115,10 @@ def run_study(
     tell, scores = watch(f"study {name}", total), []
     for score in measure_points(
         lay_points(plan.base, plan.points, plan.teaching),
-        stages,
+        Workspace(stages, data_root, device, watch),
         range(plan.seeds),
         results=folder / "results.jsonl",
         compared=compared,
-        data_root=data_root,
-        device=device,
-        watch=watch,
     ):
         scores.append(score)
         announce(f"point {len(scores)} of {total}: {score_line(score)}")

@@ -1,81 +1,128 @@
-"""Stages that every run shares: asking and distilling, costs and fidelity, the clock."""
+"""Stages that all runs share: open the run, query and distill, compare the student with its teacher."""
 
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Generic, TypeVar
 
 from skdcgn.base.config import ImageNetConfig, RunConfig
 from skdcgn.base.files import read_json, write_json
-from skdcgn.base.progress import Watch
+from skdcgn.base.progress import Watch, log_progress
 from skdcgn.cgn.mechanism import Teacher
 from skdcgn.cgn.subset import ALL
 from skdcgn.evaluation.fidelity import fidelity
 from skdcgn.evaluation.timing import counterfactuals_per_second
 from skdcgn.pairs.query import query_all
-from skdcgn.results.records import RunResults, Sizes, Speeds, TeacherIdentity
+from skdcgn.results.records import RESULTS_FILE, RunResults, Sizes, Speeds, TeacherIdentity
 from skdcgn.results.versions import versions
 from skdcgn.students.distill import distill
 from skdcgn.students.generator import StudentCGN
 from skdcgn.training.run_folder import RunFolder
 from skdcgn.training.train import make_accelerator
 
+C = TypeVar("C", RunConfig, ImageNetConfig)
+
 
 class Clock:
-    """Seconds spent per stage, kept in a file so that a resumed run adds to them."""
+    """Seconds per stage, kept in a file, so that a resumed run adds to them."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.seconds: dict[str, float] = read_json(path) if path.exists() else {}
+
+    @property
+    def seconds(self) -> dict[str, float]:
+        """The seconds of each stage that has ended, in their order."""
+        return read_json(self.path) if self.path.exists() else {}
 
     @contextmanager
     def __call__(self, stage: str) -> Iterator[None]:
         start = time.perf_counter()
         yield
-        self.seconds[stage] = round(self.seconds.get(stage, 0.0) + time.perf_counter() - start, 2)
-        write_json(self.path, self.seconds)
+        before = self.seconds
+        write_json(self.path, before | {stage: round(before.get(stage, 0.0) + time.perf_counter() - start, 2)})
 
 
-def query_and_distill(
-    teacher: Teacher, config: RunConfig | ImageNetConfig, out: Path, clock: Clock, device: str, watch: Watch
-) -> tuple[dict[str, int], StudentCGN]:
-    """Ask ``teacher``, which knows the wanted classes alone, and distill it on ``device``.
+@dataclass(frozen=True)
+class Workspace:
+    """Where stages work: the folder that they write to, the folder of local data, the device, the shown progress."""
 
-    Returns how many queries were asked of each mechanism, and the student on the teacher's device.
+    folder: Path
+    data_root: Path | None = None
+    device: str = "auto"
+    watch: Watch = log_progress
+
+    @property
+    def torch_device(self) -> str:
+        """The device as PyTorch names it, as ``cuda:0``."""
+        return str(make_accelerator(self.device).device)
+
+
+@dataclass(frozen=True)
+class Run(Generic[C]):
+    """A run whose teacher is loaded and whose folder is open."""
+
+    config: C
+    teacher: Teacher
+    folder: RunFolder
+    workspace: Workspace
+
+    @property
+    def path(self) -> Path:
+        return self.folder.path
+
+    @property
+    def clock(self) -> Clock:
+        return Clock(self.path / "seconds.json")
+
+    @property
+    def finished(self) -> bool:
+        return (self.path / RESULTS_FILE).exists()
+
+
+def open_run(config: C, teacher: Teacher, workspace: Workspace) -> Run[C]:
+    """Open the folder of a run; raise UserError if it holds a run of another configuration."""
+    return Run(config, teacher, RunFolder(workspace.folder, config), workspace)
+
+
+def query_and_distill(run: Run[C]) -> tuple[dict[str, int], StudentCGN]:
+    """Query the teacher, which has the classes of the run alone, and distill it.
+
+    Returns the number of queries of each mechanism, and the student on the run's device.
     """
-    asked = replace(config.query, classes=ALL)
-    with clock("query"):
-        queries = query_all(teacher, out / "pairs", asked, seed=config.seed, watch=watch)
-    with clock("distill"):
-        pairs = out / "pairs"
-        student = distill(pairs, out, config.distill, teacher=teacher, seed=config.seed, device=device, watch=watch)
-    return queries, student.to(make_accelerator(device).device)
+    config, space, pairs = run.config, run.workspace, run.path / "pairs"
+    with run.clock("query"):
+        budget = replace(config.query, classes=ALL)
+        queries = query_all(run.teacher, pairs, budget, seed=config.seed, watch=space.watch)
+    with run.clock("distill"):
+        student = distill(
+            pairs,
+            run.path,
+            config.distill,
+            teacher=run.teacher,
+            seed=config.seed,
+            device=space.device,
+            watch=space.watch,
+        )
+    return queries, student.to(space.torch_device)
 
 
-def compare_with_teacher(
-    config: RunConfig | ImageNetConfig,
-    folder: RunFolder,
-    teacher: Teacher,
-    student: StudentCGN,
-    queries: dict[str, int],
-    *,
-    speed_images: int,
-) -> RunResults:
-    """Return the results that every run has: which run it was, sizes, speeds and fidelity; as yet without seconds."""
-    l1, diversity = fidelity(student, folder.path / "pairs", teacher)
+def compare_with_teacher(run: Run[C], student: StudentCGN, queries: dict[str, int], *, speed_images: int) -> RunResults:
+    """Return the results that all runs have: their identity, sizes, speeds and fidelity; ``seconds`` is still empty."""
+    teacher = run.teacher
+    l1, diversity = fidelity(student, run.path / "pairs", teacher)
+    speeds = counterfactuals_per_second({"teacher": teacher, "student": student}, speed_images)
     return RunResults(
-        preset=config.preset,
-        seed=config.seed,
-        digest=folder.digest,
+        preset=run.config.preset,
+        seed=run.config.seed,
+        digest=run.folder.digest,
         queries=queries,
-        held_out_queries=config.query.held_out,
-        teacher=TeacherIdentity(config.teacher, teacher.digest),
+        held_out_queries=run.config.query.held_out,
+        teacher=TeacherIdentity(run.config.teacher, teacher.digest),
         versions=versions(),
         parameters=Sizes(teacher.size, student.size),
-        counterfactuals_per_second=Speeds(
-            **counterfactuals_per_second({"teacher": teacher, "student": student}, speed_images)
-        ),
+        counterfactuals_per_second=Speeds(**speeds),
         pixel_l1=l1,
         diversity=diversity,
         seconds={},

@@ -1,29 +1,32 @@
-"""Studies: one thing is changed from point to point, everything else stays; seeds give mean and deviation.
+"""Studies: the points differ in one thing, and several seeds give mean and deviation.
 
-A point is a preset with changes laid over it (:mod:`skdcgn.experiments.studies` has those of the studies by name). Its
-stages (teacher, pairs, student, classifier) live in folders named by the digest of what they depend on, so that points,
-and studies, share what they have in common, and a killed study goes on where it stopped. Processes and machines that
-see one folder share the work: each takes what nobody else is at.
+A point is a preset with changes (:mod:`skdcgn.experiments.studies` lists them by study). Its stages (teacher, pairs,
+student, classifier) have folders that are named by the digest of their configuration, so points and studies share
+stages, and a killed study can be resumed. Processes and machines that see one folder share the work: each takes jobs
+that no other process works on.
 """
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
+
+from pydantic.dataclasses import dataclass
 
 from skdcgn.base.config import RunConfig, TeachConfig
 from skdcgn.base.errors import TrainingStoppedError, UserError
 from skdcgn.base.files import alone, read_json, write_bytes, write_json
-from skdcgn.base.progress import Watch, log_progress
-from skdcgn.base.records import digest, to_dict
+from skdcgn.base.records import digest, from_dict, to_dict
 from skdcgn.cgn.compose import compose
 from skdcgn.cgn.mechanism import Mechanism, Teacher
 from skdcgn.deploy.bench import rates
 from skdcgn.evaluation.fidelity import fidelity
 from skdcgn.evaluation.measure import frechet
 from skdcgn.evaluation.scores import PixelL1
+from skdcgn.experiments.stages import Workspace
 from skdcgn.experiments.studies import Study
-from skdcgn.experiments.training_sets import CLASSIFIERS, score, test_set, training_sets
+from skdcgn.experiments.training_sets import CLASSIFIERS, MnistData, train_and_test, training_sets
 from skdcgn.features.extractors import load_extractor
 from skdcgn.pairs.query import query_all
 from skdcgn.results.statistics import mean_and_deviation
@@ -44,28 +47,28 @@ from skdcgn.teachers.teach import teach
 from skdcgn.training.loop import report_to
 
 COMPARED = 5000  # counterfactuals of teacher and student, as published, for the Frechet distance between them
+ScorePoint = Callable[[PointConfig, str, int, Workspace], PointScore]  # point, source, seed, workspace
 
 
 def measure_points(
     points: Sequence[PointConfig],
-    out: Path,
+    workspace: Workspace,
     seeds: Sequence[int],
     *,
     results: Path,
     compared: int = COMPARED,
-    data_root: Path | None = None,
-    device: str = "auto",
-    watch: Watch = log_progress,
+    score: ScorePoint | None = None,
 ) -> Iterator[PointScore]:
-    """Yield the score of each point, source and seed, and keep them in the file ``results``, a line each, in order.
+    """Yield the score of each point, source and seed; keep them in the file ``results``, a JSON line each, in order.
 
-    A training that is stopped gives a score that says so, and the others go on. What another process is at comes last.
-
-    Stages go to ``out``: teacher-*, pairs-*, student-*, judge-*, classifier-*, each an ordinary run folder. Seeds are
-    of everything: queries, initial weights, batches, labels.
+    A training that is stopped gives a score that says so, and the others go on. Scores that another process works on
+    come last. The workspace gets the stages teacher-*, pairs-*, student-*, mask-filter-* and classifier-*, each an
+    ordinary run folder.
 
     Args:
+        seeds: of queries, initial weights, batches and labels alike.
         compared: how many counterfactuals of a student and of its teacher the Frechet distance compares.
+        score: does one job; None: :func:`score_point`.
 
     Raises:
         UserError: a source that is none of biased, teacher, student, oracle.
@@ -74,97 +77,115 @@ def measure_points(
         for source in point.sources:
             if source not in CLASSIFIERS:
                 raise UserError(f"{point.name}: unknown source {source!r}: use one of {', '.join(CLASSIFIERS)}")
-    # one seed of everything first: a study that was cut short still compares all points
+    score = score or partial(score_point, compared=compared)
+    # seeds in the outer loop, so that a study that is stopped early still compares all points
     jobs = [(point, source, seed) for seed in seeds for point in points for source in point.sources]
     scores: dict[int, PointScore] = {}
-    for wait in (False, True):  # first what nobody is at, then what others were: they have done it, or died
+    for wait in (False, True):  # first the jobs that no process works on, then those of others, which end or die
         for number, (point, source, seed) in enumerate(jobs):
             if number in scores:
                 continue
-            config = replace(point.config, seed=seed)
-            asked = digest([to_dict(config), source, to_dict(point.teach)])
-            with alone(out / f".{asked}.lock", wait=wait) as mine:
-                if not mine:
+            job = digest([to_dict(replace(point.config, seed=seed)), source, to_dict(point.teach)])
+            with alone(workspace.folder / f".{job}.lock", wait=wait) as locked:
+                if not locked:
                     continue
                 try:
-                    scores[number] = _score(point, source, config, out, compared, data_root, device, watch)
-                except TrainingStoppedError as error:  # that a point's students collapse is a finding
+                    scores[number] = score(point, source, seed, workspace)
+                except TrainingStoppedError as error:  # a collapse of a point's students is a result
                     scores[number] = PointScore(point.name, source, seed, None, None, {}, stopped=str(error))
-            lines = [json.dumps(to_dict(scores[known])) + "\n" for known in sorted(scores)]
+            lines = [json.dumps(to_dict(scores[done])) + "\n" for done in sorted(scores)]
             write_bytes(results, "".join(lines).encode())
             yield scores[number]
 
 
-def _score(
-    point: PointConfig,
-    source: str,
-    config: RunConfig,
-    out: Path,
-    compared: int,
-    data_root: Path | None,
-    device: str,
-    watch: Watch,
+def score_point(
+    point: PointConfig, source: str, seed: int, workspace: Workspace, compared: int = COMPARED
 ) -> PointScore:
-    cgn: Teacher | None = None
+    """Train the classifier of one point, source and seed, and whatever it needs; return its score."""
+    config = replace(point.config, seed=seed)
     if point.teach:
-        config = replace(
-            config, teacher=_teacher(replace(point.teach, seed=config.seed), out, data_root, device, watch)
-        )
-    l1: dict[str, PixelL1] = {}
-    apart: float | None = None
+        config = replace(config, teacher=str(_taught_teacher(replace(point.teach, seed=seed), workspace)))
+    cgn: Teacher | None = None
+    comparison = TeacherComparison({}, None)
     if source == "student":
-        cgn, l1, apart = _student(load_teacher(config.teacher), config, out, compared, device, watch)
+        cgn, comparison = _student(load_teacher(config.teacher), config, workspace, compared)
     elif source == "teacher":
         cgn = load_teacher(config.teacher)
-    origin = {"data": source, "cgn": cgn.digest if cgn else ""}
-    data = [config.glyphs, config.appearance, config.textures, config.test_copies]
-    folder = out / f"classifier-{digest([origin, data, to_dict(config.classify), config.seed])}"
-    judges = out / f"judge-{digest([origin, config.seed])}"
-    make = training_sets(config, {source: cgn} if cgn else {}, data_root, judges, device)[source]
-    reached = score(make, test_set(config, data_root), config, folder, origin, device, watch)
-    return PointScore(point.name, source, config.seed, reached, cgn.size if cgn else None, l1, apart)
+    accuracy = _accuracy(source, cgn, config, workspace)
+    size = cgn.size if cgn else None
+    return PointScore(point.name, source, seed, accuracy, size, comparison.pixel_l1, comparison.frechet_distance)
 
 
-def _teacher(config: TeachConfig, out: Path, data_root: Path | None, device: str, watch: Watch) -> str:
-    folder = out / f"teacher-{digest(config)}"
+def _taught_teacher(config: TeachConfig, workspace: Workspace) -> Path:
+    folder = workspace.folder / f"teacher-{digest(config)}"
     file = folder / "teacher.safetensors"
     if not file.exists():
-        report = report_to(watch, f"teach {folder.name}")
-        teach(config, folder, data_root=data_root, device=device, callbacks=(report,))
-    return str(file)
+        report = report_to(workspace.watch, f"teach {folder.name}")
+        teach(config, folder, data_root=workspace.data_root, device=workspace.device, callbacks=(report,))
+    return file
+
+
+@dataclass(frozen=True)
+class TeacherComparison:
+    """How near a student's pictures are to its teacher's, or why its training was stopped."""
+
+    pixel_l1: dict[str, PixelL1]
+    frechet_distance: float | None
+    stopped: str = ""
 
 
 def _student(
-    teacher: Teacher, config: RunConfig, out: Path, compared: int, device: str, watch: Watch
-) -> tuple[StudentCGN, dict[str, PixelL1], float]:
-    """Return a student, its L1 of held-out pairs, and how far its counterfactuals lie from its teacher's."""
-    asked = [teacher.digest, to_dict(config.query), config.seed]
-    pairs = out / f"pairs-{digest(asked)}"
-    folder = out / f"student-{digest([asked, to_dict(config.distill)])}"
+    teacher: Teacher, config: RunConfig, workspace: Workspace, compared: int
+) -> tuple[StudentCGN, TeacherComparison]:
+    """Distill a student, unless that was done before; return it with its comparison."""
+    query = [teacher.digest, to_dict(config.query), config.seed]
+    pairs = workspace.folder / f"pairs-{digest(query)}"
+    folder = workspace.folder / f"student-{digest([query, to_dict(config.distill)])}"
     result = folder / f"teacher-comparison-{compared}.json"
     if not result.exists():
-        query_all(teacher, pairs, config.query, seed=config.seed, watch=watch)
+        query_all(teacher, pairs, config.query, seed=config.seed, watch=workspace.watch)
         try:
             student = distill(
-                pairs, folder, config.distill, teacher=teacher, seed=config.seed, device=device, watch=watch
+                pairs,
+                folder,
+                config.distill,
+                teacher=teacher,
+                seed=config.seed,
+                device=workspace.device,
+                watch=workspace.watch,
             )
-        except TrainingStoppedError as error:  # whoever asks for it next is told at once
-            write_json(result, {"stopped": str(error)})
+        except TrainingStoppedError as error:  # kept, so that the next point that shares this student stops at once
+            comparison = TeacherComparison({}, None, str(error))
         else:
-            made = (compose(cgn, compared, seed=config.seed).images for cgn in (teacher, student))
-            apart = frechet(load_extractor(), *made).value
-            write_json(
-                result,
-                {
-                    "pixel_l1": {name: to_dict(one) for name, one in fidelity(student, pairs, teacher)[0].items()},
-                    "frechet_distance": apart,
-                },
-            )
-    told = read_json(result)
-    if "stopped" in told:
-        raise TrainingStoppedError(told["stopped"])
-    l1 = {name: PixelL1(**numbers) for name, numbers in told["pixel_l1"].items()}
-    return StudentCGN.load(folder / "student"), l1, told["frechet_distance"]
+            images = (compose(cgn, compared, seed=config.seed).images for cgn in (teacher, student))
+            distance = frechet(load_extractor(), *images).value
+            comparison = TeacherComparison(fidelity(student, pairs, teacher)[0], distance)
+        write_json(result, to_dict(comparison))
+    comparison = from_dict(TeacherComparison, read_json(result), str(result))
+    if comparison.stopped:
+        raise TrainingStoppedError(comparison.stopped)
+    return StudentCGN.load(folder / "student"), comparison
+
+
+def _accuracy(source: str, cgn: Teacher | None, config: RunConfig, workspace: Workspace) -> float:
+    """Return the out-of-domain accuracy of a classifier on ``source``, whose CGN is ``cgn`` if it has one."""
+    origin = {"data": source, "cgn": cgn.digest if cgn else ""}
+    images = [config.glyphs, config.appearance, config.textures, config.test_copies]
+    folder = workspace.folder / f"classifier-{digest([origin, images, to_dict(config.classify), config.seed])}"
+    filters = workspace.folder / f"mask-filter-{digest([origin, config.seed])}"
+    data = MnistData.of(config, workspace.data_root)
+    cgns = {source: cgn} if cgn else {}
+    sets = training_sets(data, cgns, config.classify, filters, seed=config.seed, device=workspace.device)
+    return train_and_test(
+        sets[source],
+        data.test_images(),
+        config.classify,
+        folder,
+        origin=origin,
+        seed=config.seed,
+        device=workspace.device,
+        watch=workspace.watch,
+    )
 
 
 def summarize(scores: Sequence[PointScore]) -> tuple[PointSummary, ...]:

@@ -1,14 +1,15 @@
-"""Training sets and test sets of the digits, and the score of a classifier trained on one."""
+"""Training sets and test sets of digits, and the accuracy of a classifier that was trained on one of them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
-from skdcgn.base.config import RunConfig
+from skdcgn.base.config import ClassifyConfig, RunConfig
 from skdcgn.base.errors import UserError
 from skdcgn.base.files import read_json, write_json
-from skdcgn.base.progress import Watch
+from skdcgn.base.progress import Watch, log_progress
 from skdcgn.cgn.compose import compose
 from skdcgn.cgn.mechanism import Teacher
 from skdcgn.classifiers.mask_filter import train_mask_filter
@@ -20,50 +21,99 @@ from skdcgn.data.images import LabelledImages, concatenate
 from skdcgn.training.loop import report_to
 
 CLASSIFIERS = ("biased", "teacher", "student", "oracle")
+MakeImages = Callable[[], LabelledImages]
+
+
+class MnistData(NamedTuple):
+    """LabelledImages in an appearance: the source of all real images of an experiment.
+
+    Args:
+        glyphs: ``digits``, ``mnist`` or a folder of idx files.
+        appearance: ``colored``, ``double-colored`` or ``wildlife``.
+        textures: folder of texture pictures; None: the project's own.
+        test_copies: colourings of each test glyph.
+        data_root: folder of local data; None: download.
+    """
+
+    glyphs: str
+    appearance: str
+    textures: Path | None = None
+    test_copies: int = 1
+    data_root: Path | None = None
+
+    @classmethod
+    def of(cls, config: RunConfig, data_root: Path | None = None) -> "MnistData":
+        """Return the data of a run."""
+        textures = Path(config.textures) if config.textures else None
+        return cls(config.glyphs, config.appearance, textures, config.test_copies, data_root)
+
+    def load(self, split: str) -> LabelledImages:
+        """Return the glyphs of ``train`` or ``test``."""
+        return load_glyphs(self.glyphs, split, self.data_root)
+
+    def paint(self, glyphs: LabelledImages, *, correlated: bool, seed: int, copies: int = 1) -> LabelledImages:
+        """Return ``copies`` images of each glyph, whose appearance follows the label if ``correlated``."""
+        return paint(glyphs, self.appearance, correlated=correlated, seed=seed, copies=copies, textures=self.textures)
+
+    def training_images(self, count: int, *, correlated: bool, seed: int) -> LabelledImages:
+        """Return ``count`` training images."""
+        glyphs = self.load("train")
+        copies = -(-count // len(glyphs.labels))
+        return self.paint(glyphs, correlated=correlated, seed=seed, copies=copies).rows(slice(count))
+
+    def test_images(self) -> LabelledImages:
+        """Return the decorrelated test images, which are the same for all seeds of an experiment."""
+        return self.paint(self.load("test"), correlated=False, seed=0, copies=self.test_copies)
 
 
 def training_sets(
-    config: RunConfig, cgns: dict[str, Teacher], data_root: Path | None, judges: Path, device: str = "auto"
-) -> dict[str, Callable[[], LabelledImages]]:
-    """Return how to make each training set, all of ``config.classify.images`` images.
+    data: MnistData,
+    cgns: Mapping[str, Teacher],
+    budget: ClassifyConfig,
+    filters: Path,
+    *,
+    seed: int = 0,
+    device: str = "auto",
+) -> dict[str, MakeImages]:
+    """Return a function for each training set, ``biased``, ``oracle`` and one per CGN, that makes it.
 
-    Of a CGN's, a share ``config.classify.real`` are real images with the shortcut; the rest are counterfactuals.
-    ``judges`` gets the run folder of each CGN's judge of shapes, where the configuration asks for one.
+    Each has ``budget.images`` images. A CGN's mask filter, if ``budget.agreement`` asks for one, is trained in
+    ``filters/NAME``.
     """
-
-    def counterfactuals(name: str, cgn: Teacher) -> LabelledImages:
-        told, accept = config.classify, None
-        among = round(told.real * told.images)
-        if among == told.images:
-            return real(among, correlated=True)
-        if told.agreement:
-            accept = train_mask_filter(cgn, told.agreement, judges / name, seed=config.seed, device=device)
-        wanted = told.images - among
-        made = compose(cgn, wanted, per_shape=told.per_shape, policy=told.policy, accept=accept, seed=config.seed)
-        data = LabelledImages(made.images, made.shape_labels)
-        return concatenate([data, real(among, correlated=True)]) if among else data
-
-    def real(wanted: int, *, correlated: bool) -> LabelledImages:
-        glyphs = load_glyphs(config.glyphs, "train", data_root)
-        copies = -(-wanted // len(glyphs.labels))
-        painted = paint(
-            glyphs, config.appearance, correlated=correlated, seed=config.seed, copies=copies, textures=textures(config)
-        )
-        return painted.rows(slice(wanted))
-
-    return {
-        "biased": lambda: real(config.classify.images, correlated=True),
-        "oracle": lambda: real(config.classify.images, correlated=False),
-        **{name: partial(counterfactuals, name, cgn) for name, cgn in cgns.items()},
+    biased, oracle = (
+        partial(data.training_images, budget.images, correlated=correlated, seed=seed) for correlated in (True, False)
+    )
+    composed = {
+        name: partial(counterfactual_set, cgn, data, budget, filters / name, seed=seed, device=device)
+        for name, cgn in cgns.items()
     }
+    return {"biased": biased, "oracle": oracle, **composed}
+
+
+def counterfactual_set(
+    cgn: Teacher, data: MnistData, budget: ClassifyConfig, filters: Path, *, seed: int = 0, device: str = "auto"
+) -> LabelledImages:
+    """Return ``budget.images`` images: counterfactuals of ``cgn``, then a share ``budget.real`` of biased real images.
+
+    Args:
+        filters: run folder of the mask filter, which is trained if ``budget.agreement`` is not 0.
+    """
+    count = round(budget.real * budget.images)
+    if count == budget.images:
+        return data.training_images(count, correlated=True, seed=seed)
+    accept = train_mask_filter(cgn, budget.agreement, filters, seed=seed, device=device) if budget.agreement else None
+    counterfactuals = compose(
+        cgn, budget.images - count, per_shape=budget.per_shape, policy=budget.policy, accept=accept, seed=seed
+    )
+    composed = LabelledImages(counterfactuals.images, counterfactuals.shape_labels)
+    if not count:
+        return composed
+    return concatenate([composed, data.training_images(count, correlated=True, seed=seed)])
 
 
 def test_set(config: RunConfig, data_root: Path | None) -> LabelledImages:
-    """Return the decorrelated test images; their colours are drawn from seed 0 whatever the run's seed."""
-    glyphs = load_glyphs(config.glyphs, "test", data_root)
-    return paint(
-        glyphs, config.appearance, correlated=False, seed=0, copies=config.test_copies, textures=textures(config)
-    )
+    """Return the decorrelated test images of a run's data."""
+    return MnistData.of(config, data_root).test_images()
 
 
 def own_test_set(folder: Path, image_size: int, classes: int) -> LabelledImages:
@@ -74,26 +124,29 @@ def own_test_set(folder: Path, image_size: int, classes: int) -> LabelledImages:
     return replace(pictures, images=as_unit(pictures.images))
 
 
-def textures(config: RunConfig) -> Path | None:
-    return Path(config.textures) if config.textures else None
-
-
-def score(
-    make: Callable[[], LabelledImages],
+def train_and_test(
+    make: MakeImages,
     test: LabelledImages,
-    config: RunConfig,
+    budget: ClassifyConfig,
     out: Path,
+    *,
     origin: dict[str, str],
-    device: str,
-    watch: Watch,
+    seed: int = 0,
+    device: str = "auto",
+    watch: Watch = log_progress,
 ) -> float:
-    """Train a classifier on what ``make`` returns and measure it on ``test``, unless that was done before."""
+    """Train a classifier on the images that ``make`` returns; return its accuracy on ``test`` in percent.
+
+    ``out`` is its run folder and keeps the accuracy; a classifier that was tested before is not trained again.
+
+    Args:
+        origin: names the training set in the digest of the run folder.
+    """
     result = out / "result.json"
     if result.exists():
         return float(read_json(result)["ood_accuracy"])
-    budget = config.classify
     report = report_to(watch, f"classify {out.name}")
-    classifier = classify(make(), budget, out, seed=config.seed, device=device, origin=origin, callbacks=(report,))
-    reached = round(accuracy(classifier, test), 3)
-    write_json(result, {"ood_accuracy": reached, "test_images": len(test.labels)})
-    return reached
+    classifier = classify(make(), budget, out, seed=seed, device=device, origin=origin, callbacks=(report,))
+    percent = round(accuracy(classifier, test), 3)
+    write_json(result, {"ood_accuracy": percent, "test_images": len(test.labels)})
+    return percent

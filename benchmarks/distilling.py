@@ -16,8 +16,8 @@ from skdcgn.base.config import DistillConfig
 from skdcgn.base.files import write_json
 from skdcgn.base.presets import RUNS, run_preset
 from skdcgn.base.records import override, to_dict
+from skdcgn.cgn.drawings import class_columns
 from skdcgn.cgn.mechanism import Mechanism, Spec
-from skdcgn.cgn.pictures import class_columns
 from skdcgn.evaluation.timing import median_seconds
 from skdcgn.experiments.studies import LOSSES
 from skdcgn.pairs.query import query_all

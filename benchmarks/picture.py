@@ -7,8 +7,9 @@ import argparse
 from pathlib import Path
 
 from skdcgn.cgn.compose import compose
+from skdcgn.cgn.drawings import class_columns
 from skdcgn.cgn.mechanism import Mechanism
-from skdcgn.cgn.pictures import as_rgb, beside, class_columns, grid, save_picture
+from skdcgn.cgn.pictures import as_rgb, grid, join_horizontally, save_picture
 from skdcgn.teachers.load import load_student
 
 ROWS = 4
@@ -24,7 +25,7 @@ def main() -> None:
     noise, labels = class_columns(student, ROWS, chosen.seed)
     shown = [student.query(mechanism, noise, labels) for mechanism in Mechanism]
     shown.append(compose(student, len(labels), seed=chosen.seed).images)
-    save_picture(PICTURE, beside([grid(as_rgb(images), student.spec.classes) for images in shown]))
+    save_picture(PICTURE, join_horizontally([grid(as_rgb(images), student.spec.classes) for images in shown]))
 
 
 if __name__ == "__main__":

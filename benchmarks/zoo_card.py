@@ -19,8 +19,8 @@ from skdcgn.base.files import read_json, read_tensors, sha256, write_json, write
 from skdcgn.base.presets import teach_preset
 from skdcgn.base.records import merge, to_dict
 from skdcgn.cgn.compose import draw
+from skdcgn.cgn.drawings import class_columns
 from skdcgn.cgn.mechanism import Mechanism
-from skdcgn.cgn.pictures import class_columns
 from skdcgn.metrics.pixels import paired_l1
 from skdcgn.teachers.load import load_cgn
 from skdcgn.training.run_folder import read_metrics

@@ -6,7 +6,8 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from skdcgn.cgn.captions import Caption, class_labels, read_caption, with_heading
-from skdcgn.cgn.pictures import GAP, layers_grid, save_picture
+from skdcgn.cgn.drawings import layers_grid
+from skdcgn.cgn.pictures import SPACING, save_picture
 
 PICTURE = torch.zeros(6, 40, 3, dtype=torch.uint8)
 
@@ -42,5 +43,5 @@ def test_a_heading_stands_above_the_picture_and_changes_none_of_it():
 
 def test_samples_name_their_four_blocks(analytic_teacher):
     side, classes = analytic_teacher.spec.image_size, analytic_teacher.spec.classes
-    width = classes * side + (classes - 1) * GAP
-    assert layers_grid(analytic_teacher, rows=2, seed=0).shape == (28 + 2 * side + GAP, 4 * width + 3 * 8, 3)
+    width = classes * side + (classes - 1) * SPACING
+    assert layers_grid(analytic_teacher, rows=2, seed=0).shape == (28 + 2 * side + SPACING, 4 * width + 3 * 8, 3)

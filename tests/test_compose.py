@@ -1,5 +1,8 @@
 """The composer: one formula, literal tiling, independent labels, the same bytes for the same seed."""
 
+import ast
+import base64
+import io
 import re
 from pathlib import Path
 
@@ -7,6 +10,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
 import skdcgn
 from skdcgn.base.errors import UserError
@@ -40,15 +44,103 @@ def test_blend_is_its_formula():
     assert torch.equal(blend(Layers(torch.zeros(2, 1, 4, 4), texture, background)), background)
 
 
+def binary(node, kind):
+    return isinstance(node, ast.BinOp) and isinstance(node.op, kind)
+
+
+def same(one, other):
+    return ast.dump(one) == ast.dump(other)
+
+
+def factors(node):
+    return (node.left, node.right) if binary(node, ast.Mult) else ()
+
+
+def complements(one, other):
+    """Whether ``one`` is 1 - ``other``."""
+    return binary(one, ast.Sub) and getattr(one.left, "value", None) == 1 and same(one.right, other)
+
+
+def is_lerp(node):
+    if not isinstance(node, ast.Call):
+        return False
+    return ast.unparse(node.func).rsplit(".", 1)[-1] in ("lerp", "lerp_")
+
+
+def is_blend(node):
+    """Whether a node is m t + (1 - m) b, b + m (t - b) or a lerp, in any order of terms and factors."""
+    if is_lerp(node):
+        return True
+    if not binary(node, (ast.Add, ast.Sub)):
+        return False
+    if any(complements(x, y) or complements(y, x) for x in factors(node.left) for y in factors(node.right)):
+        return True
+    return any(
+        binary(factor, ast.Sub) and (same(factor.left, term) or same(factor.right, term))
+        for term, product in ((node.left, node.right), (node.right, node.left))
+        for factor in factors(product)
+        if not isinstance(term, ast.Constant)
+    )
+
+
+def blends(source, place=""):
+    """The functions of ``source`` with a blend."""
+    found = set()
+    for node in ast.iter_child_nodes(source):
+        inside = node.name if isinstance(node, ast.FunctionDef) else place
+        found |= ({inside} if is_blend(node) else set()) | blends(node, inside)
+    return found
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "x = m * t + (1 - m) * b",
+        "x = (1.0 - mask) * b + mask * t",
+        "return layers.background * (1 - layers.mask) + layers.texture * layers.mask",
+        "torch.lerp(b, t, m)",
+        "b.lerp_(t, m)",
+        "b + m * (t - b)",
+        "(t - b) * m + b",
+        "b - m * (b - t)",
+    ],
+)
+def test_the_formula_is_found_in_any_spelling(code):
+    assert blends(ast.parse(f"def f():\n    {code}")) == {"f"}
+
+
+@pytest.mark.parametrize(
+    "code", ["m * t + n * b", "m * t + (1 - n) * b", "t + m * (c - b)", "2 * (n - 1) + 1", "1 - m"]
+)
+def test_nothing_else_is_taken_for_the_formula(code):
+    assert not blends(ast.parse(f"def f():\n    {code}"))
+
+
+# Other convex combinations, of numbers, colours, moments, and of layers with themselves.
+NO_COMPOSITION = {
+    ("cgn/drawings.py", "interpolate"),
+    ("cgn/interventions.py", "_by_pixels"),
+    ("cgn/interventions.py", "grey"),
+    ("cgn/mechanism.py", "_truncated_normal"),
+    ("data/photos.py", "random_box"),
+    ("data/textures.py", "_render"),
+    ("metrics/moments.py", "__add__"),
+    ("pairs/stores.py", "from_levels"),
+    ("teachers/biggan.py", "at_truncation"),
+    ("teachers/teach.py", "step"),
+    ("training/losses.py", "binary_entropy"),
+    ("training/processes.py", "_remember"),
+}
+
+
 def test_the_formula_is_written_once():
     source = Path(skdcgn.__file__).parent
-    formula = re.compile(r"\(1(\.0)? - \w*\.?m(ask)?s?\)")
-    code = {
-        p.name: [line for line in p.read_text().splitlines() if formula.search(line) and "=" not in line.split("#")[0]]
-        for p in source.rglob("*.py")
+    places = {
+        (path.relative_to(source).as_posix(), function)
+        for path in source.rglob("*.py")
+        for function in blends(ast.parse(path.read_text(encoding="utf-8")))
     }
-    writers = {name for name, lines in code.items() if any(line.lstrip().startswith("return") for line in lines)}
-    assert writers == {"compose.py"}
+    assert places - NO_COMPOSITION == {("cgn/compose.py", "blend")}
 
 
 def test_tile_crop_is_literal_tiling_at_every_offset():
@@ -134,3 +226,15 @@ def test_a_name_is_no_cgn(name):
 def test_the_public_function_is_the_composer():
     assert skdcgn.compose is compose
     assert isinstance(skdcgn.compose(Flat(), n=3), Counterfactuals)
+
+
+def test_counterfactuals_show_themselves_with_their_labels():
+    composed = compose(Flat(), 23, seed=1)
+    assert repr(composed) == "Counterfactuals(23 images of 4 x 4 pixels, each with three labels)"
+    shown = composed._repr_html_()
+    first = [int(labels[0]) for labels in (composed.shape_labels, composed.texture_labels, composed.background_labels)]
+    assert shown.count("data:image/png;base64,") == 20
+    assert "{} / {} / {}</figcaption>".format(*first) in shown
+    png = base64.b64decode(re.search('base64,([^"]+)', shown)[1])
+    with Image.open(io.BytesIO(png)) as picture:
+        assert picture.size == (8, 8)

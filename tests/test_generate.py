@@ -9,8 +9,9 @@ from PIL import Image, ImageSequence
 from skdcgn.base.errors import UserError
 from skdcgn.base.files import read_tensors
 from skdcgn.cgn.compose import blend, compose
+from skdcgn.cgn.drawings import interpolate
 from skdcgn.cgn.mechanism import Layers, Mechanism
-from skdcgn.cgn.pictures import GAP, as_rgb, grid, interpolate
+from skdcgn.cgn.pictures import SPACING, as_rgb, grid
 from skdcgn.data.counterfactuals import read_counterfactuals
 from skdcgn.deploy.generate import write_counterfactuals, write_interpolation
 
@@ -57,14 +58,21 @@ def test_the_animation_runs_forth_and_back(analytic_teacher, tmp_path):
     with Image.open(animation) as gif:
         assert sum(1 for _ in ImageSequence.Iterator(gif)) == 10
     with Image.open(strip) as picture:
-        assert picture.size == (2 * (6 * (32 + GAP) - GAP), 64)
+        assert picture.size == (2 * (6 * (32 + SPACING) - SPACING), 64)
 
 
 def test_a_grid_puts_each_image_in_its_cell():
     images = torch.arange(5, dtype=torch.uint8)[:, None, None, None].expand(-1, 3, 4, 4)
     sheet = grid(images, 3)
-    assert sheet.shape == (2 * 4 + GAP, 3 * 4 + 2 * GAP, 3)
-    assert [int(sheet[r * (4 + GAP), c * (4 + GAP), 0]) for r in range(2) for c in range(3)] == [0, 1, 2, 3, 4, 255]
+    assert sheet.shape == (2 * 4 + SPACING, 3 * 4 + 2 * SPACING, 3)
+    assert [int(sheet[r * (4 + SPACING), c * (4 + SPACING), 0]) for r in range(2) for c in range(3)] == [
+        0,
+        1,
+        2,
+        3,
+        4,
+        255,
+    ]
 
 
 def test_rgb_scales_masks_and_pictures_to_bytes():

@@ -19,11 +19,13 @@ from torch import Tensor, nn
 from skdcgn.base.errors import UserError
 from skdcgn.base.seeds import generator
 from skdcgn.cgn.mechanism import Layers, Mechanism, Spec, Teacher
+from skdcgn.cgn.pictures import as_html, as_rgb
 from skdcgn.cgn.policy import Intervention, Policy, parse_policy
 
 BATCH = 256  # images per query
 CHUNK = 4096  # images per chunk; chunk i has a random generator of its own
 TRIES = 10  # per mask, until ``accept`` takes it
+SHOWN, SMALL = 20, 64  # images in a notebook; pixels of a side up to which they are enlarged
 
 Accept = Callable[[Tensor, Tensor], Tensor]  # masks (B, 1, H, W), labels (B,) -> (B,) bool
 
@@ -107,6 +109,20 @@ class Counterfactuals:
 
     def __len__(self) -> int:
         return len(self.images)
+
+    def __repr__(self) -> str:
+        height, width = self.images.shape[-2:]
+        return f"Counterfactuals({len(self):,} images of {height} x {width} pixels, each with three labels)"
+
+    def _repr_html_(self) -> str:
+        """Show the first images with their labels in a notebook."""
+        labels = zip(
+            self.shape_labels.tolist(), self.texture_labels.tolist(), self.background_labels.tolist(), strict=True
+        )
+        captions = [" / ".join(map(str, three)) for three in labels][:SHOWN]
+        scale = 2 if self.images.shape[-1] <= SMALL else 1
+        title = f"{len(self):,} counterfactuals (labels: shape / texture / background)"
+        return as_html(as_rgb(self.images[:SHOWN]).cpu(), captions, title, scale)
 
     def to_dict(self) -> dict[str, Tensor]:
         """Return the four tensors by name, as they are stored in safetensors."""

@@ -8,8 +8,9 @@ from pathlib import Path
 from skdcgn.base.errors import UserError
 from skdcgn.base.files import write_bytes, write_tensors
 from skdcgn.cgn.compose import Counterfactuals, compose
+from skdcgn.cgn.drawings import interpolate
 from skdcgn.cgn.mechanism import Mechanism, Teacher
-from skdcgn.cgn.pictures import as_rgb, encode, grid, interpolate, save_gif, save_picture, save_strip
+from skdcgn.cgn.pictures import as_rgb, encode, grid, save_gif, save_picture, save_strip
 
 SHEET = 100
 

@@ -15,8 +15,8 @@ from skdcgn.base.errors import UserError
 from skdcgn.base.files import read_json, write_json
 from skdcgn.base.progress import Watch, log_progress
 from skdcgn.base.records import from_dict, to_dict
+from skdcgn.cgn.drawings import draw_cgns
 from skdcgn.cgn.mechanism import Teacher
-from skdcgn.cgn.pictures import draw_cgns
 from skdcgn.cgn.subset import of_classes, parse_classes
 from skdcgn.classifiers.backbones import load_backbone
 from skdcgn.classifiers.ensemble import train_ensemble

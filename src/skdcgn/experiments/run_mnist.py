@@ -13,8 +13,9 @@ from skdcgn.base.config import ClassifyConfig, RunConfig
 from skdcgn.base.errors import UserError
 from skdcgn.base.progress import Watch, log_progress
 from skdcgn.cgn.captions import Caption, class_labels
+from skdcgn.cgn.drawings import draw_cgns, interpolate
 from skdcgn.cgn.mechanism import Teacher
-from skdcgn.cgn.pictures import above, as_rgb, draw_cgns, grid, interpolate, save_picture, save_strip
+from skdcgn.cgn.pictures import as_rgb, grid, join_vertically, save_picture, save_strip
 from skdcgn.cgn.policy import parse_policy
 from skdcgn.cgn.subset import ALL
 from skdcgn.data.images import LabelledImages
@@ -118,7 +119,7 @@ def draw_pictures(run: Run[RunConfig], student: StudentCGN, data: MnistData, tes
     biased = data.paint(data.load("train"), correlated=True, seed=seed)
     rows = [grid(as_rgb(examples(images, 3, classes)), classes) for images in (biased, test)]
     caption = Caption(class_labels(classes), ("training", "test"))
-    save_picture(out / "data.png", above(rows), scale=2, caption=caption)
+    save_picture(out / "data.png", join_vertically(rows), scale=2, caption=caption)
 
 
 def examples(data: LabelledImages, rows: int, classes: int) -> torch.Tensor:

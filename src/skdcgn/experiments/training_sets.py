@@ -25,7 +25,7 @@ MakeImages = Callable[[], LabelledImages]
 
 
 class MnistData(NamedTuple):
-    """LabelledImages in an appearance: the source of all real images of an experiment.
+    """Glyphs in an appearance: the source of all real images of an experiment.
 
     Args:
         glyphs: ``digits``, ``mnist`` or a folder of idx files.

@@ -49,8 +49,9 @@ from skdcgn.base.errors import TrainingStoppedError, UserError
 from skdcgn.base.files import write_tensors
 from skdcgn.base.seeds import generator
 from skdcgn.cgn.compose import blend, crop
+from skdcgn.cgn.drawings import layers_grid
 from skdcgn.cgn.mechanism import Layers, Mechanism, Spec
-from skdcgn.cgn.pictures import layers_grid, save_picture
+from skdcgn.cgn.pictures import save_picture
 from skdcgn.cgn.policy import Policy, parse_policy
 from skdcgn.data.appearances import paint
 from skdcgn.data.folders import as_unit, load_pictures

@@ -31,8 +31,9 @@ from skdcgn.base.files import write_tensors
 from skdcgn.base.records import to_dict
 from skdcgn.base.seeds import generator
 from skdcgn.cgn.compose import blend
+from skdcgn.cgn.drawings import layers_grid
 from skdcgn.cgn.mechanism import Layers, Mechanism
-from skdcgn.cgn.pictures import layers_grid, save_picture
+from skdcgn.cgn.pictures import save_picture
 from skdcgn.features.perceptual import load_features
 from skdcgn.teachers import biggan, u2net
 from skdcgn.teachers.biggan import BigGAN

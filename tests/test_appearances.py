@@ -74,28 +74,28 @@ def test_correlated_colours_are_the_class_palette_with_the_stated_jitter(appeara
     found_object, found_background = colours(paint(glyphs, appearance, correlated=True, seed=0))
     palette = torch.tensor(DOUBLE_COLORED) / 255
     inner = (palette > 0.1) & (palette < 0.9)  # where clamping does not reach
-    for found, wanted in ((found_object, (glyphs.labels - 6) % 10), (found_background, glyphs.labels)):
-        error = (found - palette[wanted])[inner[wanted]]
+    for colour, expected in ((found_object, (glyphs.labels - 6) % 10), (found_background, glyphs.labels)):
+        error = (colour - palette[expected])[inner[expected]]
         assert abs(float(error.mean())) < 0.001
         assert float(error.std()) == pytest.approx(deviation, rel=0.05)
 
 
 def test_colored_is_a_class_colour_on_black_with_variance():
     glyphs = half_masks(5000)
-    found, background = colours(paint(glyphs, "colored", correlated=True, seed=0))
+    objects, background = colours(paint(glyphs, "colored", correlated=True, seed=0))
     assert float(background.abs().max()) == 0
     palette = (torch.tensor(COLORED) / 255)[glyphs.labels]
     middle = (palette > 0.42) & (palette < 0.58)
-    assert float((found - palette)[middle].var()) == pytest.approx(COLORED_VARIANCE, rel=0.1)
+    assert float((objects - palette)[middle].var()) == pytest.approx(COLORED_VARIANCE, rel=0.1)
 
 
 @pytest.mark.parametrize("appearance", ["colored", "double-colored"])
 def test_decorrelated_colours_are_independent_of_the_class(appearance):
     glyphs = half_masks(20_000)
-    found = colours(paint(glyphs, appearance, correlated=False, seed=0))[0]
+    objects = colours(paint(glyphs, appearance, correlated=False, seed=0))[0]
     palette = torch.tensor(DOUBLE_COLORED if appearance == "double-colored" else COLORED) / 255
-    drawn = torch.cdist(found, palette).argmin(1)
-    counts = torch.stack([drawn[glyphs.labels == c].bincount(minlength=10) for c in range(10)]).double()
+    nearest = torch.cdist(objects, palette).argmin(1)
+    counts = torch.stack([nearest[glyphs.labels == c].bincount(minlength=10) for c in range(10)]).double()
     expected = counts.sum(1, keepdim=True) * counts.sum(0, keepdim=True) / counts.sum()
     chi_square = float(((counts - expected).square() / expected).sum())
     assert chi_square < 126  # the 99.9th percentile with 81 degrees of freedom

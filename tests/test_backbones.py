@@ -23,8 +23,8 @@ class Foreign(nn.Module):
         return self.fc(self.pool(self.conv(images)).flatten(1))
 
 
-def asked(log):
-    """What both packages offer, in one: they note what they are asked for."""
+def model_package(log):
+    """Both packages in one: each call is logged."""
 
     def make(name, classes=1000, **keywords):
         log.append((name, keywords))
@@ -46,7 +46,7 @@ def asked(log):
 def packages(monkeypatch):
     log = []
     for name in ("torchvision", "timm"):
-        monkeypatch.setitem(sys.modules, name, asked(log))
+        monkeypatch.setitem(sys.modules, name, model_package(log))
     return log
 
 
@@ -65,7 +65,7 @@ def test_a_package_is_asked_for_features_without_its_head(source, packages):
     assert packages[0][0] == "resnet50"
 
 
-def test_by_default_a_package_brings_its_weights_and_a_dead_link_is_told(packages):
+def test_by_default_a_package_brings_its_weights_and_a_dead_link_is_reported(packages):
     with pytest.raises(UserError, match=r"weights of torchvision:resnet50 cannot be fetched .*by --weights, or none"):
         load_backbone("torchvision:resnet50")
     assert packages == [("resnet50", {"weights": "DEFAULT"})]
@@ -79,7 +79,7 @@ def test_weights_of_a_file_are_taken_but_for_the_head(packages, tmp_path):
     assert torch.equal(theirs.fc(ours(images)), theirs(images))
 
 
-def test_weights_of_another_network_are_told(tmp_path):
+def test_weights_of_another_network_are_reported(tmp_path):
     write_tensors(tmp_path / "wide.safetensors", SmallResNet(8).state_dict())
     write_tensors(tmp_path / "other.safetensors", Foreign(3).state_dict())
     with pytest.raises(UserError, match="have other sizes"):
@@ -89,7 +89,7 @@ def test_weights_of_another_network_are_told(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["resnet50", "keras:resnet50", "timm:", "smal"])
-def test_an_unknown_backbone_is_told_with_those_there_are(name):
+def test_an_unknown_backbone_is_reported_with_those_there_are(name):
     with pytest.raises(UserError, match="use small, torchvision:NAME"):
         load_backbone(name)
 

@@ -74,11 +74,11 @@ def test_the_public_port_draws_the_same(size):
     theirs = oracle(size)
     ours = biggan_from(theirs.state_dict(), "the port")
     for truncation in (0.02, 0.3, 1.0):
-        drawn = ours(NOISE, LABELS, truncation)
-        wanted = theirs(NOISE, nn.functional.one_hot(LABELS, 6).float(), truncation)
-        assert drawn.shape == (3, 3, size, size)
-        assert drawn.std() > 0.05
-        assert (drawn - wanted).abs().max() < 1e-5, truncation
+        images = ours(NOISE, LABELS, truncation)
+        expected = theirs(NOISE, nn.functional.one_hot(LABELS, 6).float(), truncation)
+        assert images.shape == (3, 3, size, size)
+        assert images.std() > 0.05
+        assert (images - expected).abs().max() < 1e-5, truncation
 
 
 @pytest.mark.parametrize(("size", "count"), PUBLISHED.items())
@@ -107,8 +107,8 @@ def test_between_two_rows_lies_a_straight_line(truncation):
     table = torch.randn(51, 7, generator=torch.Generator().manual_seed(0))
     row = int(truncation // 0.02)
     share = (truncation - 0.02 * row) / 0.02  # of the upper row: nearer means more
-    wanted = (1 - share) * table[row] + share * table[row + 1]
-    assert torch.allclose(at_truncation(table, truncation), wanted, atol=1e-5)
+    expected = (1 - share) * table[row] + share * table[row + 1]
+    assert torch.allclose(at_truncation(table, truncation), expected, atol=1e-5)
 
 
 @torch.no_grad()
@@ -119,9 +119,9 @@ def test_every_norm_takes_its_statistics_at_the_truncation(ours):
         if "running_" in name:
             state[name] = (0.25 * table[16] + 0.75 * table[17]).expand_as(table)  # of 0.335
     there.load_state_dict(state)
-    drawn = ours(NOISE, LABELS, 0.335)
-    assert (drawn - there(NOISE, LABELS, 0.8)).abs().max() < 1e-5
-    assert (drawn - ours(NOISE, LABELS, 0.345)).abs().max() > 1e-3
+    images = ours(NOISE, LABELS, 0.335)
+    assert (images - there(NOISE, LABELS, 0.8)).abs().max() < 1e-5
+    assert (images - ours(NOISE, LABELS, 0.345)).abs().max() > 1e-3
 
 
 @pytest.mark.parametrize("layer", [nn.Linear(6, 5), nn.Conv2d(6, 5, 3)])
@@ -133,23 +133,23 @@ def test_folding_draws_what_spectral_norm_draws(layer):
     x = torch.randn(4, 6) if isinstance(layer, nn.Linear) else torch.randn(4, 6, 7, 7)
     for _ in range(3):
         normed.train()(x)
-    wanted, state = normed.eval()(x), normed.state_dict()
+    expected, state = normed.eval()(x), normed.state_dict()
     folded = fold_spectral_norm(state, "a file")
     plain = nn.Linear(6, 5) if isinstance(layer, nn.Linear) else nn.Conv2d(6, 5, 3)
     plain.load_state_dict(folded)  # key for key
-    assert (plain(x) - wanted).abs().max() < 1e-6
+    assert (plain(x) - expected).abs().max() < 1e-6
     assert (folded["weight"] - state["weight_orig"]).abs().max() > 0.01
     assert fold_spectral_norm(folded, "a file").keys() == folded.keys()
 
 
 def test_attention_stands_at_64_pixels_in_every_published_layout():
-    seen = {}
+    sides = {}
     for size in PUBLISHED:
         biggan = on_meta(BigGAN, size, 8, 6, 4)
         (attention,) = (layer for layer in biggan.modules() if isinstance(layer, Attention))
-        attention.register_forward_hook(lambda _, given, __, size=size: seen.update({size: given[0].shape[-1]}))
+        attention.register_forward_hook(lambda _, inputs, __, size=size: sides.update({size: inputs[0].shape[-1]}))
         biggan(NOISE.to("meta"), LABELS.to("meta"), 0.5)
-    assert seen == dict.fromkeys(PUBLISHED, 64)
+    assert sides == dict.fromkeys(PUBLISHED, 64)
 
 
 def test_every_parameter_gets_a_gradient():
@@ -172,7 +172,7 @@ def test_standing_statistics_are_those_of_the_images():
     spreads = []
     for norm in biggan.modules():
         if isinstance(norm, Norm):
-            norm.register_forward_hook(lambda norm, given, _: spreads.append(norm.normalised(given[0], 0.3)))
+            norm.register_forward_hook(lambda norm, inputs, _: spreads.append(norm.normalised(inputs[0], 0.3)))
     biggan(noise, labels, 0.3)
     assert len(spreads) == 33
     for x in spreads:
@@ -183,7 +183,7 @@ def test_standing_statistics_are_those_of_the_images():
 
 
 @pytest.mark.parametrize("truncation", [0, -0.5, 1.01])
-def test_a_truncation_out_of_range_is_told(truncation, ours):
+def test_a_truncation_out_of_range_is_reported(truncation, ours):
     with pytest.raises(UserError, match=r"use a number above 0 and up to 1"):
         ours(NOISE, LABELS, truncation)
 
@@ -191,7 +191,7 @@ def test_a_truncation_out_of_range_is_told(truncation, ours):
 @pytest.mark.parametrize(
     ("arguments", "words"), [({"image_size": 96}, "64, 128, 256, 512 pixels, not 96"), ({"width": 6}, "multiple of 4")]
 )
-def test_a_size_without_a_layout_is_told(arguments, words):
+def test_a_size_without_a_layout_is_reported(arguments, words):
     with pytest.raises(UserError, match=words):
         on_meta(lambda: BigGAN(**arguments))
 
@@ -218,10 +218,10 @@ def spoilt(state, kind):
         ("other width", r"f.bin .* generator.conv_to_rgb.bias is \(8,\), a BigGAN-deep-64 has \(4,\)"),
     ],
 )
-def test_a_file_that_is_not_whole_is_told(kind, words, ours):
-    with pytest.raises(UserError, match=words) as told:
+def test_a_file_that_is_not_whole_is_reported(kind, words, ours):
+    with pytest.raises(UserError, match=words) as error:
         biggan_from(spoilt(ours.state_dict(), kind), "f.bin")
-    assert "\n" not in str(told.value)
+    assert "\n" not in str(error.value)
 
 
 @torch.no_grad()

@@ -52,9 +52,9 @@ def test_a_category_has_the_mean_of_its_classes():
     elephants = list(CATEGORIES).index("elephant")
     probabilities = torch.zeros(len(names))
     probabilities[[elephants, 16, 17]] = torch.tensor([0.3, 0.1, 0.6])
-    told = averages(names) @ probabilities
-    assert float(told[elephants]) == pytest.approx(0.2)
-    assert float(told.sum()) == pytest.approx(0.2)
+    probability_of_category = averages(names) @ probabilities
+    assert float(probability_of_category[elephants]) == pytest.approx(0.2)
+    assert float(probability_of_category.sum()) == pytest.approx(0.2)
 
 
 def test_folders_may_have_the_categories_own_names():

@@ -52,8 +52,8 @@ def assert_as_described(teacher):
     state, noise = teacher.cgn.state_dict(), torch.randn(20, 32, generator=torch.Generator().manual_seed(1))
     labels = torch.arange(20) % 10
     for mechanism in Mechanism:
-        drawn, wanted = teacher.query(mechanism, noise, labels), described(state, mechanism, noise, labels)
-        assert (drawn - wanted).abs().max() < 1e-5, mechanism
+        images, expected = teacher.query(mechanism, noise, labels), described(state, mechanism, noise, labels)
+        assert (images - expected).abs().max() < 1e-5, mechanism
 
 
 def test_random_weights_draw_what_the_description_says(random_cgn):
@@ -98,11 +98,11 @@ def test_an_image_does_not_depend_on_its_batch(random_cgn):
 
 
 def test_on_a_cpu_many_images_are_drawn_in_parts_that_fit_its_cache(random_cgn, monkeypatch):
-    drawn, forward = [], CGN.forward
-    monkeypatch.setattr(CGN, "forward", lambda *args: drawn.append(len(args[-1])) or forward(*args))
+    batch_sizes, forward = [], CGN.forward
+    monkeypatch.setattr(CGN, "forward", lambda *args: batch_sizes.append(len(args[-1])) or forward(*args))
     noise, labels = torch.randn(2 * AT_ONCE_CPU + 3, 32), torch.arange(2 * AT_ONCE_CPU + 3) % 10
     parts = random_cgn.query("texture", noise, labels)
-    assert drawn == [AT_ONCE_CPU, AT_ONCE_CPU, 3]
+    assert batch_sizes == [AT_ONCE_CPU, AT_ONCE_CPU, 3]
     with torch.inference_mode():
         whole = random_cgn.cgn(Mechanism.TEXTURE, noise, labels)
     assert torch.allclose(parts, whole, atol=1e-5)

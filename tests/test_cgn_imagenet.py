@@ -53,7 +53,7 @@ def in_parts(state, prefix=""):
 
 
 @pytest.fixture(scope="module")
-def wanted(teacher):
+def expected(teacher):
     return answers(teacher)
 
 
@@ -91,10 +91,10 @@ def test_it_is_a_teacher(teacher):
     assert isinstance(teacher, Teacher)
     assert teacher.spec == SPEC
     for mechanism in Mechanism:
-        drawn = check_answer(SPEC, mechanism, teacher.query(mechanism, NOISE, LABELS), 5)
-        assert drawn.dtype == torch.float32
-        assert drawn.std() > 0.1
-        assert teacher.query(mechanism, NOISE[:0], LABELS[:0]).shape == (0, *drawn.shape[1:])
+        images = check_answer(SPEC, mechanism, teacher.query(mechanism, NOISE, LABELS), 5)
+        assert images.dtype == torch.float32
+        assert images.std() > 0.1
+        assert teacher.query(mechanism, NOISE[:0], LABELS[:0]).shape == (0, *images.shape[1:])
     assert skdcgn.compose(teacher, n=3).images.shape == (3, 3, 64, 64)
 
 
@@ -122,9 +122,9 @@ def test_querying_changes_nothing(cgn, teacher):
 
 @pytest.mark.parametrize("mechanism", Mechanism)
 def test_noise_and_label_both_matter(mechanism, teacher):
-    drawn = teacher.query(mechanism, NOISE, LABELS)
-    assert (drawn - teacher.query(mechanism, NOISE.roll(1, 0), LABELS)).abs().mean() > 0.05
-    assert (drawn - teacher.query(mechanism, NOISE, (LABELS + 1) % 3)).abs().mean() > 0.05
+    images = teacher.query(mechanism, NOISE, LABELS)
+    assert (images - teacher.query(mechanism, NOISE.roll(1, 0), LABELS)).abs().mean() > 0.05
+    assert (images - teacher.query(mechanism, NOISE, (LABELS + 1) % 3)).abs().mean() > 0.05
 
 
 def test_a_mask_lets_gradients_through_where_it_is_saturated():
@@ -139,7 +139,7 @@ def test_a_mask_lets_gradients_through_where_it_is_saturated():
 
 
 @pytest.mark.parametrize("kind", ["published", "module prefix", "nested", "folded", "folded .bin", "safetensors"])
-def test_every_way_to_store_it_loads_the_same(kind, cgn, published, wanted, tmp_path):
+def test_every_way_to_store_it_loads_the_same(kind, cgn, published, expected, tmp_path):
     state = published if kind in ("published", "module prefix", "nested") else cgn.state_dict()
     path = tmp_path / {"safetensors": "cgn.safetensors", "folded .bin": "cgn.bin"}.get(kind, "cgn.pth")
     if kind == "safetensors":
@@ -150,25 +150,25 @@ def test_every_way_to_store_it_loads_the_same(kind, cgn, published, wanted, tmp_
     loaded = load_teacher(path)
     assert (loaded.spec, loaded.size) == (SPEC, parameter_count(cgn))
     assert loaded.digest == f"{sha256(path)}@0.5"
-    away = (answers(loaded) - wanted).abs()
+    away = (answers(loaded) - expected).abs()
     assert away.mean() < 1e-5 if kind in ("published", "module prefix", "nested") else away.max() == 0
     assert all(not name.startswith("biggan_GT") for name in loaded.cgn.state_dict())
 
 
-def test_half_precision_is_widened(cgn, wanted, tmp_path):
+def test_half_precision_is_widened(cgn, expected, tmp_path):
     halves = {n: v.half() if v.is_floating_point() else v for n, v in cgn.state_dict().items()}
     torch.save(halves, tmp_path / "cgn.pth")
-    assert (answers(load_teacher(tmp_path / "cgn.pth")) - wanted).abs().mean() < 2e-2
+    assert (answers(load_teacher(tmp_path / "cgn.pth")) - expected).abs().mean() < 2e-2
 
 
-def test_the_truncation_is_a_part_of_the_answer(cgn, wanted, tmp_path):
+def test_the_truncation_is_a_part_of_the_answer(cgn, expected, tmp_path):
     write_tensors(tmp_path / "cgn.safetensors", cgn.state_dict())
     half, whole = (load_teacher(tmp_path / "cgn.safetensors", truncation=t) for t in (None, 1.0))
-    assert torch.equal(answers(half), wanted)
+    assert torch.equal(answers(half), expected)
     assert (whole.cgn.truncation, half.cgn.truncation) == (1.0, 0.5)
     assert whole.digest.removesuffix("@1") == half.digest.removesuffix("@0.5")
-    drawn = whole.query("texture", NOISE, LABELS)
-    assert (drawn - cgn.f_text(NOISE, LABELS, 1.0)).abs().max() < 1e-5
+    texture = whole.query("texture", NOISE, LABELS)
+    assert (texture - cgn.f_text(NOISE, LABELS, 1.0)).abs().max() < 1e-5
     with pytest.raises(UserError, match="above 0 and up to 1"):
         load_teacher(tmp_path / "cgn.safetensors", truncation=1.5)
 
@@ -189,17 +189,17 @@ def parts(cgn, tmp_path):
 
 
 def test_a_cgn_is_assembled_from_a_biggan_and_a_u2net(parts, cgn, teacher, tmp_path):
-    made = initial_cgn(*parts)
-    assert (made.spec, made.size) == (SPEC, teacher.size)
-    shape, texture, background = (made.query(m, NOISE, LABELS) for m in Mechanism)
+    assembled = initial_cgn(*parts)
+    assert (assembled.spec, assembled.size) == (SPEC, teacher.size)
+    shape, texture, background = (assembled.query(m, NOISE, LABELS) for m in Mechanism)
     assert torch.equal(texture, background)
     assert (texture - cgn.f_shape(0.5 * NOISE, LABELS, 0.5)).abs().max() < 1e-4
     assert (shape - teacher.query("shape", NOISE, LABELS)).abs().mean() < 1e-5
-    write_tensors(tmp_path / "initial.safetensors", made.cgn.state_dict())
+    write_tensors(tmp_path / "initial.safetensors", assembled.cgn.state_dict())
     again = load_teacher(tmp_path / "initial.safetensors")
     assert torch.equal(again.query("shape", NOISE, LABELS), shape)
-    assert initial_cgn(*parts).digest == made.digest != initial_cgn(*parts, truncation=0.4).digest
-    assert made.cgn.f_text.embeddings.weight.data_ptr() != made.cgn.f_bg.embeddings.weight.data_ptr()
+    assert initial_cgn(*parts).digest == assembled.digest != initial_cgn(*parts, truncation=0.4).digest
+    assert assembled.cgn.f_text.embeddings.weight.data_ptr() != assembled.cgn.f_bg.embeddings.weight.data_ptr()
 
 
 def test_the_initial_cgn_of_the_zoo_is_fetched_in_parts(parts, monkeypatch):
@@ -270,13 +270,13 @@ def spoil(kind, path, state):
         ("other width", r"\(u2net\) .* side3.weight is \(1, 5, 3, 3\), a U2-Net has \(1, 4, 3, 3\)"),
     ],
 )
-def test_a_wrong_file_is_told_in_one_line(kind, words, published, tmp_path):
+def test_a_wrong_file_is_reported_in_one_line(kind, words, published, tmp_path):
     path = tmp_path / "wrong.pth"
     spoil(kind, path, published)
-    with pytest.raises(UserError, match=words) as told:
+    with pytest.raises(UserError, match=words) as error:
         load_teacher(path)
-    assert str(path) in str(told.value) or kind == "other classes"
-    assert "\n" not in str(told.value)
+    assert str(path) in str(error.value) or kind == "other classes"
+    assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize(
@@ -290,14 +290,14 @@ def test_a_wrong_file_is_told_in_one_line(kind, words, published, tmp_path):
         ((5, 1), "nothing.bin does not exist: check the path"),
     ],
 )
-def test_a_wrong_part_is_told_in_one_line(order, words, parts, cgn, tmp_path):
+def test_a_wrong_part_is_reported_in_one_line(order, words, parts, cgn, tmp_path):
     names = ("mnist.pth", "cgn.pth", "linear.pth", "nothing.bin")
     for name, module in zip(names, (CGN(), cgn, torch.nn.Linear(3, 4)), strict=False):
         torch.save(module.state_dict(), tmp_path / name)
     files = [*parts, *(tmp_path / name for name in names)]
-    with pytest.raises(UserError, match=words) as told:
+    with pytest.raises(UserError, match=words) as error:
         initial_cgn(*(files[i] for i in order))
-    assert "\n" not in str(told.value)
+    assert "\n" not in str(error.value)
 
 
 def test_bigans_of_two_kinds_make_no_cgn():

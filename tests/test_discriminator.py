@@ -28,8 +28,8 @@ def test_the_class_term_is_a_projection():
     judge, x = make().eval(), torch.randn(6, 3, 32, 32)
     zero, one = (judge(x, torch.full((6,), c)) for c in (0, 1))
     pooled = zero.features[-1].sum((2, 3))
-    wanted = pooled @ (judge.embedding.weight[1] - judge.embedding.weight[0])
-    assert torch.allclose(one.logits - zero.logits, wanted, atol=1e-4)
+    expected = pooled @ (judge.embedding.weight[1] - judge.embedding.weight[0])
+    assert torch.allclose(one.logits - zero.logits, expected, atol=1e-4)
 
 
 def test_every_parameter_gets_a_gradient():

@@ -41,7 +41,7 @@ def some_batch(mechanism=Mechanism.TEXTURE, count=8):
 
 @pytest.mark.slow
 def test_a_teacher_without_parameters_is_learnt_through_query_alone(analytic_teacher, tmp_path):
-    asked = []
+    queries = []
 
     class Closed:
         """Nothing but the protocol: any other access fails."""
@@ -51,7 +51,7 @@ def test_a_teacher_without_parameters_is_learnt_through_query_alone(analytic_tea
 
         def query(self, mechanism, noise, labels):
             assert not noise.requires_grad
-            asked.append((str(mechanism), len(noise)))
+            queries.append((str(mechanism), len(noise)))
             return analytic_teacher.query(mechanism, noise, labels)
 
     budget = QueryConfig(shape=600, texture=400, background=400, held_out=100, shard_size=200)
@@ -61,7 +61,7 @@ def test_a_teacher_without_parameters_is_learnt_through_query_alone(analytic_tea
         assert l1[mechanism].student < 0.8 * l1[mechanism].label_mean, mechanism
         assert diversity[mechanism].student > 0.5 * diversity[mechanism].teacher, mechanism
     for mechanism, count in (("shape", 700), ("texture", 500), ("background", 500)):
-        assert sum(n for name, n in asked if name == mechanism) == count
+        assert sum(n for name, n in queries if name == mechanism) == count
 
 
 def test_the_saved_student_is_the_returned_one(analytic_teacher, tmp_path):
@@ -75,8 +75,8 @@ def test_the_saved_student_is_the_returned_one(analytic_teacher, tmp_path):
 def test_a_student_of_other_answers_is_not_taken_for_a_finished_one(analytic_teacher, tmp_path, changes):
     few = DistillConfig(steps=2, batch_size=8, shape=SMALL, texture=SMALL, background=SMALL)
     budget = QueryConfig(shape=40, texture=40, background=40, held_out=10)
-    for name, asked in (("pairs", budget), ("others", replace(budget, **changes))):
-        query_all(analytic_teacher, tmp_path / name, asked)
+    for name, budget_of_folder in (("pairs", budget), ("others", replace(budget, **changes))):
+        query_all(analytic_teacher, tmp_path / name, budget_of_folder)
     distill(tmp_path / "pairs", tmp_path / "run", few, device="cpu")
     with pytest.raises(UserError, match="pairs"):
         distill(tmp_path / "others", tmp_path / "run", few, device="cpu")
@@ -129,9 +129,9 @@ def test_every_loss_changes_where_a_step_goes(name):
 def test_masks_alone_may_be_learned_by_their_mean():
     for mechanism, changed in ((Mechanism.SHAPE, True), (Mechanism.TEXTURE, False)):
         method, batch = make(mechanism, masks="l2"), some_batch(mechanism)
-        drawn = method.modules["student"].train()(batch["noise"], batch["labels"])
+        masks = method.modules["student"].train()(batch["noise"], batch["labels"])
         distance = losses.pixel_l2 if changed else losses.pixel_l1
-        assert method.step(batch, Step())["pixel"] == pytest.approx(distance(drawn, batch["images"]).item(), rel=1e-5)
+        assert method.step(batch, Step())["pixel"] == pytest.approx(distance(masks, batch["images"]).item(), rel=1e-5)
 
 
 def test_pixel_loss_alone_needs_no_discriminator():
@@ -144,9 +144,9 @@ def test_the_perceptual_loss_is_the_l1_on_features_that_stay_as_they_are(mechani
     method, batch = make(mechanism, pixel=0.0, perceptual=2.0), some_batch(mechanism)
     before = [value.clone() for value in method.frozen["features"].state_dict().values()]
     student = method.modules["student"].train()(batch["noise"], batch["labels"]).detach()
-    seen, wanted = (load_features("random")(x.expand(-1, 3, -1, -1)) for x in (student, batch["images"]))
+    features, targets = (load_features("random")(x.expand(-1, 3, -1, -1)) for x in (student, batch["images"]))
     first = method.step(batch, Step())["perceptual"]
-    assert first == pytest.approx(2 * float(losses.feature_l1(seen, wanted)), rel=1e-4)
+    assert first == pytest.approx(2 * float(losses.feature_l1(features, targets)), rel=1e-4)
     for _ in range(20):
         last = method.step(batch, Step())["perceptual"]
     assert last < 0.95 * first
@@ -213,20 +213,20 @@ def test_the_result_is_the_average_of_the_weights():
 @pytest.mark.parametrize("way", [{"bf16": True}, {"channels_last": True}, {"compile": True}])
 def test_ways_to_be_fast_change_the_losses_by_their_rounding_alone(way, monkeypatch):
     """A step of each, beside the plain one; what is compiled is run as it was traced, for C++ takes half a minute."""
-    compiled, told = torch.nn.Module.compile, []
+    compiled, reports = torch.nn.Module.compile, []
     monkeypatch.setattr(torch.nn.Module, "compile", lambda module: compiled(module, backend="eager"))
-    for chosen in ({}, way):
+    for options in ({}, way):
         method = make(
-            **chosen, **({} if "compile" in way else WEIGHTS)
+            **options, **({} if "compile" in way else WEIGHTS)
         )  # tracing a discriminator warns of its spectral norm
         method.to(make_accelerator("cpu"))
         torch.manual_seed(1)
-        told.append(method.step(some_batch(), Step()))
-    for name, plain in told[0].items():
-        assert told[1][name] == pytest.approx(plain, rel=0.05 if "bf16" in way else 1e-3, abs=1e-4), name
+        reports.append(method.step(some_batch(), Step()))
+    for name, plain in reports[0].items():
+        assert reports[1][name] == pytest.approx(plain, rel=0.05 if "bf16" in way else 1e-3, abs=1e-4), name
         assert method.modules["student"].state_dict().keys() == make().modules["student"].state_dict().keys()
     if "bf16" in way:
-        assert told[0] != told[1]
+        assert reports[0] != reports[1]
 
 
 def test_drawn_pictures_keep_single_precision_under_bf16():
@@ -247,7 +247,7 @@ def test_class_embeddings_begin_as_those_of_a_file(name, analytic_teacher, tmp_p
         torch.testing.assert_close(student.mechanisms[mechanism.value].embed.weight, table)
 
 
-def test_embeddings_that_do_not_fit_are_told(tmp_path):
+def test_embeddings_that_do_not_fit_are_reported(tmp_path):
     write_tensors(tmp_path / "e.safetensors", {"mine": torch.zeros(10, 3)})
     with pytest.raises(UserError, match=r"no embeddings of 10 classes in 4 dimensions \(but of shape \(10, 3\)\)"):
         read_embeddings(tmp_path / "e.safetensors", 10, 4)

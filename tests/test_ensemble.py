@@ -49,29 +49,29 @@ def small(**changes):
     return TrainEnsemble(config, Ensemble(SmallResNet(4), 10, 16))
 
 
-def batch(seed=0, real=6, made=5):
+def batch(seed=0, real=6, counterfactuals=5):
     rng = generator("batch", seed)
-    labels = {name: torch.randint(10, (made,), generator=rng) for name in HEADS}
+    labels = {name: torch.randint(10, (counterfactuals,), generator=rng) for name in HEADS}
     return {
         "images": 2 * torch.rand(real, 3, 16, 16, generator=rng) - 1,
         "labels": torch.randint(10, (real,), generator=rng),
-        "counterfactuals": 2 * torch.rand(made, 3, 16, 16, generator=rng) - 1,
+        "counterfactuals": 2 * torch.rand(counterfactuals, 3, 16, 16, generator=rng) - 1,
         **{name.value: label for name, label in labels.items()},
     }
 
 
-def gradients(method, given):
+def gradients(method, batch):
     method.descend = lambda name, loss: loss.backward()  # keep what one step would follow
     method.modules["ensemble"].zero_grad()
-    method.step(given, Step())
+    method.step(batch, Step())
     return {name: p.grad.clone() for name, p in method.modules["ensemble"].named_parameters()}
 
 
 @pytest.mark.parametrize("changed", HEADS)
 def test_a_head_follows_its_own_counterfactual_label_and_no_other(changed):
-    method, given = small(), batch()
-    before = gradients(method, given)
-    after = gradients(method, {**given, changed.value: (given[changed.value] + 1) % 10})
+    method, inputs = small(), batch()
+    before = gradients(method, inputs)
+    after = gradients(method, {**inputs, changed.value: (inputs[changed.value] + 1) % 10})
     for head in HEADS:
         same = torch.equal(before[f"heads.{head}.weight"], after[f"heads.{head}.weight"])
         assert same == (head != changed)
@@ -79,26 +79,26 @@ def test_a_head_follows_its_own_counterfactual_label_and_no_other(changed):
 
 
 def test_every_head_follows_the_real_label_through_the_mean_of_logits():
-    method, given = small(weight=0.0), batch()
-    before = gradients(method, given)
-    after = gradients(method, {**given, "labels": (given["labels"] + 1) % 10})
+    method, inputs = small(weight=0.0), batch()
+    before = gradients(method, inputs)
+    after = gradients(method, {**inputs, "labels": (inputs["labels"] + 1) % 10})
     for head in HEADS:
         assert not torch.equal(before[f"heads.{head}.weight"], after[f"heads.{head}.weight"])
         assert torch.allclose(before[f"heads.{head}.bias"], before["heads.shape.bias"])  # each has a third of the mean
 
 
 def test_the_loss_is_the_published_one():
-    method, given = small(weight=0.5), batch()
-    taken = {}
-    method.descend = lambda name, loss: taken.update({name: loss.detach()})
-    told = method.step(given, Step())
+    method, inputs = small(weight=0.5), batch()
+    totals = {}
+    method.descend = lambda name, loss: totals.update({name: loss.detach()})
+    losses = method.step(inputs, Step())
     ensemble = method.modules["ensemble"].eval()
     with torch.no_grad():
-        expected = F.cross_entropy(ensemble(given["images"]).mean(0), given["labels"])
-        for logits, head in zip(ensemble(given["counterfactuals"]), HEADS, strict=True):
-            expected += 0.5 * F.cross_entropy(logits, given[head.value])
-    assert float(taken["ensemble"]) == pytest.approx(float(expected), rel=1e-5)
-    assert set(told) == {"real", "shape", "texture", "background", "accuracy"}
+        expected = F.cross_entropy(ensemble(inputs["images"]).mean(0), inputs["labels"])
+        for logits, head in zip(ensemble(inputs["counterfactuals"]), HEADS, strict=True):
+            expected += 0.5 * F.cross_entropy(logits, inputs[head.value])
+    assert float(totals["ensemble"]) == pytest.approx(float(expected), rel=1e-5)
+    assert set(losses) == {"real", "shape", "texture", "background", "accuracy"}
 
 
 @pytest.mark.parametrize("frozen", [True, False])
@@ -121,29 +121,29 @@ def test_freezing_reaches_norms_of_any_dimension():
 
 
 def test_images_reach_the_backbone_normalised_as_imagenets():
-    seen = []
+    inputs = []
 
     class Spy(nn.Module):
         def forward(self, images):
-            seen.append(images)
+            inputs.append(images)
             return images  # (B, 3, S, S): pooled by the ensemble
 
     heads = Ensemble(Spy(), 4, 8)(torch.full((2, 3, 8, 8), -1.0))
     assert heads.shape == (3, 2, 4)
-    assert seen[-1][0, :, 0, 0].tolist() == pytest.approx([-0.485 / 0.229, -0.456 / 0.224, -0.406 / 0.225])
+    assert inputs[-1][0, :, 0, 0].tolist() == pytest.approx([-0.485 / 0.229, -0.456 / 0.224, -0.406 / 0.225])
 
 
-def test_features_of_another_shape_are_told():
+def test_features_of_another_shape_are_reported():
     with pytest.raises(UserError, match=r"features have shape \(1, 3, 4\)"):
         Ensemble(nn.Flatten(2), 4, 2)
 
 
 def test_counterfactuals_are_resized_in_range_and_half_are_mirrored():
     images = torch.linspace(-1, 1, 32).expand(64, 3, 32, 32)
-    made = resize_and_mirror(images, 16, generator(0))
-    assert made.shape == (64, 3, 16, 16)
-    assert 16 < int((made[:, 0, 0, 0] > 0).sum()) < 48
-    assert torch.equal(resize_and_mirror(images, 16, generator(0)), made)
+    resized = resize_and_mirror(images, 16, generator(0))
+    assert resized.shape == (64, 3, 16, 16)
+    assert 16 < int((resized[:, 0, 0, 0] > 0).sum()) < 48
+    assert torch.equal(resize_and_mirror(images, 16, generator(0)), resized)
     assert torch.equal(resize_and_mirror(images, 32, generator(0)).abs(), images.abs())
 
 
@@ -153,9 +153,9 @@ def test_a_file_is_read_row_by_row_with_all_three_labels(tmp_path, analytic_teac
     assert source.fits(10)
     assert source.fits(1000)
     assert not source.fits(9)
-    whole, drawn, again = compose(analytic_teacher, 40, seed=3), source.at(5), source.at(5)
-    assert torch.equal(drawn.images, again.images)
-    for image, *labels in zip(*drawn.to_dict().values(), strict=True):
+    whole, part, again = compose(analytic_teacher, 40, seed=3), source.at(5), source.at(5)
+    assert torch.equal(part.images, again.images)
+    for image, *labels in zip(*part.to_dict().values(), strict=True):
         row = int((whole.images == image).flatten(1).all(1).nonzero()[0])
         assert labels == [whole.shape_labels[row], whole.texture_labels[row], whole.background_labels[row]]
 
@@ -239,14 +239,14 @@ def test_an_own_backbone_is_asked_for_again_when_loading(real, tmp_path, analyti
     assert torch.equal(load_ensemble(tmp_path, pixels)[0](images), trained.eval()(images))
 
 
-def test_other_classes_than_the_counterfactuals_are_told(real, tmp_path, analytic_teacher):
+def test_other_classes_than_the_counterfactuals_are_reported(real, tmp_path, analytic_teacher):
     (tmp_path / "c0").mkdir()
     Image.new("RGB", (8, 8)).save(tmp_path / "c0" / "0.png")
     with pytest.raises(UserError, match="has 1 sub-folders, the counterfactuals have 10 classes"):
         train_ensemble(tmp_path, stream_from_cgn(analytic_teacher, 4), TINY, tmp_path / "out", device="cpu")
 
 
-def test_what_is_no_ensemble_is_told(tmp_path):
+def test_what_is_no_ensemble_is_reported(tmp_path):
     (tmp_path / "config.json").write_text('{"epochs": 3}')
     with pytest.raises(UserError, match="is no ensemble's run folder"):
         load_ensemble(tmp_path)

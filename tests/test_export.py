@@ -59,8 +59,8 @@ def test_a_composition_is_the_blend_of_its_cropped_mechanisms(student):
 def test_onnx_runtime_draws_what_pytorch_draws(student, files, batch):
     inputs = sample_inputs(student.spec, batch, generator("batch", batch))
     with torch.no_grad():
-        wanted = Composition(student)(*inputs)
-    assert torch.allclose(onnx_session(files["fp32"])(*inputs), wanted, atol=1e-5)
+        expected = Composition(student)(*inputs)
+    assert torch.allclose(onnx_session(files["fp32"])(*inputs), expected, atol=1e-5)
 
 
 def test_every_input_counts(student, files):
@@ -79,15 +79,15 @@ def test_smaller_variants_are_smaller_and_near(student, files):
     assert len(files["fp16"]) < len(files["fp32"]) - 0.4 * numbers  # of at most a half
     inputs = sample_inputs(student.spec, 64, generator("near"))
     with torch.no_grad():
-        wanted = Composition(student)(*inputs)
-    away = {name: float((onnx_session(data)(*inputs) - wanted).abs().mean()) * 127.5 for name, data in files.items()}
+        expected = Composition(student)(*inputs)
+    away = {name: float((onnx_session(data)(*inputs) - expected).abs().mean()) * 127.5 for name, data in files.items()}
     assert away["fp32"] < away["fp16"] < 0.2 < away["int8"] < 6
 
 
 def test_the_file_is_written_with_what_it_costs(student, tmp_path):
-    told = export_cgn(student, tmp_path / "cgn.onnx")
-    assert told.size == (tmp_path / "cgn.onnx").stat().st_size
-    assert 0 < told.mean <= told.greatest < 127.5e-5
+    check = export_cgn(student, tmp_path / "cgn.onnx")
+    assert check.size == (tmp_path / "cgn.onnx").stat().st_size
+    assert 0 < check.mean <= check.greatest < 127.5e-5
 
 
 def test_a_file_may_round_as_pytorch_does_but_not_draw_something_else(student, files, tmp_path, monkeypatch):
@@ -102,7 +102,7 @@ def test_a_file_may_round_as_pytorch_does_but_not_draw_something_else(student, f
     monkeypatch.setattr("skdcgn.deploy.export.exported", lambda cgn, _: {steep: data, student: files["fp32"]}[cgn])
     export_cgn(steep, tmp_path / "steep.onnx")
     monkeypatch.setattr(
-        "skdcgn.deploy.export.onnx_session", lambda data: lambda *asked: Composition(student)(*asked) + 3e-5
+        "skdcgn.deploy.export.onnx_session", lambda data: lambda *arguments: Composition(student)(*arguments) + 3e-5
     )
     with pytest.raises(RuntimeError, match="away from PyTorch"):
         export_cgn(student, tmp_path / "other.onnx")
@@ -114,10 +114,10 @@ def test_a_teacher_can_be_exported_too(tmp_path, monkeypatch):
     teacher = load_teacher("double-colored-digits")
     inputs = sample_inputs(teacher.spec, 4, generator("teacher"))
     with torch.no_grad():
-        wanted = Composition(teacher.cgn)(*inputs)
+        expected = Composition(teacher.cgn)(*inputs)
     data = exported(teacher)
-    assert torch.allclose(onnx_session(data)(*inputs), wanted, atol=1e-4)
-    monkeypatch.setattr("skdcgn.deploy.export.exported", lambda *asked: data)
+    assert torch.allclose(onnx_session(data)(*inputs), expected, atol=1e-4)
+    monkeypatch.setattr("skdcgn.deploy.export.exported", lambda *arguments: data)
     assert export_cgn(teacher, tmp_path / "teacher.onnx").mean < 0.001
 
 

@@ -21,15 +21,15 @@ def test_a_lock_is_held_by_one_process_until_it_is_killed(tmp_path, caplog):
     other = subprocess.Popen([sys.executable, "-c", HOLD, lock], stdout=subprocess.PIPE, text=True)
     try:
         assert other.stdout.readline() == "held\n"
-        with alone(lock, wait=False) as held:
-            assert not held
+        with alone(lock, wait=False) as acquired:
+            assert not acquired
         assert not caplog.messages
     finally:
         other.kill()
         other.wait()
         other.stdout.close()
-    with alone(lock, wait=False) as held:
-        assert held
+    with alone(lock, wait=False) as acquired:
+        assert acquired
 
 
 def test_a_process_that_waits_says_where_and_goes_on_when_the_other_ends(tmp_path, caplog):
@@ -38,8 +38,8 @@ def test_a_process_that_waits_says_where_and_goes_on_when_the_other_ends(tmp_pat
     other = subprocess.Popen([sys.executable, "-c", brief, lock], stdout=subprocess.PIPE, text=True)
     assert other.stdout.readline() == "held\n"
     start = time.monotonic()
-    with alone(lock) as held:
-        assert held
+    with alone(lock) as acquired:
+        assert acquired
         assert time.monotonic() - start > 0.3
     other.wait()
     other.stdout.close()

@@ -55,7 +55,7 @@ def test_doubling_by_a_matrix_is_bilinear_interpolation(side):
     assert usual.shape == product.shape == (3, 2, 2 * side, 2 * side)
     assert torch.allclose(usual, product, atol=1e-6)
     weights = torch.randn_like(usual)
-    gradients = [torch.autograd.grad((drawn * weights).sum(), x)[0] for drawn in (usual, product)]
+    gradients = [torch.autograd.grad((output * weights).sum(), x)[0] for output in (usual, product)]
     assert torch.allclose(*gradients, atol=1e-5)
     assert double.by_matrix(x.bfloat16()).dtype == torch.bfloat16
     with torch.device("meta"):
@@ -66,8 +66,8 @@ def test_doubling_by_a_matrix_is_bilinear_interpolation(side):
 def test_a_gpu_draws_the_same(monkeypatch):
     monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
     student, (noise, labels) = student_cgn(), question()
-    drawn = [student.query("texture", noise, labels), student.cuda().query("texture", noise, labels)]
-    assert torch.allclose(*drawn, atol=1e-4)
+    images = [student.query("texture", noise, labels), student.cuda().query("texture", noise, labels)]
+    assert torch.allclose(*images, atol=1e-4)
 
 
 @pytest.mark.parametrize("mechanism", Mechanism)
@@ -83,10 +83,10 @@ def test_shape_range_and_gradients(mechanism, size):
         for block in student.blocks:
             block.norm1.affine.weight.normal_(), block.norm2.affine.weight.normal_()
         student.norm.affine.weight.normal_()
-    drawn = student(*question(20))
-    assert drawn.shape == (20, mechanism.channels, 32, 32)
-    assert mechanism.low <= drawn.min() < drawn.max() <= 1
-    (drawn * torch.randn_like(drawn)).sum().backward()
+    images = student(*question(20))
+    assert images.shape == (20, mechanism.channels, 32, 32)
+    assert mechanism.low <= images.min() < images.max() <= 1
+    (images * torch.randn_like(images)).sum().backward()
     removed = ("conv1.bias", "conv1.1.bias")  # the batch norm that follows takes it away
     dead = [n for n, p in student.named_parameters() if not p.grad.abs().sum() > 0 and not n.endswith(removed)]
     assert dead == []
@@ -137,7 +137,7 @@ def test_tinygans_layout_needs_no_shuffle():
 
 
 @pytest.mark.parametrize(("channels", "grid"), [((8, 8), 7), ((8, 8, 8), 16), ((8,), 64)])
-def test_a_grid_that_does_not_fit_is_told(channels, grid):
+def test_a_grid_that_does_not_fit_is_reported(channels, grid):
     with pytest.raises(UserError, match="does not divide 32 pixels"):
         make(channels=channels, grid=grid)
 
@@ -165,10 +165,10 @@ def test_folding_takes_the_running_statistics_into_scale_and_offset():
     for _ in range(10):
         norm(3 * torch.randn(16, 5, 4, 4) + 2, torch.randn(16, 3))
     x, embedded = torch.randn(6, 5, 4, 4), torch.randn(6, 3)
-    wanted = norm.eval()(x, embedded)
+    expected = norm.eval()(x, embedded)
     norm.fold()
     assert isinstance(norm.norm, torch.nn.Identity)
-    assert torch.allclose(norm(x, embedded), wanted, atol=1e-5)
+    assert torch.allclose(norm(x, embedded), expected, atol=1e-5)
 
 
 def student_cgn():
@@ -229,12 +229,12 @@ def test_an_image_that_is_black_everywhere_has_a_gradient_back_and_no_other_is_c
     x = torch.full((2, 1, 4, 4), -12.0)
     x[1, 0, 0, 0] = 0.0  # one pixel of the second image is undecided
     x.requires_grad_()
-    wanted = torch.tensor([1.0, 0.0]).repeat_interleave(8).view(1, 1, 4, 4).expand(2, 1, 4, 4)  # upper half white
-    drawn = WakingSigmoid.apply(x)
-    assert torch.equal(drawn, x.sigmoid())
-    (drawn - wanted).abs().sum().backward()
+    expected = torch.tensor([1.0, 0.0]).repeat_interleave(8).view(1, 1, 4, 4).expand(2, 1, 4, 4)  # upper half white
+    output = WakingSigmoid.apply(x)
+    assert torch.equal(output, x.sigmoid())
+    (output - expected).abs().sum().backward()
     plain = x.detach().clone().requires_grad_()
-    (plain.sigmoid() - wanted).abs().sum().backward()
+    (plain.sigmoid() - expected).abs().sum().backward()
     assert torch.allclose(x.grad[0, 0, :2], torch.tensor(-0.01))  # inwards
     assert torch.equal(x.grad[0, 0, 2:], plain.grad[0, 0, 2:])
     assert torch.equal(x.grad[1], plain.grad[1])

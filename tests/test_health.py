@@ -28,8 +28,8 @@ class Real:
 
     @staticmethod
     def _row(u, c):
-        known = (GLYPHS.labels == c).nonzero()[:, 0]
-        return known[int(1e6 * abs(u)) % len(known)]
+        rows = (GLYPHS.labels == c).nonzero()[:, 0]
+        return rows[int(1e6 * abs(u)) % len(rows)]
 
 
 def test_health_of_real_glyphs_is_perfect():
@@ -79,7 +79,7 @@ FINE = Health(0.9, 0.6, 0.95, 1.1, 0.24, 0.1, 0.01)
         ({"leakage": 0.3}, "carries the shape", False),
     ],
 )
-def test_each_failure_is_told_in_words(changes, words, fatal):
+def test_each_failure_is_reported_in_words(changes, words, fatal):
     (symptom,) = symptoms(FINE._replace(**changes))
     assert words in symptom.words
     assert symptom.fatal is fatal

@@ -43,10 +43,10 @@ def write_pair(folder, split="train", images=12, labels=12, ending=".gz"):
 def test_what_is_written_is_read_whatever_the_file_is_called(tmp_path, shape, name, pack):
     array = numbers(*shape)
     (tmp_path / name).write_bytes(pack(idx_bytes(array)))
-    found = read_idx(tmp_path / name)
-    assert found.dtype == np.uint8
-    assert np.array_equal(found, array)
-    found[...] = 0  # the caller's own memory
+    numbers_read = read_idx(tmp_path / name)
+    assert numbers_read.dtype == np.uint8
+    assert np.array_equal(numbers_read, array)
+    numbers_read[...] = 0  # the caller's own memory
 
 
 WHOLE = idx_bytes(numbers(6, 5, 4))
@@ -147,7 +147,7 @@ def test_an_unknown_split_is_named(tmp_path):
 
 
 @pytest.fixture
-def asked(monkeypatch, tmp_path):
+def requests(monkeypatch, tmp_path):
     """No network: each request is noted as (mirror, file, hash, folder) and answered by ``asked.answer``."""
 
     class Asked(list):
@@ -167,50 +167,50 @@ def asked(monkeypatch, tmp_path):
     return calls
 
 
-def test_the_argument_wins_then_the_environment_and_nothing_is_fetched(asked, monkeypatch, tmp_path):
+def test_the_argument_wins_then_the_environment_and_nothing_is_fetched(requests, monkeypatch, tmp_path):
     monkeypatch.setenv("SKDCGN_DATA", str(tmp_path / "environment"))
     assert mnist_folder(tmp_path / "argument") == tmp_path / "argument"
     assert mnist_folder(None) == tmp_path / "environment"
-    assert not asked
+    assert not requests
 
 
-def test_four_files_come_from_the_first_mirror_with_their_checksums(asked, tmp_path):
+def test_four_files_come_from_the_first_mirror_with_their_checksums(requests, tmp_path):
     assert mnist_folder(None) == tmp_path / "cache" / "skdcgn" / "mnist"
     folder = tmp_path / "cache" / "skdcgn" / "mnist"
-    assert asked == [(MIRRORS[0], name, f"sha256:{digest}", folder) for name, digest in CHECKSUMS.items()]
+    assert requests == [(MIRRORS[0], name, f"sha256:{digest}", folder) for name, digest in CHECKSUMS.items()]
     assert {name.removesuffix(".gz") for name in CHECKSUMS} == {name for pair in FILES.values() for name in pair}
 
 
 @pytest.mark.parametrize("failure", [ConnectionError("no route"), ValueError("hash of downloaded file differs")])
-def test_mirrors_are_tried_in_turn_for_each_file(asked, failure):
+def test_mirrors_are_tried_in_turn_for_each_file(requests, failure):
     def first_lacks_labels(mirror, name):
         if mirror == MIRRORS[0] and "labels" in name:
             raise failure
 
-    asked.answer = first_lacks_labels
+    requests.answer = first_lacks_labels
     mnist_folder(None)
-    wanted = [(m, n) for n in CHECKSUMS for m in MIRRORS[: 2 if "labels" in n else 1]]
-    assert [(mirror, name) for mirror, name, *_ in asked] == wanted
+    expected = [(m, n) for n in CHECKSUMS for m in MIRRORS[: 2 if "labels" in n else 1]]
+    assert [(mirror, name) for mirror, name, *_ in requests] == expected
 
 
-def test_no_answer_names_the_mirrors_and_the_mend(asked):
+def test_no_answer_names_the_mirrors_and_the_mend(requests):
     def offline(mirror, name):
         raise ConnectionError("no route\nto host")
 
-    asked.answer = offline
+    requests.answer = offline
     with pytest.raises(UserError) as error:
         mnist_folder(None)
     for word in (*MIRRORS, "--data-root", "SKDCGN_DATA", "train-images-idx3-ubyte.gz", "ConnectionError"):
         assert word in str(error.value)
     assert "\n" not in str(error.value)
-    assert [mirror for mirror, *_ in asked] == list(MIRRORS)
+    assert [mirror for mirror, *_ in requests] == list(MIRRORS)
 
 
-def test_bugs_in_the_download_are_not_swallowed(asked):
+def test_bugs_in_the_download_are_not_swallowed(requests):
     def broken(mirror, name):
         raise TypeError("a bug")
 
-    asked.answer = broken
+    requests.answer = broken
     with pytest.raises(TypeError):
         mnist_folder(None)
 
@@ -245,7 +245,7 @@ def test_the_official_files_are_read_as_everyone_else_reads_them(split, count, f
 
 @needs_official
 def test_the_checksums_are_those_of_the_official_files():
-    found = {path.name: path for path in Path(OFFICIAL).rglob("*-ubyte.gz")}
-    if set(found) != set(CHECKSUMS):
+    paths = {path.name: path for path in Path(OFFICIAL).rglob("*-ubyte.gz")}
+    if set(paths) != set(CHECKSUMS):
         pytest.skip("SKDCGN_DATA holds other files than the four official .gz")
-    assert {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in found.items()} == CHECKSUMS
+    assert {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in paths.items()} == CHECKSUMS

@@ -86,39 +86,39 @@ def test_gradients_flow_through_all_but_constants(word):
     sum(x.square().sum() for x in distorted(word, layers)).backward()
     changed = dict(zip(Mechanism, layers, strict=True))[Mechanism(word.partition(".")[0])]
     assert bool(changed.grad.isfinite().all())
-    reached = (changed.grad != 0).float().mean()
-    assert reached > {"noise": 0.3, "binarise": 0.05}.get(name, 0.8 if name != "erode" else 0.3)
+    share = (changed.grad != 0).float().mean()
+    assert share > {"noise": 0.3, "binarise": 0.05}.get(name, 0.8 if name != "erode" else 0.3)
 
 
 def test_sharpening_is_a_power_of_the_odds():
     mask = torch.tensor([0.0, 0.1, 0.5, 0.8, 1.0]).view(1, 1, 1, 5)
-    wanted = mask**3 / (mask**3 + (1 - mask) ** 3)
-    assert torch.allclose(do.sharpen(mask, 3.0, generator(0)), wanted, atol=1e-5)
+    expected = mask**3 / (mask**3 + (1 - mask) ** 3)
+    assert torch.allclose(do.sharpen(mask, 3.0, generator(0)), expected, atol=1e-5)
     assert torch.allclose(do.sharpen(mask, 1.0, generator(0)), mask, atol=2e-4)
 
 
 def test_a_level_becomes_a_half_and_each_image_has_its_own():
     ramp = torch.linspace(0.005, 0.995, 100).expand(COUNT, 1, 1, 100)
-    drawn = do.level(ramp, 0.4, generator(0))
-    levels = ramp.flatten(1)[:, 0] + 0.01 * (drawn < 0.5).flatten(1).sum(1)  # where a half is reached
+    levelled = do.level(ramp, 0.4, generator(0))
+    levels = ramp.flatten(1)[:, 0] + 0.01 * (levelled < 0.5).flatten(1).sum(1)  # where a half is reached
     assert levels.min() < 0.2 < 0.8 < levels.max()
     assert 0.1 <= levels.min() < levels.max() <= 0.91
-    assert bool((drawn.diff(dim=-1) > 0).all())
+    assert bool((levelled.diff(dim=-1) > 0).all())
 
 
 def test_strokes_grow_and_shrink_by_up_to_the_pixels_asked_for():
-    drawn = do.stroke(squares(12), 2.0, generator(0))
-    assert torch.equal((drawn > 0).float().amax(0, keepdim=True), squares(16)[:1])
-    assert torch.equal((drawn == 1).float().amin(0, keepdim=True), squares(8)[:1])
-    areas = drawn.sum((1, 2, 3))
+    strokes = do.stroke(squares(12), 2.0, generator(0))
+    assert torch.equal((strokes > 0).float().amax(0, keepdim=True), squares(16)[:1])
+    assert torch.equal((strokes == 1).float().amin(0, keepdim=True), squares(8)[:1])
+    areas = strokes.sum((1, 2, 3))
     assert areas.min() < 100 < 144 < 200 < areas.max()  # 12^2 = 144 before; 8^2 and 16^2 are the limits
 
 
 def test_affine_maps_are_those_of_its_matrices():
     mask = squares()
     places = torch.eye(2, 3) + 0.1 * (2 * torch.rand(COUNT, 2, 3, generator=generator(5)) - 1)
-    wanted = F.grid_sample(mask, F.affine_grid(places, [COUNT, 1, 32, 32], align_corners=False), align_corners=False)
-    assert torch.equal(do.affine(mask, 0.1, generator(5)), wanted)
+    expected = F.grid_sample(mask, F.affine_grid(places, [COUNT, 1, 32, 32], align_corners=False), align_corners=False)
+    assert torch.equal(do.affine(mask, 0.1, generator(5)), expected)
     rows, columns = (torch.linspace(0, 31, 32).view(shape) for shape in ((32, 1), (1, 32)))
     moved = do.affine(mask, 0.2, generator(0))[:, 0]
     centres = torch.stack([(moved * x).sum((1, 2)) / moved.sum((1, 2)) for x in (rows, columns)])
@@ -234,8 +234,8 @@ def test_shifts_are_every_whole_move_within_reach_and_leave_zeros():
     padded = F.pad(picture, [2] * 4)[0, 0]
     windows = [padded[i : i + 5, j : j + 5] for i in range(5) for j in range(5)]
     moved = do.shift(picture.expand(2000, 1, 5, 5), 2, generator(0))
-    found = torch.tensor([next(k for k, w in enumerate(windows) if torch.equal(w, one[0])) for one in moved])
-    counts = found.bincount(minlength=25).float()
+    moves = torch.tensor([next(k for k, w in enumerate(windows) if torch.equal(w, one[0])) for one in moved])
+    counts = moves.bincount(minlength=25).float()
     assert float(((counts - 80) ** 2 / 80).sum()) < 51.2  # chi-square, 99.9 %, 24 degrees of freedom
 
 
@@ -249,16 +249,16 @@ def test_blur_is_a_gaussian_convolution_that_keeps_the_mean(deviation):
     assert torch.allclose(blurred, F.conv2d(F.pad(mask, [15] * 4), kernel[None, None]), atol=1e-5)
     assert torch.allclose(blurred.mean((1, 2, 3)), mask.mean((1, 2, 3)), atol=1e-5)
     picture = pictures()
-    wanted = F.conv2d(F.pad(picture, [15] * 4, mode="circular"), kernel.expand(3, 1, -1, -1), groups=3)
-    assert torch.allclose(do.blur(picture, deviation, generator(0)), wanted, atol=1e-5)
+    expected = F.conv2d(F.pad(picture, [15] * 4, mode="circular"), kernel.expand(3, 1, -1, -1), groups=3)
+    assert torch.allclose(do.blur(picture, deviation, generator(0)), expected, atol=1e-5)
 
 
 @given(strength=st.floats(0, 1))
 def test_grey_goes_from_a_picture_to_the_mean_of_its_channels(strength):
     picture = pictures()[:2]
     mean = picture.mean(1, keepdim=True).expand_as(picture)
-    wanted = (1 - strength) * picture + strength * mean
-    assert torch.allclose(do.grey(picture, strength, generator(0)), wanted, atol=1e-6)
+    expected = (1 - strength) * picture + strength * mean
+    assert torch.allclose(do.grey(picture, strength, generator(0)), expected, atol=1e-6)
     assert torch.equal(do.grey(picture, 1.0, generator(0)), mean)
 
 
@@ -295,10 +295,10 @@ def test_a_turn_of_a_crop_is_a_crop_of_the_turn():
 @given(classes=st.integers(2, 12), seed=st.integers(0, 9))
 def test_labels_are_changed_as_their_names_say(classes, seed):
     own, shape = torch.randint(classes, (2, 200), generator=generator(seed))
-    told = {share: do.relabel(own, shape, classes, share, generator(seed)) for share in (0.0, 1.0)}
-    assert torch.equal(told[0.0], own)
-    assert not bool((told[1.0] == shape).any())
-    assert 0 <= int(told[1.0].min()) <= int(told[1.0].max()) < classes
+    labels = {share: do.relabel(own, shape, classes, share, generator(seed)) for share in (0.0, 1.0)}
+    assert torch.equal(labels[0.0], own)
+    assert not bool((labels[1.0] == shape).any())
+    assert 0 <= int(labels[1.0].min()) <= int(labels[1.0].max()) < classes
     assert torch.equal(do.correlate(own, shape, classes, 0.0, generator(seed)), own)
     assert torch.equal(do.correlate(own, shape, classes, 1.0, generator(seed)), shape)
     assert do.freeze(own, shape, classes, 1, generator(seed)).tolist() == [1] * 200

@@ -14,10 +14,10 @@ def test_pixel_l1_is_the_mean_distance():
 
 def test_pixel_l2_is_the_mean_squared_distance_and_least_at_the_mean():
     assert losses.pixel_l2(torch.tensor([1.0, -1.0]), torch.tensor([0.0, 1.0])) == 2.5
-    drawn = torch.tensor([0.0, 0.0, 1.0, 1.0, 1.0, 0.0, 0.0, 0.0])  # 3 of 8
+    pixels = torch.tensor([0.0, 0.0, 1.0, 1.0, 1.0, 0.0, 0.0, 0.0])  # 3 of 8
     guesses = torch.linspace(0, 1, 9)
-    assert guesses[torch.stack([losses.pixel_l2(g, drawn) for g in guesses]).argmin()] == 3 / 8
-    assert guesses[torch.stack([losses.pixel_l1(g, drawn) for g in guesses]).argmin()] == 0
+    assert guesses[torch.stack([losses.pixel_l2(g, pixels) for g in guesses]).argmin()] == 3 / 8
+    assert guesses[torch.stack([losses.pixel_l1(g, pixels) for g in guesses]).argmin()] == 0
 
 
 def test_feature_l1_weighs_coarse_features_most():
@@ -31,11 +31,11 @@ def test_feature_l1_weighs_coarse_features_most():
 def test_feature_kl_is_the_divergence_from_teacher_to_student(temperature):
     teacher, student = torch.randn(2, 5, 3, 3), torch.randn(2, 5, 3, 3)
     p, q = (torch.softmax(x.permute(0, 2, 3, 1) / temperature, -1).reshape(-1, 5) for x in (teacher, student))
-    wanted = sum(float(a * math.log(a / b)) for row in zip(p, q, strict=True) for a, b in zip(*row, strict=True))
-    assert losses.feature_kl([student], [teacher], temperature) == pytest.approx(wanted / 18, rel=1e-4)
+    expected = sum(float(a * math.log(a / b)) for row in zip(p, q, strict=True) for a, b in zip(*row, strict=True))
+    assert losses.feature_kl([student], [teacher], temperature) == pytest.approx(expected / 18, rel=1e-4)
     assert losses.feature_kl([teacher], [teacher], temperature) == pytest.approx(0, abs=1e-6)
     both = losses.feature_kl([student, student], [teacher, teacher], temperature)
-    assert both == pytest.approx(2 * wanted / 18, rel=1e-4)
+    assert both == pytest.approx(2 * expected / 18, rel=1e-4)
 
 
 def test_feature_kl_is_not_symmetric():
@@ -79,10 +79,10 @@ def test_mask_range_is_the_distance_of_the_mean_from_the_interval():
 
 def test_gram_is_the_mean_product_of_channels():
     features = torch.randn(2, 3, 4, 5)
-    wanted = torch.zeros(2, 3, 3)
+    expected = torch.zeros(2, 3, 3)
     for b, i, j in torch.cartesian_prod(torch.arange(2), torch.arange(3), torch.arange(3)):
-        wanted[b, i, j] = (features[b, i] * features[b, j]).sum() / (3 * 4 * 5)
-    assert torch.allclose(losses.gram(features), wanted, atol=1e-6)
+        expected[b, i, j] = (features[b, i] * features[b, j]).sum() / (3 * 4 * 5)
+    assert torch.allclose(losses.gram(features), expected, atol=1e-6)
 
 
 def test_style_ignores_where_things_are():
@@ -95,8 +95,8 @@ def test_style_ignores_where_things_are():
 def test_gaussian_kl_is_torchs():
     mean, log_variance = torch.randn(6, 4), torch.randn(6, 4)
     posterior = torch.distributions.Normal(mean, (log_variance / 2).exp())
-    wanted = torch.distributions.kl_divergence(posterior, torch.distributions.Normal(0.0, 1.0)).sum(1).mean()
-    assert torch.allclose(losses.gaussian_kl(mean, log_variance), wanted, atol=1e-5)
+    expected = torch.distributions.kl_divergence(posterior, torch.distributions.Normal(0.0, 1.0)).sum(1).mean()
+    assert torch.allclose(losses.gaussian_kl(mean, log_variance), expected, atol=1e-5)
     assert losses.gaussian_kl(torch.zeros(2, 4), torch.zeros(2, 4)) == 0
 
 

@@ -37,21 +37,21 @@ def test_the_filter_accepts_masks_that_look_like_their_label(tmp_path):
 
 
 def test_what_is_not_accepted_is_drawn_again_with_its_label(analytic_teacher):
-    asked = []
+    queries = []
 
     def accept(masks, labels):
-        asked.append(len(labels))
+        queries.append(len(labels))
         return masks.mean((1, 2, 3)) > 0.3  # the larger discs
 
-    plain, chosen = (compose(analytic_teacher, 400, accept=a, seed=2) for a in (None, accept))
-    assert torch.equal(plain.shape_labels, chosen.shape_labels)
-    assert asked[0] == 400 > asked[1] > asked[2]
-    assert len(asked) <= TRIES
-    kept = (plain.images == chosen.images).flatten(1).all(1)
+    plain, filtered = (compose(analytic_teacher, 400, accept=a, seed=2) for a in (None, accept))
+    assert torch.equal(plain.shape_labels, filtered.shape_labels)
+    assert queries[0] == 400 > queries[1] > queries[2]
+    assert len(queries) <= TRIES
+    kept = (plain.images == filtered.images).flatten(1).all(1)
     assert 0.2 < float(kept.float().mean()) < 1
 
 
 def test_a_class_that_is_never_accepted_is_still_there(analytic_teacher):
-    made = compose(analytic_teacher, 100, accept=lambda masks, labels: labels != 3, seed=2)
-    assert torch.equal(made.shape_labels, compose(analytic_teacher, 100, seed=2).shape_labels)
-    assert (made.shape_labels == 3).any()
+    composed = compose(analytic_teacher, 100, accept=lambda masks, labels: labels != 3, seed=2)
+    assert torch.equal(composed.shape_labels, compose(analytic_teacher, 100, seed=2).shape_labels)
+    assert (composed.shape_labels == 3).any()

@@ -140,10 +140,10 @@ def test_kept_images_are_the_teachers_to_half_a_grey_level(
     monkeypatch.setattr(pairs_module, "MEMORY", memory)
     query_pairs(analytic_teacher, mechanism, 25, tmp_path, shard_size=10, store=store)
     stored, rows = StoredPairs(tmp_path, analytic_teacher), torch.tensor([24, 3, 11, 3, 9, 10])
-    wanted = analytic_teacher.query(mechanism, stored.noise[rows], stored.labels[rows])
+    expected = analytic_teacher.query(mechanism, stored.noise[rows], stored.labels[rows])
     exact = store in (Store.FLOAT32, Store.NONE)
     error = 0 if exact else (1 - mechanism.low) / 510 + 1e-6
-    assert float((stored.images(rows) - wanted).abs().max()) <= error
+    assert float((stored.images(rows) - expected).abs().max()) <= error
 
 
 def test_what_keeps_no_images_asks_nothing_until_it_is_read(analytic_teacher, tmp_path):
@@ -196,8 +196,8 @@ def test_pairs_of_some_classes_are_asked_under_their_own_numbers(analytic_teache
     stored = StoredPairs(tmp_path / "texture" / "train", analytic_teacher)  # the whole teacher is recognised
     assert stored.spec.classes == 3
     own = torch.tensor([3, 7, 8])[stored.labels]
-    wanted = analytic_teacher.query("texture", stored.noise, own)
-    assert torch.equal(stored.images(torch.arange(20)), wanted)
+    expected = analytic_teacher.query("texture", stored.noise, own)
+    assert torch.equal(stored.images(torch.arange(20)), expected)
 
 
 def test_each_class_has_a_sobol_sequence_of_its_own(analytic_teacher, tmp_path):

@@ -19,10 +19,10 @@ from skdcgn.experiments.run_mnist import run_mnist
 MANY = 20_000
 
 
-class Told:
+class LabelTeacher:
     """Each mechanism draws its label: masks of (1 + label) / 20, pictures of label / 10, negative for backgrounds."""
 
-    spec, digest, size = Spec(image_size=2, noise_dim=1), "told", None
+    spec, digest, size = Spec(image_size=2, noise_dim=1), "labels", None
 
     def query(self, mechanism, noise, labels):
         value = labels[:, None, None, None].float()
@@ -31,8 +31,8 @@ class Told:
         return (value / 10 if mechanism == Mechanism.TEXTURE else -value / 10).expand(-1, 3, 2, 2)
 
 
-def labels_of(made):
-    return made.shape_labels, made.texture_labels, made.background_labels
+def labels_of(counterfactuals):
+    return counterfactuals.shape_labels, counterfactuals.texture_labels, counterfactuals.background_labels
 
 
 def composed(shape, texture, background):
@@ -40,9 +40,9 @@ def composed(shape, texture, background):
     return mask * texture / 10 - (1 - mask) * background / 10
 
 
-def assert_composed(made, shape, texture, background):
-    wanted = composed(shape, texture, background)[:, None, None, None].expand_as(made.images)
-    assert torch.allclose(made.images, wanted, atol=1e-6)
+def assert_composed(counterfactuals, shape, texture, background):
+    expected = composed(shape, texture, background)[:, None, None, None].expand_as(counterfactuals.images)
+    assert torch.allclose(counterfactuals.images, expected, atol=1e-6)
 
 
 def test_a_policy_runs_in_its_order(analytic_teacher):
@@ -61,15 +61,15 @@ def test_a_policy_runs_in_its_order(analytic_teacher):
     per_shape=st.integers(1, 12),
     seed=st.integers(0, 5),
 )
-def test_images_are_drawn_from_the_labels_that_are_told(share, count, per_shape, seed):
+def test_images_are_composed_from_the_labels_that_are_returned(share, count, per_shape, seed):
     words = (f"texture.correlate:{share}", f"background.correlate:{share}")
-    made = compose(Told(), count, per_shape=per_shape, policy=words, seed=seed)
-    assert_composed(made, *labels_of(made))
-    for group in made.shape_labels.split(per_shape):
+    counterfactuals = compose(LabelTeacher(), count, per_shape=per_shape, policy=words, seed=seed)
+    assert_composed(counterfactuals, *labels_of(counterfactuals))
+    for group in counterfactuals.shape_labels.split(per_shape):
         assert len(group.unique()) == 1
     if share == 1:
-        assert torch.equal(made.texture_labels, made.shape_labels)
-        assert torch.equal(made.background_labels, made.shape_labels)
+        assert torch.equal(counterfactuals.texture_labels, counterfactuals.shape_labels)
+        assert torch.equal(counterfactuals.background_labels, counterfactuals.shape_labels)
 
 
 @pytest.mark.parametrize("word", ["texture.correlate:0", "background.correlate:0", "shape.relabel:0", "texture.swap:0"])
@@ -88,39 +88,41 @@ def test_a_greater_probability_changes_more_images_and_no_others(analytic_teache
 
 
 def test_correlation_is_of_the_strength_asked_for_and_of_its_mechanism_alone():
-    made = compose(Told(), MANY, per_shape=4, policy=("texture.correlate:0.5",))
-    shape, texture, background = labels_of(made)
+    counterfactuals = compose(LabelTeacher(), MANY, per_shape=4, policy=("texture.correlate:0.5",))
+    shape, texture, background = labels_of(counterfactuals)
     assert abs(float((texture == shape).float().mean()) - 0.55) < 0.015  # four deviations
     assert abs(float((background == shape).float().mean()) - 0.1) < 0.015
     assert abs(float((background == texture).float().mean()) - 0.1) < 0.015
 
 
 def test_frozen_mechanisms_draw_one_class_and_leave_the_others():
-    plain, made = (compose(Told(), 50, policy=words, seed=1) for words in ((), ("texture.freeze:3",)))
-    assert made.texture_labels.tolist() == [3] * 50
-    assert torch.equal(made.shape_labels, plain.shape_labels)
-    assert torch.equal(made.background_labels, plain.background_labels)
-    assert_composed(made, *labels_of(made))
+    plain, frozen = (compose(LabelTeacher(), 50, policy=words, seed=1) for words in ((), ("texture.freeze:3",)))
+    assert frozen.texture_labels.tolist() == [3] * 50
+    assert torch.equal(frozen.shape_labels, plain.shape_labels)
+    assert torch.equal(frozen.background_labels, plain.background_labels)
+    assert_composed(frozen, *labels_of(frozen))
 
 
 def test_a_mask_of_another_class_keeps_the_label_that_is_asked_for():
-    plain, made = (compose(Told(), 60, per_shape=4, policy=words, seed=1) for words in ((), ("shape.relabel:1",)))
-    assert all(map(torch.equal, labels_of(plain), labels_of(made)))
-    texture, background = made.texture_labels / 10, made.background_labels / 10
-    mask = (made.images[:, 0, 0, 0] + background) / (texture + background)
-    drawn = (20 * mask - 1).round()
-    told = (texture + background > 0).nonzero()[:, 0]
-    assert not bool((drawn == made.shape_labels)[told].any())
+    plain, relabelled = (
+        compose(LabelTeacher(), 60, per_shape=4, policy=words, seed=1) for words in ((), ("shape.relabel:1",))
+    )
+    assert all(map(torch.equal, labels_of(plain), labels_of(relabelled)))
+    texture, background = relabelled.texture_labels / 10, relabelled.background_labels / 10
+    mask = (relabelled.images[:, 0, 0, 0] + background) / (texture + background)
+    mask_labels = (20 * mask - 1).round()
+    visible = (texture + background > 0).nonzero()[:, 0]
+    assert not bool((mask_labels == relabelled.shape_labels)[visible].any())
     for start in range(0, 60, 4):
-        group = told[(told >= start) & (told < start + 4)]
-        assert len(drawn[group].unique()) <= 1  # one mask serves them all
+        group = visible[(visible >= start) & (visible < start + 4)]
+        assert len(mask_labels[group].unique()) <= 1  # one mask serves them all
 
 
 def test_what_correlates_does_so_with_the_label_that_is_asked_for():
     words = ("shape.relabel:1", "texture.correlate:1", "background.freeze:0")
-    made = compose(Told(), 40, per_shape=3, policy=words)
-    assert torch.equal(made.texture_labels, made.shape_labels)
-    assert not made.background_labels.any()
+    counterfactuals = compose(LabelTeacher(), 40, per_shape=3, policy=words)
+    assert torch.equal(counterfactuals.texture_labels, counterfactuals.shape_labels)
+    assert not counterfactuals.background_labels.any()
 
 
 def test_a_filter_gets_the_class_that_was_drawn():
@@ -128,19 +130,19 @@ def test_a_filter_gets_the_class_that_was_drawn():
         assert torch.equal((20 * masks[:, 0, 0, 0] - 1).round().long(), labels)
         return torch.ones(len(masks), dtype=torch.bool)
 
-    compose(Told(), 40, per_shape=3, policy=("shape.relabel:1",), accept=accept)
+    compose(LabelTeacher(), 40, per_shape=3, policy=("shape.relabel:1",), accept=accept)
 
 
 def test_swapped_pictures_change_places_and_keep_the_labels_of_what_drew_them():
-    plain, made = (compose(Told(), 50, policy=words, seed=1) for words in ((), ("texture.swap:1",)))
-    shape, texture, background = labels_of(made)
-    assert all(map(torch.equal, labels_of(plain), labels_of(made)))
-    assert_composed(made, shape, -background, -texture)
+    plain, swapped = (compose(LabelTeacher(), 50, policy=words, seed=1) for words in ((), ("texture.swap:1",)))
+    shape, texture, background = labels_of(swapped)
+    assert all(map(torch.equal, labels_of(plain), labels_of(swapped)))
+    assert_composed(swapped, shape, -background, -texture)
 
 
 def test_label_words_of_one_mechanism_run_in_their_order():
-    frozen = compose(Told(), 400, policy=("texture.correlate:0.5", "texture.freeze:3"))
-    half = compose(Told(), 400, policy=("texture.freeze:3", "texture.correlate:0.5"))
+    frozen = compose(LabelTeacher(), 400, policy=("texture.correlate:0.5", "texture.freeze:3"))
+    half = compose(LabelTeacher(), 400, policy=("texture.freeze:3", "texture.correlate:0.5"))
     assert frozen.texture_labels.unique().tolist() == [3]
     assert bool(((half.texture_labels == 3) | (half.texture_labels == half.shape_labels)).all())
     assert abs(float((half.texture_labels == half.shape_labels).float().mean()) - 0.55) < 0.1
@@ -180,7 +182,7 @@ def test_each_word_composes_the_same_bytes_for_the_same_seed(analytic_teacher, w
         ("background.freeze:-1", "amount -1 is not at least 0"),
     ],
 )
-def test_a_wrong_word_is_told_in_one_line_with_its_mend(word, said):
+def test_a_wrong_word_is_reported_in_one_line_with_its_mend(word, said):
     with pytest.raises(UserError) as caught:
         parse_policy(["shape.noise:0.1", word], classes=10)
     assert said in str(caught.value)

@@ -51,10 +51,10 @@ def command(verb, places, out):
 
 
 def start(words, rank, port):
-    told = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": 2, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    environment = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": 2, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
     return subprocess.Popen(
         [sys.executable, "-m", "skdcgn", *words],
-        env={**os.environ, "OMP_NUM_THREADS": "1", **{key: str(value) for key, value in told.items()}},
+        env={**os.environ, "OMP_NUM_THREADS": "1", **{key: str(value) for key, value in environment.items()}},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,

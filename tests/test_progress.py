@@ -77,8 +77,8 @@ def test_a_pipe_gets_lines_and_a_terminal_bars(log):
             watch("distill background", 12_000)(12_000, {"pixel": 0.01234})
     assert log.messages == ["distill background: 12000 done"]
     assert pipe.getvalue() == ""
-    drawn = terminal.getvalue()
-    assert all(word in drawn for word in ("distill background", "12000/12000", "pixel 0.0123"))
+    screen = terminal.getvalue()
+    assert all(word in screen for word in ("distill background", "12000/12000", "pixel 0.0123"))
 
 
 def test_a_notebooks_bar_is_html_that_stays_in_the_saved_notebook(monkeypatch):

@@ -160,16 +160,16 @@ def spoil(kind, path, state):
         ("a tensor too few", "f_text2.0.bias is missing|not a whole"),
     ],
 )
-def test_a_wrong_file_is_told_in_one_line(kind, words, suffix, random_cgn, tmp_path):
+def test_a_wrong_file_is_reported_in_one_line(kind, words, suffix, random_cgn, tmp_path):
     path = tmp_path / f"wrong{suffix}"
     spoil(kind, path, random_cgn.cgn.state_dict())
-    with pytest.raises(UserError, match=words) as told:
+    with pytest.raises(UserError, match=words) as error:
         load_teacher(path)
-    assert str(path) in str(told.value)
-    assert "\n" not in str(told.value)
+    assert str(path) in str(error.value)
+    assert "\n" not in str(error.value)
 
 
-def test_what_is_not_there_is_told_with_what_is(tmp_path):
+def test_what_is_not_there_is_reported_with_what_is(tmp_path):
     with pytest.raises(UserError, match=r"no teacher 'nobody'.*double-colored-digits"):
         load_teacher("nobody")
     with pytest.raises(UserError, match="does not exist"):
@@ -178,7 +178,7 @@ def test_what_is_not_there_is_told_with_what_is(tmp_path):
         load_teacher(tmp_path)
 
 
-def test_a_damaged_student_is_told(tmp_path):
+def test_a_damaged_student_is_reported(tmp_path):
     student = StudentCGN(Spec().to_dict(), dict.fromkeys(("shape", "texture", "background"), SIZE))
     student.save_pretrained(tmp_path)
     weights = (tmp_path / "model.safetensors").read_bytes()

@@ -445,7 +445,7 @@ def test_the_command_tells_what_was_changed(run: Path) -> None:
     assert changed_settings("custom", config, RUNS) == []
 
 
-def test_the_composition_policy_is_told_where_there_is_one(run):
+def test_the_composition_policy_is_reported_where_there_is_one(run):
     assert "Each is changed by" not in page(run).text
     budget = {**RESULTS["classifier_budget"], "policy": ["shape.elastic:1", "shape.sharpen:4"], "agreement": 0.1}
     change(run, classifier_budget=budget)
@@ -454,7 +454,7 @@ def test_the_composition_policy_is_told_where_there_is_one(run):
     assert "drawn again if the mask filter gives its class a probability below 0.1. All are tested" in text
 
 
-def test_the_share_of_real_images_is_told_where_there_is_one(run):
+def test_the_share_of_real_images_is_reported_where_there_is_one(run):
     assert "biased ones" not in page(run).text
     change(run, classifier_budget={**RESULTS["classifier_budget"], "real": 0.25})
     assert "Of the teacher's and the student's images, 25 % are real, biased ones." in page(run).text

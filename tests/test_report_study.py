@@ -20,7 +20,7 @@ def curve(source, *means, deviation=0.5):
     ]
 
 
-def test_a_curve_is_told_by_its_ends():
+def test_a_curve_is_reported_by_its_ends():
     (said,) = findings(curve("student", 80.0, 70.0, 60.0), "amount")
     assert said == "Student, noise: accuracy falls by 20.0 points from 80.0 ± 0.5 % at 0 to 60.0 ± 0.5 % at 2 (amount)."
 
@@ -34,14 +34,14 @@ def test_what_seeds_explain_is_not_called_a_change():
 
 
 def test_the_best_of_points_without_order_is_named_and_doubted():
-    made = [
+    points = [
         PointAccuracy(StudyPoint(name, {}), "student", mean, 1.0)
         for name, mean in (("a", 80.0), ("b", 81.0), ("c", 79.0))
     ]
-    assert findings(made, "") == ["Student: best is b with 81.0 ± 1.0 %, 1.0 points above a, within seed noise."]
-    made[1] = made[1]._replace(mean=90.0)
-    assert findings(made, "")[0].endswith("10.0 points above a.")
-    assert findings([made[1], made[0]], "")[0] == "Student: no other point exceeds b, 90.0 ± 1.0 %."
+    assert findings(points, "") == ["Student: best is b with 81.0 ± 1.0 %, 1.0 points above a, within seed noise."]
+    points[1] = points[1]._replace(mean=90.0)
+    assert findings(points, "")[0].endswith("10.0 points above a.")
+    assert findings([points[1], points[0]], "")[0] == "Student: no other point exceeds b, 90.0 ± 1.0 %."
 
 
 def test_student_and_teacher_are_compared_where_both_were_measured():
@@ -63,21 +63,21 @@ def test_a_table_of_distortions_tells_what_each_costs():
         "texture, blur": ("blur", "texture"),
         "texture, grey": ("grey", "texture"),
     }
-    made = [
+    points = [
         PointAccuracy(StudyPoint(name, {}, cell=cell), "student", mean, 0.5)
         for (name, cell), mean in zip(cells.items(), (80.0, 20.0, 80.5, 60.0), strict=True)
     ]
-    assert heat_maps(made) == {
+    assert heat_maps(points) == {
         "student": {
             "blur": [Cell("20.0", "-60.0", 0.75), Cell("80.5", "+0.5", 0.0)],
             "grey": [None, Cell("60.0", "-20.0", 0.25)],
         }
     }
-    assert findings(made, "") == [
+    assert findings(points, "") == [
         "Student: shape, blur costs most, from 80.0 ± 0.5 % to 20.0 ± 0.5 %."
         " 1 of 3 changes have no effect beyond seed noise."
     ]
-    assert findings(made[:1] + made[2:3], "") == ["Student: no change lowers accuracy below 80.0 ± 0.5 % of plain."]
+    assert findings(points[:1] + points[2:3], "") == ["Student: no change lowers accuracy below 80.0 ± 0.5 % of plain."]
     assert heat_maps(curve("student", 80.0, 70.0)) == {}
 
 
@@ -154,11 +154,11 @@ def test_the_page_holds_question_figures_and_every_point(tmp_path):
 
 def test_one_seed_has_no_deviation_and_says_so(tmp_path):
     planned = [StudyPoint(f"noise {at}", {}, curve="noise", at=at) for at in (0.0, 1.0)]
-    told = record([(plan.name, "student", 80.0 - 20 * plan.at) for plan in planned], planned)
-    for row in told["summary"]:
+    study = record([(plan.name, "student", 80.0 - 20 * plan.at) for plan in planned], planned)
+    for row in study["summary"]:
         row |= {"seeds": [0], **{key: {**row[key], "deviation": 0.0} for key in ("ood_accuracy", "frechet_distance")}}
-    told["scores"] = [score(plan.name) for plan in planned]
-    (tmp_path / "study.json").write_text(json.dumps(told))
+    study["scores"] = [score(plan.name) for plan in planned]
+    (tmp_path / "study.json").write_text(json.dumps(study))
     page = write_study_report(tmp_path).read_text()
     assert "falls by 20.0 points from 80.0 % at 0 to 60.0 % at 1 (amount)" in page
     assert "±" not in page
@@ -175,66 +175,66 @@ def test_far_places_are_printed_as_numbers(tmp_path):
     assert "mathdefault" not in page
 
 
-def test_a_curve_that_settles_is_told_where():
+def test_a_curve_that_settles_is_reported_where():
     (said,) = findings(curve("student", 50.0, 79.5, 80.0, 80.0), "amount")
     assert said.endswith("at 3 (amount). From 1 on, it is level within seed noise.")
 
 
 def test_a_teacher_that_no_change_touches_is_a_line_across_every_panel():
-    reached = [
+    rows = [
         PointAccuracy(StudyPoint(f"{at:,}, {curve}", {}, curve=curve, at=at), "student", mean, 1.0)
         for curve, means in (("random", (50.0, 79.0)), ("sobol", (55.0, 80.0)))
         for at, mean in zip((100, 1000), means, strict=True)
     ]
-    reached.insert(0, reached[0]._replace(source="teacher", mean=80.0))
-    for panel in panels(reached, "queries"):
+    rows.insert(0, rows[0]._replace(source="teacher", mean=80.0))
+    for panel in panels(rows, "queries"):
         teacher, student = marks(panel)
         assert (teacher[:2], student[:2]) == (["--line-1", "teacher"], ["--line-2", "student"])
         assert [point[2:] for point in teacher[2]] == [["80.0 ± 1.0", ""]]
         assert len(student[2]) == 2
-    assert findings(reached, "queries")[-1] == (
+    assert findings(rows, "queries")[-1] == (
         "The teacher reaches 80.0 ± 1.0 %; students within seed noise of it: 1,000, random; 1,000, sobol."
     )
 
 
 def test_panels_beside_each_other_have_one_scale(tmp_path):
-    reached = [
+    rows = [
         PointAccuracy(StudyPoint(f"{curve} {at}", {}, curve=curve, at=at), "student", mean, 1.0)
         for curve, mean in (("noise", 20.0), ("spin", 80.0))
         for at in (0.0, 1.0)
     ]
-    heights = [marks(panel)[0][2][0][1] for panel in panels(reached, "amount")]
+    heights = [marks(panel)[0][2][0][1] for panel in panels(rows, "amount")]
     assert heights[0] > heights[1] + 50  # 20 % lies below 80 %: in a drawing places count from above
 
 
 def test_students_that_were_timed_stand_beside_the_eager_teacher(tmp_path):
     planned = [StudyPoint("small", {}, ("teacher", "student"))]
-    told = record([("small", "teacher", 80.0), ("small", "student", 79.0)], planned)
-    told["counterfactuals_per_second"] = {
+    study = record([("small", "teacher", 80.0), ("small", "student", 79.0)], planned)
+    study["counterfactuals_per_second"] = {
         "teacher": {"eager": 300.0, "channels-last": 400.0},
         "small": {"eager": 6000.0, "channels-last": 6100.0, "onnx-fp32": 12_150.0},
     }
-    (tmp_path / "study.json").write_text(json.dumps(told))
+    (tmp_path / "study.json").write_text(json.dumps(study))
     page = write_study_report(tmp_path).read_text()
     assert "<td>20.0 / 40.5</td></tr>" in page
     assert page.count("Speed, times the teacher's") == 1
 
 
-def test_a_training_that_was_stopped_is_told(tmp_path):
+def test_a_training_that_was_stopped_is_reported(tmp_path):
     planned = [StudyPoint(name, {}) for name in ("small", "smaller")]
-    told = record([("small", "student", 80.0)], planned)
-    told["scores"] = [score("smaller", seed=1, stopped="the student draws one image")]
-    (tmp_path / "study.json").write_text(json.dumps(told))
+    study = record([("small", "student", 80.0)], planned)
+    study["scores"] = [score("smaller", seed=1, stopped="the student draws one image")]
+    (tmp_path / "study.json").write_text(json.dumps(study))
     page = write_study_report(tmp_path).read_text()
     assert "Student, smaller: the training with seed 1 was stopped: the student draws one image." in page
 
 
 def test_a_study_of_which_every_training_was_stopped_has_a_page(tmp_path):
     planned = [StudyPoint("smaller", {}, curve="size", at=1)]
-    told = record([], planned)
+    study = record([], planned)
     why = "the student draws one shape"
-    told["scores"] = [score("smaller", seed=seed, stopped=why) for seed in (0, 1)]
-    (tmp_path / "study.json").write_text(json.dumps(told))
+    study["scores"] = [score("smaller", seed=seed, stopped=why) for seed in (0, 1)]
+    (tmp_path / "study.json").write_text(json.dumps(study))
     page = write_study_report(tmp_path).read_text()
     assert study_figure([], "size").panels == []
     assert "Student, smaller: the training with seed 1 was stopped: the student draws one shape." in page

@@ -29,10 +29,10 @@ BASE = run_preset("double-colored-mnist")
 @pytest.mark.parametrize("name", STUDIES)
 def test_every_point_is_a_configuration_of_every_preset(name, preset):
     planned = STUDIES[name].points(run_preset(preset))
-    made = lay_points(run_preset(preset), planned, teach_preset(preset))
-    assert len({point.name for point in made}) == len(made) >= 1
-    assert all(set(point.sources) <= set(ALL) for point in made)
-    for point in made:
+    points = lay_points(run_preset(preset), planned, teach_preset(preset))
+    assert len({point.name for point in points}) == len(points) >= 1
+    assert all(set(point.sources) <= set(ALL) for point in points)
+    for point in points:
         parse_policy(point.config.classify.policy, classes=10)
         parse_policy(point.teach.policy if point.teach else (), classes=10)
 
@@ -55,8 +55,8 @@ def test_composition_goes_from_the_published_to_the_presets_a_step_at_a_time():
         "classify.agreement": 0.1,
     }
     base = override(BASE, changes)
-    made = lay_points(base, STUDIES["composition"].points(base))
-    assert [point.name for point in made] == [
+    points = lay_points(base, STUDIES["composition"].points(base))
+    assert [point.name for point in points] == [
         "published",
         "He's weights",
         "rate to zero",
@@ -65,27 +65,27 @@ def test_composition_goes_from_the_published_to_the_presets_a_step_at_a_time():
         "+ shape.sharpen:4",
         "+ judged shapes",
     ]
-    assert made[0].config.classify.per_shape == 10
-    assert made[0].config.classify.policy == ()
-    assert made[-1].config == base
+    assert points[0].config.classify.per_shape == 10
+    assert points[0].config.classify.policy == ()
+    assert points[-1].config == base
 
 
 def test_masks_are_cut_before_they_are_sharpened_whether_the_preset_does_so_or_not():
     words = ["shape.elastic:1", "shape.level:0.4", "shape.sharpen:4"]
     for policy in (words, [words[0], words[2]]):
         base = override(BASE, {"classify.policy": policy, "distill.masks": "l2"})
-        made = {point.name: point.config for point in lay_points(base, STUDIES["masks"].points(base))}
-        assert list(made) == ["median", "median, any level", "mean", "mean, any level"]
-        assert [config.distill.masks for config in made.values()] == ["l1", "l1", "l2", "l2"]
-        assert made["mean"].classify.policy == made["median"].classify.policy == (words[0], words[2])
-        assert made["mean, any level"].classify.policy == made["median, any level"].classify.policy == tuple(words)
+        points = {point.name: point.config for point in lay_points(base, STUDIES["masks"].points(base))}
+        assert list(points) == ["median", "median, any level", "mean", "mean, any level"]
+        assert [config.distill.masks for config in points.values()] == ["l1", "l1", "l2", "l2"]
+        assert points["mean"].classify.policy == points["median"].classify.policy == (words[0], words[2])
+        assert points["mean, any level"].classify.policy == points["median, any level"].classify.policy == tuple(words)
 
 
 @pytest.mark.parametrize(("preset", "name"), [("colored-mnist", "mean, any level"), ("double-colored-mnist", "median")])
 def test_what_a_preset_does_with_masks_is_a_point_of_their_study(preset, name):
     base = run_preset(preset)
-    made = {point.name: point.config for point in lay_points(base, STUDIES["masks"].points(base))}
-    assert made[name] == base
+    points = {point.name: point.config for point in lay_points(base, STUDIES["masks"].points(base))}
+    assert points[name] == base
 
 
 def test_a_step_that_the_preset_does_not_take_is_left_out():
@@ -97,28 +97,35 @@ def test_a_step_that_the_preset_does_not_take_is_left_out():
 def test_a_distortion_is_alone_in_the_published_composition(name):
     base = override(BASE, {"classify.per_shape": 1, "classify.policy": ["shape.elastic:1"], "classify.agreement": 0.1})
     for point in lay_points(base, STUDIES[name].points(base), teach_preset(BASE.preset)):
-        told = point.config.classify
-        assert (told.per_shape, told.agreement, told.he_init, told.images) == (10, 0.0, base.classify.he_init, 30_000)
-        assert "shape.elastic:1" not in told.policy
+        budget = point.config.classify
+        assert (budget.per_shape, budget.agreement, budget.he_init, budget.images) == (
+            10,
+            0.0,
+            base.classify.he_init,
+            30_000,
+        )
+        assert "shape.elastic:1" not in budget.policy
 
 
 def test_an_amount_that_changes_nothing_shares_its_classifier_with_the_plain_point():
-    made = {point.name: point.config for point in lay_points(BASE, STUDIES["shape"].points(BASE))}
-    plain = [made[name] for name in ("noise 0", "rotation 0", "opacity 1")]
+    points = {point.name: point.config for point in lay_points(BASE, STUDIES["shape"].points(BASE))}
+    plain = [points[name] for name in ("noise 0", "rotation 0", "opacity 1")]
     assert plain[0] == plain[1] == plain[2]
     assert plain[0] == lay_points(BASE, STUDIES["correlation"].points(BASE))[0].config
 
 
 def test_a_distortion_is_in_the_composition_or_in_the_teaching_and_the_budget_is_the_same():
-    made = {point.name: point for point in lay_points(BASE, STUDIES["taught"].points(BASE), teach_preset(BASE.preset))}
-    plain = made.pop("plain")
+    points = {
+        point.name: point for point in lay_points(BASE, STUDIES["taught"].points(BASE), teach_preset(BASE.preset))
+    }
+    plain = points.pop("plain")
     assert (plain.config.classify.policy, plain.teach.policy, plain.teach.steps) == ((), (), 1000)
-    for name, point in made.items():
+    for name, point in points.items():
         composed, taught = point.config.classify.policy, point.teach.policy
         assert (len(composed), len(taught)) == ((1, 0) if name.endswith("composed") else (0, 1))
         assert replace(point.config, classify=plain.config.classify) == plain.config
         assert replace(point.teach, policy=()) == plain.teach
-    words = [point.config.classify.policy or point.teach.policy for point in made.values()]
+    words = [point.config.classify.policy or point.teach.policy for point in points.values()]
     assert words[::2] == words[1::2]
     small = miniature(BASE)
     assert all(point.teach.steps == 400 for point in lay_points(small, STUDIES["taught"].points(small)))
@@ -140,21 +147,21 @@ def test_students_are_compared_with_each_other_and_one_of_them_with_the_teacher(
 @pytest.mark.parametrize("preset", RUNS)
 def test_losses_are_compared_over_as_many_steps_and_against_pixels_alone(preset):
     base = run_preset(preset)
-    *made, last = lay_points(base, STUDIES["losses"].points(base))
+    *points, last = lay_points(base, STUDIES["losses"].points(base))
     assert last.config == base
-    assert {point.config.distill.steps for point in made} == {base.distill.steps // 4}
-    assert replace(made[0].config.distill, steps=base.distill.steps) == base.distill
+    assert {point.config.distill.steps for point in points} == {base.distill.steps // 4}
+    assert replace(points[0].config.distill, steps=base.distill.steps) == base.distill
 
 
 @pytest.mark.parametrize("preset", RUNS)
 def test_epochs_compares_the_presets_composition_with_the_published_ones_teacher_at_equal_budgets(preset):
     base = run_preset(preset)
-    made = lay_points(base, STUDIES["epochs"].points(base))
-    budgets = [(point.config.classify.images, point.config.classify.epochs) for point in made]
+    points = lay_points(base, STUDIES["epochs"].points(base))
+    budgets = [(point.config.classify.images, point.config.classify.epochs) for point in points]
     assert budgets[:2] == budgets[2:] == [(base.classify.images, times * base.classify.epochs) for times in (1, 5)]
-    assert [point.sources for point in made] == [("teacher", "oracle")] * 2 + [("teacher", "student", "oracle")] * 2
-    assert made[0].config == lay_points(base, STUDIES["main"].points(base))[0].config
-    assert made[2].config == base
+    assert [point.sources for point in points] == [("teacher", "oracle")] * 2 + [("teacher", "student", "oracle")] * 2
+    assert points[0].config == lay_points(base, STUDIES["main"].points(base))[0].config
+    assert points[2].config == base
 
 
 def test_tinygans_layouts_are_its_own():
@@ -163,11 +170,11 @@ def test_tinygans_layouts_are_its_own():
 
 
 def test_queries_are_asked_of_each_mechanism_alike():
-    asked = [point.config.query for point in lay_points(BASE, STUDIES["queries"].points(BASE))]
-    random, sobol = ([q.shape for q in asked if q.noise == noise] for noise in Noise)
+    queries = [point.config.query for point in lay_points(BASE, STUDIES["queries"].points(BASE))]
+    random, sobol = ([q.shape for q in queries if q.noise == noise] for noise in Noise)
     assert random == [100, 300, 1000, 5000, 20_000]
     assert sobol == [100, 300, 1000]
-    assert all(q.shape == q.texture == q.background for q in asked)
+    assert all(q.shape == q.texture == q.background for q in queries)
 
 
 def test_a_miniature_keeps_data_and_teacher():

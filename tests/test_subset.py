@@ -36,8 +36,8 @@ def test_labels_are_the_teachers_under_new_numbers(analytic_teacher):
     some = of_classes(analytic_teacher, (2, 5, 6))
     noise, labels = torch.randn(3, some.spec.noise_dim), torch.arange(3)
     assert some.spec.classes == 3
-    drawn = some.query("shape", noise, labels)
-    assert torch.equal(drawn, analytic_teacher.query("shape", noise, torch.tensor([2, 5, 6])))
+    masks = some.query("shape", noise, labels)
+    assert torch.equal(masks, analytic_teacher.query("shape", noise, torch.tensor([2, 5, 6])))
     with pytest.raises(UserError, match="classes 0 to 2"):
         some.query("shape", noise, labels + 1)
 
@@ -71,5 +71,5 @@ def test_pairs_of_a_subset_name_its_classes_and_are_asked_again(analytic_teacher
     stored = StoredPairs(tmp_path / "shape" / "train", analytic_teacher)
     assert stored.manifest["classes"] == [2, 5, 6]
     labels = torch.tensor([2, 5, 6])[stored.labels]
-    wanted = analytic_teacher.query("shape", stored.noise, labels)
-    assert torch.equal(torch.cat([part.images for part in stored]), wanted)
+    expected = analytic_teacher.query("shape", stored.noise, labels)
+    assert torch.equal(torch.cat([part.images for part in stored]), expected)

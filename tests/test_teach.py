@@ -63,9 +63,9 @@ def test_the_binary_weight_moves_from_the_first_to_the_last_steps():
     torch.manual_seed(0)
     method = Teach(replace(CONFIG, binary_first=0.25, binary=1.0), Spec())
     method.descend = lambda *_: None
-    told = [(torch.manual_seed(1), method.step(batch(), Step(number, 4))["binary"])[1] for number in (0, 1, 3)]
-    assert told[1] / told[0] == pytest.approx(2.0, rel=0.05)  # batch norms' statistics move between the calls
-    assert told[2] / told[0] == pytest.approx(4.0, rel=0.05)
+    weights = [(torch.manual_seed(1), method.step(batch(), Step(number, 4))["binary"])[1] for number in (0, 1, 3)]
+    assert weights[1] / weights[0] == pytest.approx(2.0, rel=0.05)  # batch norms' statistics move between the calls
+    assert weights[2] / weights[0] == pytest.approx(4.0, rel=0.05)
 
 
 @pytest.mark.parametrize(
@@ -135,17 +135,17 @@ def test_gradients_reach_the_mechanism_that_is_distorted(word):
     method.step(batch(), LAST)
     place, name = word.partition(":")[0].split(".")
     part = {"shape": "f_shape", "texture": "f_text1", "background": "f_text2"}[place]
-    given = [p.grad for p in getattr(method.modules["cgn"], part).parameters() if p.grad is not None]
-    reached = any(bool((gradient != 0).any()) for gradient in given)
-    assert reached == (name != "constant")
+    gradients = [p.grad for p in getattr(method.modules["cgn"], part).parameters() if p.grad is not None]
+    nonzero = any(bool((gradient != 0).any()) for gradient in gradients)
+    assert nonzero == (name != "constant")
 
 
 def test_each_step_draws_a_distortion_of_its_own():
-    drawn = []
+    seeds = []
 
     class Spy(Policy):
         def layers(self, layers, rng):
-            drawn.append(rng.initial_seed())
+            seeds.append(rng.initial_seed())
             return super().layers(layers, rng)
 
     method = Teach(CONFIG, Spec())
@@ -153,8 +153,8 @@ def test_each_step_draws_a_distortion_of_its_own():
     for start in (0, 1):  # the second as if it had been killed after a step
         for _ in fit(method, lambda step: batch(), 2, start=start, seed=1):
             pass
-    assert drawn[0] != drawn[1] == drawn[2]
-    assert len(drawn) == 3
+    assert seeds[0] != seeds[1] == seeds[2]
+    assert len(seeds) == 3
 
 
 @pytest.mark.parametrize("word", ["texture.correlate:0.5", "background.freeze:3", "shape.relabel:1"])
@@ -180,9 +180,9 @@ def test_a_users_pictures_become_a_teacher(tmp_path, caplog):
     assert teacher.spec == Spec(64, classes=3)
     loaded = load_teacher(tmp_path / "out" / "teacher.safetensors")
     assert loaded.spec == teacher.spec
-    made = compose(loaded, 5)
-    assert made.images.shape == (5, 3, 64, 64)
-    assert made.shape_labels.max() < 3
+    counterfactuals = compose(loaded, 5)
+    assert counterfactuals.images.shape == (5, 3, 64, 64)
+    assert counterfactuals.shape_labels.max() < 3
 
 
 @pytest.mark.parametrize(
@@ -193,7 +193,7 @@ def test_a_users_pictures_become_a_teacher(tmp_path, caplog):
         ({"images": "TWO", "image_size": 48}, "images of 32 or 64 pixels, not 48"),
     ],
 )
-def test_sizes_and_folders_that_cannot_be_are_told(changes, words, tmp_path):
+def test_sizes_and_folders_that_cannot_be_are_reported(changes, words, tmp_path):
     for name in ("a", "b"):
         (tmp_path / "two" / name).mkdir(parents=True)
         Image.new("L", (9, 9)).save(tmp_path / "two" / name / "0.png")
@@ -225,9 +225,9 @@ def test_backgrounds_begin_at_the_mean_colour_and_objects_do_not():
     cgn = CGN()
     images = torch.tensor([-1.0, 0.2, 0.6])[:, None, None].expand(4, 3, 32, 32)
     start_at(cgn, images)
-    drawn = [cgn(m, torch.randn(200, 32), torch.arange(200) % 10) for m in (Mechanism.TEXTURE, Mechanism.BACKGROUND)]
+    pictures = [cgn(m, torch.randn(200, 32), torch.arange(200) % 10) for m in (Mechanism.TEXTURE, Mechanism.BACKGROUND)]
     # before the tanh a batch norm's mean is its offset
-    texture, background = (x.atanh().mean((0, 2, 3)) for x in drawn)
+    texture, background = (x.atanh().mean((0, 2, 3)) for x in pictures)
     assert torch.allclose(texture, torch.zeros(3), atol=0.01)
     assert torch.allclose(background, torch.tensor([-0.95, 0.2, 0.6]).atanh(), atol=0.01)
 
@@ -253,12 +253,12 @@ def test_a_segmenter_that_saw_composed_images_alone_finds_objects_in_real_ones()
     for _ in range(60):
         y, x = torch.randint(8, 24, (2, 16, 1, 1, 1))
         discs = ((rows - y).square() + (columns - x).square() < 49).float()
-        told, found, dreamt = method._segment(
+        loss, masks, dreamt = method._segment(
             blend(Layers(digits, stripes, checkers)), blend(Layers(discs, stripes, checkers)), discs, labels
         )
     assert ((dreamt > 0.5) == (discs > 0.5)).float().mean() > 0.97
-    assert ((found > 0.5) == (digits > 0.5)).float().mean() > 0.92  # none found: 0.75
-    assert told < 0.2
+    assert ((masks > 0.5) == (digits > 0.5)).float().mean() > 0.92  # none found: 0.75
+    assert loss < 0.2
 
 
 def test_what_a_segmenter_tells_of_a_pixel_depends_on_the_eleven_around_it():
@@ -276,8 +276,8 @@ def test_shift_moves_by_at_most_a_pixel_and_repeats_edges():
     padded = torch.nn.functional.pad(image[:1], (1, 1, 1, 1), mode="replicate")[0, 0]
     windows = [padded[i : i + 8, j : j + 8] for i in range(3) for j in range(3)]
     torch.manual_seed(0)
-    found = [next(k for k, w in enumerate(windows) if torch.equal(w, moved[0])) for moved in shift(image)]
-    assert set(found) == set(range(9))
+    moves = [next(k for k, w in enumerate(windows) if torch.equal(w, moved[0])) for moved in shift(image)]
+    assert set(moves) == set(range(9))
 
 
 def test_the_discriminator_does_not_see_noise_from_pixel_to_pixel():

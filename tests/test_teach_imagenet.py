@@ -24,7 +24,7 @@ SMOKE = IMAGENET_TEACHERS["imagenet-smoke"]
 OFF = dict.fromkeys(("reconstruction", "perceptual", "binary", "mask", "texture", "background"), 0.0)
 
 
-def made(**changes):
+def method_with(**changes):
     torch.manual_seed(0)
     config = replace(SMOKE, **changes)
     cgn, real, _ = begin(config)
@@ -50,7 +50,7 @@ def gradients(method, batch):
 
 
 @pytest.mark.parametrize(
-    ("loss", "reached"),
+    ("loss", "mechanisms"),
     [
         ("binary", {Mechanism.SHAPE}),
         ("mask", {Mechanism.SHAPE}),
@@ -60,17 +60,17 @@ def gradients(method, batch):
         ("perceptual", set(Mechanism)),
     ],
 )
-def test_each_loss_moves_its_own_mechanisms(loss, reached):
-    method = made(**{**OFF, loss: 10.0})
+def test_each_loss_moves_its_own_mechanisms(loss, mechanisms):
+    method = method_with(**{**OFF, loss: 10.0})
     if loss == "mask":  # is zero within its range, where random masks are
         with torch.no_grad():
             method.modules["cgn"].u2net.outconv.bias.sub_(20.0)
-    found = gradients(method, some())
-    assert {m for m, gradient in found.items() if gradient.abs().max() > 0} == reached
+    by_mechanism = gradients(method, some())
+    assert {m for m, gradient in by_mechanism.items() if gradient.abs().max() > 0} == mechanisms
 
 
 def test_rates_are_the_mechanisms_own():
-    method = made()
+    method = method_with()
     assert method.rates == {"shape": 8e-6, "texture": 3e-5, "background": 1e-5}
     assert not any(p.requires_grad for p in method.modules["cgn"].u2net.parameters())
     assert not any(p.requires_grad for p in method.frozen["real"].parameters())
@@ -79,46 +79,48 @@ def test_rates_are_the_mechanisms_own():
 def test_accumulated_batches_have_the_gradient_of_the_whole(monkeypatch):
     """But for the mosaic, which is drawn at random; in double precision, for random U-Nets magnify rounding."""
     monkeypatch.setattr(torch.Tensor, "float", torch.Tensor.double)
-    found = []
+    results = []
     for size in (5, 2):  # the last of the smaller batches is one image
-        method, batch = made(batch_size=size, texture=0.0), some(5)
+        method, batch = method_with(batch_size=size, texture=0.0), some(5)
         for module in (*method.modules.values(), *method.frozen.values()):
             module.double()
-        found.append(gradients(method, {**batch, "noise": batch["noise"].double()}))
+        results.append(gradients(method, {**batch, "noise": batch["noise"].double()}))
     for mechanism in Mechanism:
-        torch.testing.assert_close(found[0][mechanism], found[1][mechanism])
+        torch.testing.assert_close(results[0][mechanism], results[1][mechanism])
 
 
 def test_checkpointing_changes_no_gradient():
-    plain, found = (gradients(made(texture=0.0, checkpointing=kept), some()) for kept in (False, True))
+    plain, checkpointed = (gradients(method_with(texture=0.0, checkpointing=kept), some()) for kept in (False, True))
     for mechanism in Mechanism:
-        torch.testing.assert_close(found[mechanism], plain[mechanism])
+        torch.testing.assert_close(checkpointed[mechanism], plain[mechanism])
 
 
 def test_bfloat16_points_the_same_way():
-    plain, found = (gradients(made(**{**OFF, "reconstruction": 100.0}, bf16=way), some()) for way in (False, True))
+    plain, rounded = (
+        gradients(method_with(**{**OFF, "reconstruction": 100.0}, bf16=way), some()) for way in (False, True)
+    )
     for mechanism in (Mechanism.TEXTURE, Mechanism.BACKGROUND):  # the other's goes through a random U-Net
-        assert torch.cosine_similarity(found[mechanism], plain[mechanism], dim=0) > 0.9
-        assert not torch.equal(found[mechanism], plain[mechanism])
+        assert torch.cosine_similarity(rounded[mechanism], plain[mechanism], dim=0) > 0.9
+        assert not torch.equal(rounded[mechanism], plain[mechanism])
 
 
 def test_a_mosaic_is_made_of_the_object_alone():
     images, mask = torch.zeros(2, 3, 32, 32), torch.zeros(2, 1, 32, 32)
     images[0, :, :16, :16], mask[0, :, :16, :16] = torch.rand(3, 16, 16) + 1, 1.0
     images[1, :, 8:, 8:], mask[1, :, 8:, 8:] = 7.0, 1.0
-    made = losses.patch_mosaic(images, mask, patch=8, grid=3, best=9)
-    assert made.shape == (2, 3, 24, 24)
-    assert (made[0] >= 1).all()
-    assert (made[1] == 7).all()
+    mosaic = losses.patch_mosaic(images, mask, patch=8, grid=3, best=9)
+    assert mosaic.shape == (2, 3, 24, 24)
+    assert (mosaic[0] >= 1).all()
+    assert (mosaic[1] == 7).all()
 
 
 def test_patches_of_a_mosaic_lie_in_the_image_as_they_are():
     image = torch.arange(16.0 * 16).reshape(1, 1, 16, 16).expand(1, 3, 16, 16)
-    made = losses.patch_mosaic(image, torch.ones(1, 1, 16, 16), patch=4, grid=2, best=100)
+    mosaic = losses.patch_mosaic(image, torch.ones(1, 1, 16, 16), patch=4, grid=2, best=100)
     for row in (0, 4):
         for column in (0, 4):
-            top, left = divmod(int(made[0, 0, row, column]), 16)
-            assert torch.equal(made[0, :, row : row + 4, column : column + 4], image[0, :, top:, left:][:, :4, :4])
+            top, left = divmod(int(mosaic[0, 0, row, column]), 16)
+            assert torch.equal(mosaic[0, :, row : row + 4, column : column + 4], image[0, :, top:, left:][:, :4, :4])
 
 
 def test_sizes_of_the_mosaic_keep_the_published_proportion():
@@ -147,17 +149,17 @@ def test_a_killed_run_ends_with_the_same_bytes_and_loads_as_a_teacher(network, t
     noise, labels = loaded.spec.sample_noise(3, generator("query")), torch.tensor([0, 7, 15])
     start = load_teacher("imagenet-smoke")
     for mechanism in Mechanism:
-        drawn = loaded.query(mechanism, noise, labels)
-        torch.testing.assert_close(drawn, taught.query(mechanism, noise, labels))
-        assert not torch.allclose(drawn, start.query(mechanism, noise, labels))
+        images = loaded.query(mechanism, noise, labels)
+        torch.testing.assert_close(images, taught.query(mechanism, noise, labels))
+        assert not torch.allclose(images, start.query(mechanism, noise, labels))
     assert isinstance(loaded.cgn.f_text, TinyGAN if network is Network.TINYGAN else BigGAN)
 
 
 @pytest.mark.slow
 def test_a_few_steps_of_the_baseline_lower_the_loss():
-    method = made(network=Network.TINYGAN, shape_rate=3e-3, texture_rate=3e-3, background_rate=3e-3, width=4)
-    told = [sum(method.step(some(8), Step()).values()) for _ in range(8)]
-    assert min(told[-3:]) < 0.8 * told[0]
+    method = method_with(network=Network.TINYGAN, shape_rate=3e-3, texture_rate=3e-3, background_rate=3e-3, width=4)
+    losses_by_step = [sum(method.step(some(8), Step()).values()) for _ in range(8)]
+    assert min(losses_by_step[-3:]) < 0.8 * losses_by_step[0]
 
 
 def test_the_baseline_begins_with_biggans_embeddings_and_has_the_published_size():
@@ -177,7 +179,7 @@ def test_the_baseline_begins_with_biggans_embeddings_and_has_the_published_size(
         ({"start": "nowhere"}, "no teacher 'nowhere'"),
     ],
 )
-def test_a_wrong_start_is_told(changes, words):
+def test_a_wrong_start_is_reported(changes, words):
     with pytest.raises(UserError, match=words):
         begin(replace(SMOKE, **changes))
 

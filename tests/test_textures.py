@@ -138,8 +138,8 @@ def test_stripes_run_as_the_angle_says(angle):
     pattern = TABLES["object"][0]._replace(angle=angle)
     field = FIELDS["stripes"](pattern, 150, torch.Generator().manual_seed(0))
     dy, dx = torch.gradient(field)
-    found = 0.5 * torch.atan2(2 * (dx * dy).mean(), (dx.square() - dy.square()).mean()).rad2deg()
-    assert float((found - angle + 90) % 180 - 90) == pytest.approx(0, abs=10)
+    angle_of_image = 0.5 * torch.atan2(2 * (dx * dy).mean(), (dx.square() - dy.square()).mean()).rad2deg()
+    assert float((angle_of_image - angle + 90) % 180 - 90) == pytest.approx(0, abs=10)
 
 
 @pytest.mark.parametrize("kind", ["stripes", "maze"])
@@ -179,8 +179,8 @@ def folder(tmp_path):
 def test_a_folder_is_read_in_the_order_of_its_names(folder, part, blue):
     pictures = load_textures(folder, part, 40)
     assert pictures.shape == (10, 3, 40, 40)
-    wanted = torch.tensor([(25 * i, 255 - 25 * i, blue) for i in range(10)]) / 255
-    assert torch.equal(pictures, wanted[..., None, None].expand_as(pictures))
+    expected = torch.tensor([(25 * i, 255 - 25 * i, blue) for i in range(10)]) / 255
+    assert torch.equal(pictures, expected[..., None, None].expand_as(pictures))
 
 
 def test_a_picture_of_the_right_size_is_read_exactly(folder):

@@ -60,9 +60,9 @@ def weights(method):
 
 def test_the_global_random_state_is_what_torch_would_make_of_the_seed():
     torch.manual_seed(derive_seed(3, "step", 5))
-    wanted = torch.rand(4)
+    expected = torch.rand(4)
     seed_global(3, "step", 5)
-    assert torch.equal(torch.rand(4), wanted)
+    assert torch.equal(torch.rand(4), expected)
 
 
 def test_of_two_trainings_in_one_folder_the_second_waits_and_finds_it_done(tmp_path):
@@ -135,12 +135,12 @@ def test_the_log_of_a_resumed_run_has_each_step_once(tmp_path):
 
 
 def test_every_and_at_end_fire_at_their_steps():
-    seen = []
-    hooks = (every(3, lambda r: seen.append(("every", r.step))), at_end(lambda r: seen.append(("end", r.step))))
+    steps = []
+    hooks = (every(3, lambda r: steps.append(("every", r.step))), at_end(lambda r: steps.append(("end", r.step))))
     for record in fit(Line(), batch_at, 7):
         for hook in hooks:
             hook(record)
-    assert seen == [("every", 3), ("every", 6), ("end", 7)]
+    assert steps == [("every", 3), ("every", 6), ("end", 7)]
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
@@ -170,8 +170,8 @@ def test_batches_hold_each_class_equally_and_every_row_in_its_turn():
     per_batch = torch.stack([labels[r].bincount(minlength=5)[[0, 1, 4]] for r in rows.split(7)])
     assert (per_batch.max(1).values - per_batch.min(1).values).max() == 1
     for label in (0, 1, 4):
-        seen = rows[labels[rows] == label].bincount(minlength=7)[labels == label]
-        assert seen.min() > 0.7 * seen.float().mean()
+        counts = rows[labels[rows] == label].bincount(minlength=7)[labels == label]
+        assert counts.min() > 0.7 * counts.float().mean()
 
 
 def test_schedules():
@@ -320,9 +320,9 @@ def test_kill_9_and_the_same_command_again_end_with_the_same_bytes(verb, tmp_pat
     assert process.wait() == -signal.SIGKILL, "the run ended before it could be killed"
     assert skdcgn(*command(killed))[0] == 0  # before the whole run, which could leave something in memory
     assert skdcgn(*command(whole))[0] == 0
-    found = sorted(path.relative_to(whole) for path in whole.rglob("*.safetensors"))
-    assert found
-    for path in found:
+    files = sorted(path.relative_to(whole) for path in whole.rglob("*.safetensors"))
+    assert files
+    for path in files:
         assert (whole / path).read_bytes() == (killed / path).read_bytes(), path
 
 

@@ -82,10 +82,10 @@ def tiny():
 @pytest.mark.parametrize("shape", [(2, 3, 64, 64), (1, 3, 50, 71)])
 def test_it_draws_what_the_definition_says(shape, tiny):
     x = torch.randn(shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
-    drawn = tiny(x)
-    assert drawn.shape == (shape[0], 1, *shape[2:])
-    assert drawn.std() > 0.02
-    assert (drawn - described(tiny.state_dict(), x)).abs().max() < 1e-5
+    masks = tiny(x)
+    assert masks.shape == (shape[0], 1, *shape[2:])
+    assert masks.std() > 0.02
+    assert (masks - described(tiny.state_dict(), x)).abs().max() < 1e-5
 
 
 def test_a_block_draws_what_the_definition_says(tiny):
@@ -146,11 +146,11 @@ def test_loading_is_exact(tiny):
         ({"side7.bias": torch.zeros(1)}, r"u.pth .* side7.bias is \(1,\), a U2-Net has no such tensor"),
     ],
 )
-def test_a_file_that_is_not_whole_is_told(change, words, tiny):
+def test_a_file_that_is_not_whole_is_reported(change, words, tiny):
     state = {name: value for name, value in {**tiny.state_dict(), **change}.items() if value is not None}
-    with pytest.raises(UserError, match=words) as told:
+    with pytest.raises(UserError, match=words) as error:
         u2net_from(state, "u.pth")
-    assert "\n" not in str(told.value)
+    assert "\n" not in str(error.value)
 
 
 def test_every_parameter_gets_a_gradient():

@@ -102,8 +102,11 @@ def queries(base: RunConfig) -> list[StudyPoint]:
 
 def masks(base: RunConfig) -> list[StudyPoint]:
     """What a student draws where it cannot know, masks' median or mean; each as it is, and cut at any level."""
+    from skdcgn.cgn.policy import parse_intervention  # imports torch
+
     plain = [word for word in base.classify.policy if word != CUT_MASKS_AT_RANDOM_LEVELS]
-    end = next((i for i, word in enumerate(plain) if word.startswith("shape.sharpen")), len(plain))
+    names = [parse_intervention(word).name for word in plain]
+    end = names.index("sharpen") if "sharpen" in names else len(plain)
     whole, cut = (
         {"classify.policy": words} for words in (plain, [*plain[:end], CUT_MASKS_AT_RANDOM_LEVELS, *plain[end:]])
     )

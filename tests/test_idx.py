@@ -12,8 +12,7 @@ import pytest
 import torch
 
 from skdcgn.base.errors import UserError
-from skdcgn.data import idx
-from skdcgn.data.idx import CHECKSUMS, FILES, MIRRORS, load_idx_folder, mnist_folder, read_idx
+from skdcgn.data.idx import CHECKSUMS, FILES, MIRRORS, download, load_idx_folder, mnist_folder, read_idx
 
 OFFICIAL = os.environ.get("SKDCGN_DATA")
 needs_official = pytest.mark.skipif(not OFFICIAL, reason="SKDCGN_DATA does not name the official MNIST files")
@@ -148,13 +147,13 @@ def test_an_unknown_split_is_named(tmp_path):
 
 @pytest.fixture
 def requests(monkeypatch, tmp_path):
-    """No network: each request is noted as (mirror, file, hash, folder) and answered by ``asked.answer``."""
+    """No network: each request is noted as (mirror, file, hash, folder) and answered by ``requests.answer``."""
 
-    class Asked(list):
+    class Requests(list):
         def answer(self, mirror, name):
             """Every mirror has every file."""
 
-    calls = Asked()
+    calls = Requests()
 
     def retrieve(url, known_hash, fname, path):
         mirror = url.removesuffix(fname)
@@ -219,14 +218,12 @@ def test_wrong_bytes_from_a_mirror_are_refused(tmp_path, monkeypatch):
     """The real pooch, mirrors on disk: the first serves something else, the second the right file."""
     good = gzip.compress(idx_bytes(numbers(3)))
     served = {"https://bad/": b"<html>", "https://good/": good}
-    monkeypatch.setattr(idx, "MIRRORS", tuple(served))
-    monkeypatch.setitem(CHECKSUMS, "labels.gz", hashlib.sha256(good).hexdigest())
 
     def fetch(url, output_file, _):
         Path(output_file).write_bytes(served[url.removesuffix("labels.gz")])
 
     monkeypatch.setattr(pooch.core, "choose_downloader", lambda url, progressbar: fetch)
-    idx._download("labels.gz", tmp_path)
+    download("labels.gz", tmp_path, hashlib.sha256(good).hexdigest(), tuple(served))
     assert [path.name for path in tmp_path.iterdir()] == ["labels.gz"]
     assert np.array_equal(read_idx(tmp_path / "labels.gz"), numbers(3))
 

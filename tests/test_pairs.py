@@ -9,9 +9,8 @@ from skdcgn.base.config import Noise, QueryConfig, Store
 from skdcgn.base.errors import UserError
 from skdcgn.base.seeds import derive_seed
 from skdcgn.cgn.mechanism import Mechanism
-from skdcgn.pairs import stored as pairs_module
 from skdcgn.pairs.query import Rank, query_all, query_pairs
-from skdcgn.pairs.stored import StoredPairs, read_manifest, read_pairs
+from skdcgn.pairs.stored import MEMORY, StoredPairs, read_manifest, read_pairs
 
 
 def ask(teacher, folder, count=25, **changes):
@@ -133,13 +132,10 @@ def test_the_manifest_tells_budget_teacher_and_checksums(analytic_teacher, tmp_p
 
 @pytest.mark.parametrize("store", Store)
 @pytest.mark.parametrize("mechanism", Mechanism)
-@pytest.mark.parametrize("memory", [pairs_module.MEMORY, 0])
-def test_kept_images_are_the_teachers_to_half_a_grey_level(
-    analytic_teacher, tmp_path, store, mechanism, memory, monkeypatch
-):
-    monkeypatch.setattr(pairs_module, "MEMORY", memory)
+@pytest.mark.parametrize("memory", [MEMORY, 0])
+def test_kept_images_are_the_teachers_to_half_a_grey_level(analytic_teacher, tmp_path, store, mechanism, memory):
     query_pairs(analytic_teacher, mechanism, 25, tmp_path, shard_size=10, store=store)
-    stored, rows = StoredPairs(tmp_path, analytic_teacher), torch.tensor([24, 3, 11, 3, 9, 10])
+    stored, rows = StoredPairs(tmp_path, analytic_teacher, memory=memory), torch.tensor([24, 3, 11, 3, 9, 10])
     expected = analytic_teacher.query(mechanism, stored.noise[rows], stored.labels[rows])
     exact = store in (Store.FLOAT32, Store.NONE)
     error = 0 if exact else (1 - mechanism.low) / 510 + 1e-6

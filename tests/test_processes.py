@@ -18,7 +18,7 @@ from skdcgn.base.seeds import generator
 from skdcgn.cgn.mechanism import Mechanism
 from skdcgn.deploy.generate import write_counterfactuals
 from skdcgn.pairs.query import query_all
-from skdcgn.training.processes import SharedBatchNorm2d, average_losses, own_share, synchronise
+from skdcgn.training.processes import SharedBatchNorm2d, average_losses, own_share, share_of, synchronise
 
 NARROW = [word for name in Mechanism for word in (f"--{name}-channels", "4") * 2]
 COMMANDS = {
@@ -114,11 +114,7 @@ def test_a_single_process_takes_all_and_changes_nothing():
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 8])
-def test_shares_are_equally_large_and_hold_every_row(count, monkeypatch):
-    shares = []
-    for index in range(count):
-        monkeypatch.setattr("skdcgn.training.processes.process_count", lambda: count)
-        monkeypatch.setattr("skdcgn.training.processes.process_index", lambda index=index: index)
-        shares.append(own_share(torch.arange(5)))
+def test_shares_are_equally_large_and_hold_every_row(count):
+    shares = [share_of(torch.arange(5), index, count) for index in range(count)]
     assert len({len(share) for share in shares}) == 1
     assert torch.cat(shares).unique().tolist() == [0, 1, 2, 3, 4]

@@ -10,6 +10,7 @@ import math
 import os
 import struct
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -79,7 +80,7 @@ def mnist_folder(data_root: Path | None) -> Path:
 
     folder = Path(pooch.os_cache("skdcgn")) / "mnist"
     for name in CHECKSUMS:
-        _download(name, folder)
+        download(name, folder, CHECKSUMS[name])
     return folder
 
 
@@ -124,14 +125,24 @@ def _either(plain: Path) -> Path | None:
     return next((path for path in (plain.with_name(plain.name + ".gz"), plain) if path.is_file()), None)
 
 
-def _download(name: str, folder: Path) -> None:
-    """Fetch one file from the first mirror that has the right bytes; a right file already there is kept."""
+def download(name: str, folder: Path, checksum: str, mirrors: Sequence[str] = MIRRORS) -> None:
+    """Fetch one file from the first mirror that has the right bytes; a right file in ``folder`` is kept.
+
+    Args:
+        name: of the file, below each mirror's address.
+        folder: where it is stored.
+        checksum: sha256 of its bytes.
+        mirrors: addresses, tried in turn.
+
+    Raises:
+        UserError: no mirror has it.
+    """
     import pooch
 
     failures = []
-    for mirror in MIRRORS:
+    for mirror in mirrors:
         try:
-            pooch.retrieve(mirror + name, f"sha256:{CHECKSUMS[name]}", fname=name, path=folder)
+            pooch.retrieve(mirror + name, f"sha256:{checksum}", fname=name, path=folder)
             return
         except (OSError, ValueError) as error:  # no answer, or the wrong bytes: the next mirror may do better
             failures.append(f"{mirror} ({type(error).__name__})")

@@ -20,7 +20,7 @@ from skdcgn.pairs.stores import decode, read_rows
 TRAIN, HELD_OUT = "train", "held-out"
 # Of a manifest, what was asked for, and so which pairs these are.
 PLAN = ("mechanism", "purpose", "count", "seed", "shard_size", "store", "noise", "teacher", "classes", "spec")
-MEMORY = 4 * 2**30  # bytes of images that are read at once; of more, each batch reads its own
+MEMORY = 4 * 2**30
 
 
 class Pairs(NamedTuple):
@@ -70,14 +70,15 @@ class StoredPairs:
 
     Args:
         folder: that :func:`query_pairs` wrote.
-        teacher: the one that answered; needed where no images were kept.
+        teacher: the one that answered; needed if no images were stored.
+        memory: bytes; images that take more are not kept in memory, and each batch reads its own.
 
     Raises:
         UserError: a shard is missing or damaged, or images must be asked for and ``teacher`` is not the one.
     """
 
-    def __init__(self, folder: Path, teacher: Teacher | None = None) -> None:
-        self.folder, self.manifest = folder, read_manifest(folder)
+    def __init__(self, folder: Path, teacher: Teacher | None = None, *, memory: int = MEMORY) -> None:
+        self.folder, self.manifest, self.memory = folder, read_manifest(folder), memory
         self.mechanism, self.spec = Mechanism(self.manifest["mechanism"]), Spec(**self.manifest["spec"])
         self.store = Store(self.manifest["store"])
         self.teacher = with_digest(teacher, self.manifest["teacher"], self.manifest["classes"]) if teacher else None
@@ -93,7 +94,7 @@ class StoredPairs:
     def images(self, rows: Tensor) -> Tensor:
         """Return the images (B, C, H, W) of ``rows`` (B,)."""
         size = len(self) * self.mechanism.channels * self.spec.image_size**2 * 4
-        return self._everything[rows] if size <= MEMORY else self._picked(rows)
+        return self._everything[rows] if size <= self.memory else self._picked(rows)
 
     @cached_property
     def _everything(self) -> Tensor:

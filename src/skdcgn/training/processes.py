@@ -45,13 +45,17 @@ def leave() -> None:
 
 
 def own_share(rows: Tensor) -> Tensor:
-    """Return this process's part of the ``rows`` (B,) of a batch: every n-th.
+    """Return this process's part of the ``rows`` (B,) of a batch."""
+    return share_of(rows, process_index(), process_count())
 
-    A batch that does not divide is filled up with its own first rows: shares are equally large, and so weigh the same.
+
+def share_of(rows: Tensor, index: int, count: int) -> Tensor:
+    """Return every ``count``-th of the ``rows`` (B,), from ``index`` on.
+
+    A batch that does not divide is filled up with its own first rows: shares have one size, and so one weight.
     """
-    count = process_count()
     full = -(-len(rows) // count) * count
-    return rows[torch.arange(full) % len(rows)][process_index() :: count]
+    return rows[torch.arange(full) % len(rows)][index::count]
 
 
 def average_gradients(optimizer: torch.optim.Optimizer) -> None:

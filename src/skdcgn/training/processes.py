@@ -59,13 +59,16 @@ def share_of(rows: Tensor, index: int, count: int) -> Tensor:
 
 
 def average_gradients(optimizer: torch.optim.Optimizer) -> None:
-    """Replace the gradients by their mean over all processes, in one message."""
+    """Replace the gradients by their mean over all processes, in one message.
+
+    DistributedDataParallel gives the same within rounding, but refuses a module of which a step uses a part.
+    """
     if process_count() == 1:
         return
-    found = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
-    together = _mean(torch.cat([gradient.flatten() for gradient in found]))
-    parts = together.split([gradient.numel() for gradient in found])
-    for gradient, part in zip(found, parts, strict=True):
+    gradients = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
+    together = _mean(torch.cat([gradient.flatten() for gradient in gradients]))
+    parts = together.split([gradient.numel() for gradient in gradients])
+    for gradient, part in zip(gradients, parts, strict=True):
         gradient.copy_(part.view_as(gradient))
 
 

@@ -6,7 +6,15 @@ import torch
 from skdcgn.cgn.mechanism import Mechanism, Spec
 from skdcgn.data.appearances import paint
 from skdcgn.data.glyphs import load_glyphs
-from skdcgn.teachers.health import Health, check_health, leakage, symptoms
+from skdcgn.teachers.health import (
+    GLYPH_MASKS,
+    PHOTO_MASKS,
+    Health,
+    check_health,
+    leakage,
+    mask_symptoms,
+    symptoms,
+)
 
 GLYPHS = load_glyphs("digits", "train")
 
@@ -87,3 +95,18 @@ def test_each_failure_is_reported_in_words(changes, words, fatal):
 
 def test_a_healthy_teacher_has_no_symptoms():
     assert list(symptoms(FINE)) == []
+
+
+@pytest.mark.parametrize(
+    ("limits", "mean", "entropy", "words"),
+    [
+        (PHOTO_MASKS, 0.01, 0.1, "the masks are empty (mean 0.01): raise --mask"),
+        (PHOTO_MASKS, 0.99, 0.1, "the masks are full or inverted (mean 0.99): raise --mask"),
+        (PHOTO_MASKS, 0.5, 0.9, "the masks are grey (entropy 0.90 bits): raise --binary"),
+        (GLYPH_MASKS, 0.01, 0.1, "the masks are empty (mean 0.01): raise --binary or take another --seed"),
+        (GLYPH_MASKS, 0.7, 0.1, "the masks are full or inverted (mean 0.70): raise --binary or take another --seed"),
+    ],
+)
+def test_each_recipe_has_its_own_limits_of_masks(limits, mean, entropy, words):
+    assert [symptom.words for symptom in mask_symptoms(limits, mean, entropy)] == [words]
+    assert list(mask_symptoms(limits, 0.3, 0.1)) == []

@@ -17,8 +17,8 @@ from skdcgn.teachers.cgn import CGN
 from skdcgn.teachers.health import Health
 from skdcgn.teachers.load import load_teacher
 from skdcgn.teachers.recognition import Segmenter
-from skdcgn.teachers.teach import Teach, expectation, seen, shift, start_at, teach
-from skdcgn.training import losses
+from skdcgn.teachers.teach import Teach, start_at, teach
+from skdcgn.teachers.views import crop_expectation, half_resolution, shift
 from skdcgn.training.loop import Step, fit
 
 CONFIG = TeachConfig(steps=4, batch_size=8, patch=0.15, segment=2.0, smooth=0.2, smooth_texture=0.1)
@@ -112,17 +112,21 @@ def test_a_killed_teacher_resumes_to_the_same_bytes(tmp_path):
     assert torch.equal(loaded.query("shape", noise, labels), whole.query("shape", noise, labels))
 
 
-def test_a_policy_distorts_what_is_compared_and_judged_not_what_is_drawn(monkeypatch):
-    """With the masks made one everywhere, samples and reconstructions are textures; entropy is still of the masks."""
-    composed, judged = [], []
-    monkeypatch.setattr("skdcgn.teachers.teach.blend", lambda layers: composed.append(layers) or blend(layers))
-    monkeypatch.setattr(losses, "binary_entropy", lambda mask: judged.append(mask) or mask.mean())
+def test_a_policy_distorts_images_and_not_the_masks_whose_entropy_counts():
+    """Where every layer is made black, so are samples, surfaces, reconstructions and their expectation over crops."""
+    seen = {"discriminator": [], "patches": []}
+    config = replace(CONFIG, local=1.0, policy=("texture.constant:#000000", "background.constant:#000000"))
     torch.manual_seed(0)
-    Teach(replace(CONFIG, policy=("shape.constant:1", "background.grey:1")), Spec()).step(batch(), LAST)
-    assert len(composed) == 3  # both passes, the expectation of the reconstructions, the surfaces
-    assert all(bool((layers.mask == 1).all()) for layers in composed)
-    assert all(float(layers.background.detach().std(1).max()) < 1e-6 for layers in composed)
-    assert float(judged[0].detach().std()) > 0.01
+    method, given = Teach(config, Spec()), batch()
+    for name, inputs in seen.items():
+        method.modules[name].register_forward_pre_hook(lambda module, args, inputs=inputs: inputs.append(args[0]))
+    logged = method.step(given, LAST)
+    for inputs in seen.values():
+        trained, fooled = inputs
+        assert torch.equal(fooled[:, :3], torch.full_like(fooled[:, :3], -1))
+        assert torch.equal(trained[8:, :3], torch.full_like(trained[8:, :3], -1))
+    assert logged["reconstruction"] == pytest.approx(float((given["images"] + 1).square().mean()), rel=1e-5)
+    assert logged["binary"] > 0.01
 
 
 @pytest.mark.parametrize(
@@ -202,20 +206,22 @@ def test_sizes_and_folders_that_cannot_be_are_reported(changes, words, tmp_path)
         teach(replace(CONFIG, **changes), tmp_path / "out", device="cpu")
 
 
-def test_a_collapsed_teacher_is_warned_of_and_stopped(tmp_path, monkeypatch, caplog):
+def empty(teacher, real, seed):
+    return EMPTY
+
+
+def test_a_collapsed_teacher_is_warned_of_and_stopped(tmp_path, caplog):
     """Warned of after a quarter of the steps, stopped after half."""
-    monkeypatch.setattr("skdcgn.teachers.teach.check_health", lambda *arguments: EMPTY)
     with pytest.raises(TrainingStoppedError, match="step 2: the masks are empty"):
-        teach(CONFIG, tmp_path, device="cpu", sample_every=1)
+        teach(CONFIG, tmp_path, device="cpu", sample_every=1, check=empty)
     assert [record.getMessage() for record in caplog.records if record.levelname == "WARNING"] == [
         "step 1: the masks are empty (mean 0.00): raise --binary or take another --seed"
     ]
 
 
-def test_what_a_distortion_collapses_is_warned_of_and_taught_to_its_end(tmp_path, monkeypatch, caplog):
-    monkeypatch.setattr("skdcgn.teachers.teach.check_health", lambda *arguments: EMPTY)
+def test_what_a_distortion_collapses_is_warned_of_and_taught_to_its_end(tmp_path, caplog):
     distorted = replace(CONFIG, policy=("shape.noise:1",))
-    teach(distorted, tmp_path, device="cpu", sample_every=CONFIG.steps)
+    teach(distorted, tmp_path, device="cpu", sample_every=CONFIG.steps, check=empty)
     assert (tmp_path / "teacher.safetensors").exists()
     assert caplog.messages[-1].startswith(f"step {CONFIG.steps}: the masks are empty")
 
@@ -238,7 +244,7 @@ def test_expectation_is_the_mean_over_every_crop():
     crops = [torch.tensor([[i, j]]) for i in range(4) for j in range(4)]
     textures, backgrounds = ([tile_crop(x, crop) for crop in crops] for x in layers[1:])
     composed = [blend(Layers(layers.mask, t, b)) for t in textures for b in backgrounds]
-    assert torch.allclose(blend(expectation(layers)), torch.stack(composed).mean(0), atol=1e-6)
+    assert torch.allclose(blend(crop_expectation(layers)), torch.stack(composed).mean(0), atol=1e-6)
 
 
 def test_a_segmenter_that_saw_composed_images_alone_finds_objects_in_real_ones():
@@ -253,7 +259,7 @@ def test_a_segmenter_that_saw_composed_images_alone_finds_objects_in_real_ones()
     for _ in range(60):
         y, x = torch.randint(8, 24, (2, 16, 1, 1, 1))
         discs = ((rows - y).square() + (columns - x).square() < 49).float()
-        loss, masks, dreamt = method._segment(
+        loss, masks, dreamt = method.train_segmenter(
             blend(Layers(digits, stripes, checkers)), blend(Layers(discs, stripes, checkers)), discs, labels
         )
     assert ((dreamt > 0.5) == (discs > 0.5)).float().mean() > 0.97
@@ -284,6 +290,6 @@ def test_the_discriminator_does_not_see_noise_from_pixel_to_pixel():
     rows, columns = torch.meshgrid(torch.arange(16), torch.arange(16), indexing="ij")
     checkers = (1 - 2 * ((rows + columns) % 2)).float().expand(20, 3, 16, 16)
     torch.manual_seed(0)
-    plain, noisy = (seen(x)[..., 1:-1, 1:-1] for x in (torch.zeros_like(checkers), checkers))
+    plain, noisy = (half_resolution(x)[..., 1:-1, 1:-1] for x in (torch.zeros_like(checkers), checkers))
     assert plain.shape == (20, 3, 6, 6)
     assert torch.equal(plain, noisy)

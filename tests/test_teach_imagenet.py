@@ -14,7 +14,7 @@ from skdcgn.cgn.mechanism import Mechanism
 from skdcgn.teachers.biggan import BigGAN
 from skdcgn.teachers.cgn_imagenet import NETWORKS, baseline
 from skdcgn.teachers.load import load_teacher
-from skdcgn.teachers.teach_imagenet import TeachImageNet, begin, middle, mosaic_sizes, symptom, teach_imagenet
+from skdcgn.teachers.teach_imagenet import TeachImageNet, begin, middle, mosaic_sizes, teach_imagenet
 from skdcgn.teachers.tinygan import TinyGAN
 from skdcgn.teachers.u2net import FULL, U2Net
 from skdcgn.training import losses
@@ -182,13 +182,6 @@ def test_the_baseline_begins_with_biggans_embeddings_and_has_the_published_size(
 def test_a_wrong_start_is_reported(changes, words):
     with pytest.raises(UserError, match=words):
         begin(replace(SMOKE, **changes))
-
-
-def test_symptoms_of_masks():
-    assert symptom(0.3, 0.1) is None
-    assert symptom(0.01, 0.1) == "masks are empty: raise --mask"
-    assert symptom(0.99, 0.1) == "masks are full: raise --mask"
-    assert symptom(0.5, 0.9) == "masks are grey: raise --binary"
 
 
 def test_the_presets_begin_with_the_published_parts():

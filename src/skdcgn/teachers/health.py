@@ -1,4 +1,4 @@
-"""A teacher's health: what a sample of its layers says beside real shapes, and the usual failures in words."""
+"""A teacher's health: a sample of its layers compared with real shapes, and the usual failures in words."""
 
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -13,21 +13,38 @@ from skdcgn.cgn.mechanism import Layers, Mechanism, Teacher
 from skdcgn.data.images import LabelledImages
 from skdcgn.metrics.pixels import class_diversity
 
-MASK_RANGE = (0.05, 0.5)  # of a mask's mean, as it is taught
 PER_CLASS = 40
 MOST_REAL = 5000
 COARSE = 4  # pictures are compared by the means of 4 x 4 pixels
-ONE_SHAPE = 0.007  # a twentieth of what real digits have
-COLLIDED = 0.7
-LEAKING = 0.1  # the published teachers have 0.02 at most
+ONE_SHAPE = 0.007  # least diversity of a class's masks; real digits have twenty times as much
+COLLISION = 0.7  # least share of samples nearest to their own class
+LEAKAGE = 0.1  # the published teachers have 0.02 at most
 FAINT = 0.05  # six of 256 grey levels
 
 
+class MaskLimits(NamedTuple):
+    """Limits of masks in one recipe: of a mask's mean, and of its binary entropy in bits.
+
+    ``range``: means that cost nothing in training; ``empty`` and ``full``: means that are a symptom; ``grey``: the
+    entropy that is one; ``mend``: what to do about empty and full masks.
+    """
+
+    range: tuple[float, float]
+    empty: float
+    full: float
+    grey: float
+    mend: str
+
+
+GLYPH_MASKS = MaskLimits((0.05, 0.5), empty=0.025, full=0.6, grey=1.0, mend="raise --binary or take another --seed")
+PHOTO_MASKS = MaskLimits((0.1, 0.9), empty=0.02, full=0.98, grey=0.3, mend="raise --mask")
+
+
 class Health(NamedTuple):
-    """What a sample of masks, or where the real shapes are unknown of whole pictures, says.
+    """A sample of masks, or of whole pictures where the real shapes are unknown, compared with real ones.
 
     Diversity within a class as a share of the real ones', mean and least over the classes; how often the nearest
-    real one is of the class asked for; how far it is, as a multiple of what lies between real ones; the masks' ink;
+    real one has the same class; its distance, as a multiple of the distance between real ones; the mean of the masks;
     their least diversity within a class, mean distance per pixel; and how much shape the textures carry, see
     :func:`leakage`.
     """
@@ -39,6 +56,9 @@ class Health(NamedTuple):
     mask_mean: float
     mask_diversity: float
     leakage: float
+
+    def __str__(self) -> str:
+        return ", ".join(f"{name} {value:.2f}" for name, value in self._asdict().items())
 
 
 def check_health(teacher: Teacher, real: LabelledImages, seed: int) -> Health:
@@ -64,7 +84,7 @@ def check_health(teacher: Teacher, real: LabelledImages, seed: int) -> Health:
 
 
 def leakage(masks: Tensor, pictures: Tensor) -> float:
-    """How much of its own mask a picture shows: 0 where the mechanisms are independent, towards 1 for a copy.
+    """Return how much of its own mask a picture shows: 0 where the mechanisms are independent, towards 1 for a copy.
 
     The greatest |correlation| of a grey picture (B, 3, H, W) with the mask (B, 1, H, W) of the same noise and label,
     over all cyclic shifts (the composer crops tiles anywhere), less that with the mask of another row, halfway round.
@@ -86,27 +106,32 @@ def _greatest_correlation(first: Tensor, second: Tensor) -> Tensor:
 
 
 class Symptom(NamedTuple):
-    """A usual failure in words, with the mend; a fatal one does not heal by going on."""
+    """A usual failure in words, with the mend; a fatal one does not go away with more steps."""
 
     words: str
     fatal: bool
 
 
 def symptoms(health: Health) -> Iterator[Symptom]:
-    """Name the usual failures that a teacher's health shows."""
-    if health.mask_mean < MASK_RANGE[0] / 2:
-        yield Symptom(f"the masks are empty (mean {health.mask_mean:.2f}): raise --binary or take another --seed", True)
-    if health.mask_mean > MASK_RANGE[1] + 0.1:
-        yield Symptom(
-            f"the masks are full or inverted (mean {health.mask_mean:.2f}): raise --binary or take another --seed", True
-        )
+    """Name the usual failures that the health of a teacher of glyphs shows."""
+    yield from mask_symptoms(GLYPH_MASKS, health.mask_mean)
     if health.mask_diversity < ONE_SHAPE:
         yield Symptom("a class draws one shape whatever the noise: raise --reconstruction", True)
-    if health.class_accuracy < COLLIDED:
+    if health.class_accuracy < COLLISION:
         yield Symptom(
             f"classes collide: only {health.class_accuracy:.0%} of what is drawn lies nearest to its own class; "
             "raise --adversarial or --steps",
             False,
         )
-    if health.leakage > LEAKING:
+    if health.leakage > LEAKAGE:
         yield Symptom(f"a texture carries the shape (leakage {health.leakage:.2f}): raise --perceptual", False)
+
+
+def mask_symptoms(limits: MaskLimits, mean: float, entropy: float = 0.0) -> Iterator[Symptom]:
+    """Name the failures of masks of such a mean, and of such a binary entropy in bits."""
+    if mean < limits.empty:
+        yield Symptom(f"the masks are empty (mean {mean:.2f}): {limits.mend}", True)
+    elif mean > limits.full:
+        yield Symptom(f"the masks are full or inverted (mean {mean:.2f}): {limits.mend}", True)
+    elif entropy > limits.grey:
+        yield Symptom(f"the masks are grey (entropy {entropy:.2f} bits): raise --binary", False)

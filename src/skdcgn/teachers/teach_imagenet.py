@@ -39,6 +39,7 @@ from skdcgn.teachers import biggan, u2net
 from skdcgn.teachers.biggan import BigGAN
 from skdcgn.teachers.cgn import CGNTeacher, snapshot
 from skdcgn.teachers.cgn_imagenet import NETWORKS, ImageNetCGN, baseline
+from skdcgn.teachers.health import PHOTO_MASKS, mask_symptoms
 from skdcgn.teachers.load import initial_cgn, load_cgn, load_teacher
 from skdcgn.training import losses
 from skdcgn.training.loop import Batch, Callback, Method, Record, Step, every
@@ -47,9 +48,7 @@ from skdcgn.training.run_folder import RunFolder
 from skdcgn.training.train import train
 
 logger = logging.getLogger(__name__)
-MASK_RANGE = (0.1, 0.9)
 SIDE, PATCH, GRID, BEST = 128, 15, 6, 100  # of the mosaic: pixels of the image, of a patch, patches of a side, choice
-WARN_BELOW, WARN_ABOVE, WARN_GREY = 0.02, 0.98, 0.3  # of a mask's mean, and of its entropy in bits
 
 
 class TeachImageNet(Method):
@@ -75,7 +74,7 @@ class TeachImageNet(Method):
         cgn.u2net.eval()
         for optimizer in self.optimizers.values():
             optimizer.zero_grad()
-        told: dict[str, float] = {}
+        logged: dict[str, float] = {}
         parts = [batch[name].split(self.config.batch_size) for name in ("noise", "labels")]
         for noise, labels in zip(*parts, strict=True):
             share = len(labels) / len(batch["labels"])
@@ -83,10 +82,10 @@ class TeachImageNet(Method):
                 terms = self.terms(cgn, noise, labels)
             self.backward(share * torch.stack(list(terms.values())).sum())
             for name, value in terms.items():
-                told[name] = told.get(name, 0.0) + share * value.item()
+                logged[name] = logged.get(name, 0.0) + share * value.item()
         for name in self.optimizers:
             self.update(name)
-        return told
+        return logged
 
     def terms(self, cgn: ImageNetCGN, noise: Tensor, labels: Tensor) -> dict[str, Tensor]:
         """Return every loss with its weight."""
@@ -96,18 +95,19 @@ class TeachImageNet(Method):
         layers = Layers(*(cgn(mechanism, noise, labels) for mechanism in Mechanism))
         composed = blend(layers)
         side, patch = mosaic_sizes(cgn.spec.image_size)
-        surface, seen = shrunk(layers.texture, side), (shrunk(real, side), shrunk(layers.mask.detach(), side))
-        mosaic = losses.patch_mosaic(*seen, patch, GRID, BEST)
+        surface, mask = shrunk(layers.texture, side), shrunk(layers.mask.detach(), side)
+        mosaic = losses.patch_mosaic(shrunk(real, side), mask, patch, grid=GRID, best=BEST)
         return {
             "reconstruction": config.reconstruction * losses.pixel_l1(composed, real),
-            "perceptual": config.perceptual * losses.style_l1(self._told(composed), self._told(real)),
+            "perceptual": config.perceptual * losses.style_l1(self._features(composed), self._features(real)),
             "binary": config.binary * losses.binary_entropy(layers.mask),
-            "mask": config.mask * losses.mask_range(layers.mask, *MASK_RANGE),
-            "texture": config.texture * losses.style_l1(middle(self._told(surface)), middle(self._told(mosaic))),
+            "mask": config.mask * losses.mask_range(layers.mask, *PHOTO_MASKS.range),
+            "texture": config.texture
+            * losses.style_l1(middle(self._features(surface)), middle(self._features(mosaic))),
             "background": config.background * cgn.u2net(layers.background).float().mean(),
         }
 
-    def _told(self, images: Tensor) -> list[Tensor]:
+    def _features(self, images: Tensor) -> list[Tensor]:
         return [layer.float() for layer in self.frozen["features"](images)]
 
 
@@ -202,8 +202,8 @@ def teach_imagenet(
         masks = teacher.query(Mechanism.SHAPE, noise, torch.arange(16) % spec.classes)
         mean, entropy = float(masks.mean()), float(losses.binary_entropy(masks))
         logger.info(f"step {record.step}: mean mask {mean:.2f}, entropy {entropy:.2f} bits")
-        if warning := symptom(mean, entropy):
-            logger.warning(f"step {record.step}: {warning}")
+        for symptom in mask_symptoms(PHOTO_MASKS, mean, entropy):
+            logger.warning(f"step {record.step}: {symptom.words}")
         save_picture(out / f"samples-{record.step:06d}.png", layers_grid(teacher, rows=2, seed=config.seed))
 
     train(
@@ -222,12 +222,3 @@ def teach_imagenet(
         write_tensors(out / "teacher.safetensors", cgn.state_dict())
     wait_for_all()
     return load_cgn(out / "teacher.safetensors", truncation=config.truncation)
-
-
-def symptom(mean: float, entropy: float) -> str | None:
-    """Say what is wrong with masks of such a mean and such an entropy in bits; None if nothing is."""
-    if mean < WARN_BELOW:
-        return "masks are empty: raise --mask"
-    if mean > WARN_ABOVE:
-        return "masks are full: raise --mask"
-    return "masks are grey: raise --binary" if entropy > WARN_GREY else None

@@ -16,7 +16,7 @@ def pixel_l1(student: Tensor, teacher: Tensor) -> Tensor:
 
 
 def pixel_l2(student: Tensor, teacher: Tensor) -> Tensor:
-    """Mean (s - t)^2 over all pixels, least where s is the mean of what t may be; the L1 is least at its median."""
+    """Mean (s - t)^2 over all pixels: least where s is the mean of t's distribution; the L1 is least at its median."""
     return (student - teacher).square().mean()
 
 
@@ -86,25 +86,25 @@ def style_l1(fake: Sequence[Tensor], real: Sequence[Tensor]) -> Tensor:
     return torch.stack([(gram(f) - gram(r)).abs().mean() for f, r in zip(fake, real, strict=True)]).sum()
 
 
-def patch_mosaic(images: Tensor, mask: Tensor, patch: int, grid: int, best: int) -> Tensor:
+def patch_mosaic(images: Tensor, mask: Tensor, patch: int, *, grid: int, best: int) -> Tensor:
     """Put ``grid`` x ``grid`` patches, drawn from the ``best`` where the mask is largest, side by side (CGN, App. C).
 
-    What is left of an image (B, 3, H, W) is its object's surface without its shape: (B, 3, grid patch, grid patch).
+    The mosaic of an image (B, 3, H, W) is its object's surface without its shape: (B, 3, grid patch, grid patch).
     Patches of ``patch`` pixels lie a quarter of themselves apart; each is drawn independently.
     """
     step = max(1, patch // 4)
-    covered = F.unfold(mask, patch, stride=step).mean(1)  # (B, L)
-    kept = covered.topk(min(best, covered.shape[1])).indices
-    drawn = torch.randint(kept.shape[1], (len(images), grid * grid), device=images.device)
-    chosen = kept.gather(1, drawn)[:, None]  # (B, 1, grid^2)
+    coverage = F.unfold(mask, patch, stride=step).mean(1)  # (B, L)
+    candidates = coverage.topk(min(best, coverage.shape[1])).indices
+    draws = torch.randint(candidates.shape[1], (len(images), grid * grid), device=images.device)
+    places = candidates.gather(1, draws)[:, None]  # (B, 1, grid^2)
     patches = F.unfold(images, patch, stride=step)  # (B, 3 patch^2, L)
-    return F.fold(patches.gather(2, chosen.expand(-1, patches.shape[1], -1)), grid * patch, patch, stride=patch)
+    return F.fold(patches.gather(2, places.expand(-1, patches.shape[1], -1)), grid * patch, patch, stride=patch)
 
 
 def local_l2(fake: Sequence[Tensor], real: Sequence[Tensor], window: int = 4) -> Tensor:
     """sum_i mean ((A g_i(x~) - A g_i(x)) / E g_i(x))^2, A the mean over windows of ``window`` x ``window``.
 
-    With g_i = |f * x| it tells which texture lies where, whatever its phase, which a random crop changes.
+    With g_i = |f * x| it compares which texture lies where, independent of its phase, which a random crop changes.
     """
     terms = []
     for f, r in zip(fake, real, strict=True):

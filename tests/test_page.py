@@ -79,6 +79,10 @@ onload = async () => {
   const did = await use(tables, figures);
   did.headings = tables.map((table) => table.querySelectorAll("th[aria-sort] > button[type=button]").length);
   did.focusable = figures.every((svg) => svg.tabIndex === 0);
+  await sleep(100);
+  const boxes = [...document.querySelectorAll(".scroll")];
+  did.scrolling = boxes.map((box) => box.scrollWidth > box.clientWidth);
+  did.hints = boxes.map((box) => !box.previousElementSibling.hidden);
   did.width = [document.documentElement.scrollWidth, innerWidth];
   did.dark = matchMedia("(prefers-color-scheme: dark)").matches;
   console.info("the reader was here");
@@ -155,6 +159,8 @@ def test_readers_find_what_they_look_for(tmp_path: Path, width: int, scheme: str
         assert one["width"] == [width, width]
         assert one["dark"] == (scheme == "dark")
         assert one["focusable"]
+        assert one["hints"] == one["scrolling"]
+    assert of_study["scrolling"] == [width < 500]
     check_run(of_run)
     check_study(of_study)
     check_picture(tmp_path / "picture.png", scheme)

@@ -5,12 +5,17 @@ import json
 from skdcgn.base.config import TeachConfig
 from skdcgn.base.presets import run_preset
 from skdcgn.base.records import to_dict
+from skdcgn.report import study_words
 from skdcgn.report.study import Cell, heat_maps, write_study_report
 from skdcgn.report.study_figures import study_figure
 from skdcgn.report.study_points import PointAccuracy
-from skdcgn.report.study_words import findings
 from skdcgn.results.study_record import StudyPoint
 from test_report import Page
+
+
+def findings(accuracies, axis):
+    """What a page says, with spaces where it has spaces that do not break."""
+    return [sentence.replace("\u00a0", " ") for sentence in study_words.findings(accuracies, axis)]
 
 
 def curve(source, *means, deviation=0.5):
@@ -38,18 +43,18 @@ def test_the_best_of_points_without_order_is_named_and_doubted():
         PointAccuracy(StudyPoint(name, {}), "student", mean, 1.0)
         for name, mean in (("a", 80.0), ("b", 81.0), ("c", 79.0))
     ]
-    assert findings(points, "") == ["Student: best is b with 81.0 ± 1.0 %, 1.0 points above a, within seed noise."]
+    assert findings(points, "") == ["Student: best is “b” with 81.0 ± 1.0 %, 1.0 points above “a”, within seed noise."]
     points[1] = points[1]._replace(mean=90.0)
-    assert findings(points, "")[0].endswith("10.0 points above a.")
-    assert findings([points[1], points[0]], "")[0] == "Student: no other point exceeds b, 90.0 ± 1.0 %."
+    assert findings(points, "")[0].endswith("10.0 points above “a”.")
+    assert findings([points[1], points[0]], "")[0] == "Student: no other point exceeds “b”, 90.0 ± 1.0 %."
 
 
 def test_student_and_teacher_are_compared_where_both_were_measured():
     said = findings(curve("teacher", 80.0, 70.0, 60.0) + curve("student", 82.0, 69.0), "amount")
     alone = findings(curve("teacher", 80.0) + curve("student", 82.0), "amount")
-    assert alone == ["At noise 0, the student reaches 2.0 points more than its teacher."]
+    assert alone == ["At “noise 0”, the student reaches 2.0 points more than its teacher."]
     assert findings(curve("teacher", 80.0) + curve("student", 80.0), "amount") == [
-        "At noise 0, the student reaches as much as its teacher."
+        "At “noise 0”, the student reaches as much as its teacher."
     ]
     assert said[-1] == (
         "On average over 2 settings, the student reaches 0.5 points more than its teacher (from -1.0 to +2.0)."
@@ -74,10 +79,12 @@ def test_a_table_of_distortions_tells_what_each_costs():
         }
     }
     assert findings(points, "") == [
-        "Student: shape, blur costs most, from 80.0 ± 0.5 % to 20.0 ± 0.5 %."
+        "Student: “shape, blur” costs most, from 80.0 ± 0.5 % to 20.0 ± 0.5 %."
         " 1 of 3 changes have no effect beyond seed noise."
     ]
-    assert findings(points[:1] + points[2:3], "") == ["Student: no change lowers accuracy below 80.0 ± 0.5 % of plain."]
+    assert findings(points[:1] + points[2:3], "") == [
+        "Student: no change lowers accuracy below 80.0 ± 0.5 % of “plain”."
+    ]
     assert heat_maps(curve("student", 80.0, 70.0)) == {}
 
 
@@ -160,7 +167,7 @@ def test_one_seed_has_no_deviation_and_says_so(tmp_path):
     study["scores"] = [score(plan.name) for plan in planned]
     (tmp_path / "study.json").write_text(json.dumps(study))
     page = write_study_report(tmp_path).read_text()
-    assert "falls by 20.0 points from 80.0 % at 0 to 60.0 % at 1 (amount)" in page
+    assert "falls by 20.0 points from 80.0\u00a0% at 0 to 60.0\u00a0% at 1 (amount)" in page
     assert "±" not in page
     assert "One seed of everything" in page
 
@@ -193,7 +200,7 @@ def test_a_teacher_that_no_change_touches_is_a_line_across_every_panel():
         assert [point[2:] for point in teacher[2]] == [["80.0 ± 1.0", ""]]
         assert len(student[2]) == 2
     assert findings(rows, "queries")[-1] == (
-        "The teacher reaches 80.0 ± 1.0 %; students within seed noise of it: 1,000, random; 1,000, sobol."
+        "The teacher reaches 80.0 ± 1.0 %; students within seed noise of it: “1,000, random”, “1,000, sobol”."
     )
 
 

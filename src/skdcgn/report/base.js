@@ -57,6 +57,18 @@ for (const table of document.querySelectorAll("table.sortable")) {
   });
 }
 
+// Tables wider than the page scroll in their box: a line above says so, and the arrow keys do it too.
+
+for (const box of document.querySelectorAll(".scroll")) {
+  const hint = make("p", { className: "hint", hidden: true }, "Scroll this table sideways to see all columns \u2192");
+  box.before(hint);
+  new ResizeObserver(() => {
+    const wide = box.scrollWidth > box.clientWidth;
+    hint.hidden = !wide;
+    box.tabIndex = wide ? 0 : -1;
+  }).observe(box);
+}
+
 // Figures: the nearest mark says its value, under the pointer, a finger, or the arrow keys.
 
 const tip = make("div", { className: "tip", role: "status" });

@@ -127,7 +127,7 @@ def bands(
     ``levels``, a line across. Colours are in the order of levels, then series, one that is empty here included.
     """
     with style():
-        figure, axes = panel(2.6, 2.0, left=0.5, right=2.48, bottom=0.42, top=1.74)
+        figure, axes = panel(2.3, 1.8, left=0.46, right=2.16, bottom=0.42, top=1.54)
         axes.set_title(title)
         axes.set_ylim(limits)
         _label(axes, axis, "accuracy, %")
@@ -189,7 +189,7 @@ def _label(axes: "Axes", x: str, y: str) -> None:
     """Name both axes, the vertical one at the left edge of the figure, whatever its numbers."""
     axes.set(xlabel=x, ylabel=y)
     left, width = axes.get_position().x0, axes.get_position().width
-    axes.yaxis.set_label_coords(-0.87 * left / width, 0.5)
+    axes.yaxis.set_label_coords(-0.8 * left / width, 0.5)
 
 
 def _scale(axes: "Axes", values: list[float], limit: float | None) -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from skdcgn.report.words import with_deviation
+from skdcgn.report.words import NO_BREAK, with_deviation
 from skdcgn.results.study_record import StudyPoint, StudyRecord
 
 CLEAR = 2.0  # standard deviations of a difference, beyond which it is more than seed noise
@@ -18,7 +18,7 @@ class PointAccuracy(NamedTuple):
     deviation: float
 
     def __str__(self) -> str:
-        return f"{with_deviation(self.mean, self.deviation)} %"
+        return f"{with_deviation(self.mean, self.deviation)} %".replace(" ", NO_BREAK)
 
 
 def point_accuracies(record: StudyRecord) -> list[PointAccuracy]:

@@ -53,10 +53,10 @@ def best_sentence(line: Sequence[PointAccuracy]) -> str:
     """Name the best point, and compare it with the first."""
     first, best = line[0], max(line, key=lambda one: one.mean)
     if best is first:
-        return f"{best.source.capitalize()}: no other point exceeds {best.point.name}, {best}."
+        return f"{best.source.capitalize()}: no other point exceeds {quoted(best)}, {best}."
     noise = "" if differ(first, best) else ", within seed noise"
-    gain = f"{best.mean - first.mean:.1f} points above {first.point.name}"
-    return f"{best.source.capitalize()}: best is {best.point.name} with {best}, {gain}{noise}."
+    gain = f"{best.mean - first.mean:.1f} points above {quoted(first)}"
+    return f"{best.source.capitalize()}: best is {quoted(best)} with {best}, {gain}{noise}."
 
 
 def cost_sentence(line: Sequence[PointAccuracy]) -> str:
@@ -65,18 +65,18 @@ def cost_sentence(line: Sequence[PointAccuracy]) -> str:
     worst = min(others, key=lambda one: one.mean)
     source = plain.source.capitalize()
     if worst.mean >= plain.mean:
-        return f"{source}: no change lowers accuracy below {plain} of {plain.point.name}."
+        return f"{source}: no change lowers accuracy below {plain} of {quoted(plain)}."
     level = [one for one in others if not differ(plain, one)]
     spared = f" {len(level)} of {len(others)} changes have no effect beyond seed noise." if level else ""
-    return f"{source}: {worst.point.name} costs most, from {plain} to {worst}.{spared}"
+    return f"{source}: {quoted(worst)} costs most, from {plain} to {worst}.{spared}"
 
 
 def level_sentence(teacher: PointAccuracy, accuracies: Sequence[PointAccuracy]) -> str:
     """Say which students equal their teacher."""
-    alike = [one.point.name for one in accuracies if one.source == "student" and not differ(one, teacher)]
+    alike = [quoted(one) for one in accuracies if one.source == "student" and not differ(one, teacher)]
     if not alike:
         return f"The teacher reaches {teacher}; no student is within seed noise of it."
-    return f"The teacher reaches {teacher}; students within seed noise of it: {'; '.join(alike)}."
+    return f"The teacher reaches {teacher}; students within seed noise of it: {', '.join(alike)}."
 
 
 def pairs_sentence(accuracies: Sequence[PointAccuracy]) -> str:
@@ -93,9 +93,14 @@ def pairs_sentence(accuracies: Sequence[PointAccuracy]) -> str:
     mean = sum(differences) / len(differences)
     amount = f"{abs(mean):.1f} points {'more' if mean >= 0 else 'less'} than" if abs(mean) >= 0.05 else "as much as"
     if len(pairs) == 1:
-        return f"At {pairs[0][0].point.name}, the student reaches {amount} its teacher."
+        return f"At {quoted(pairs[0][0])}, the student reaches {amount} its teacher."
     spread = f"from {min(differences):+.1f} to {max(differences):+.1f}"
     return f"On average over {len(pairs)} settings, the student reaches {amount} its teacher ({spread})."
+
+
+def quoted(one: PointAccuracy) -> str:
+    """Return the name of a point in quotation marks, for it may hold commas."""
+    return f"“{one.point.name}”"
 
 
 def stopped_trainings(record: StudyRecord) -> list[str]:

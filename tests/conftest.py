@@ -5,6 +5,7 @@ import sys
 import pytest
 import torch
 
+from skdcgn.base.files import write_tensors
 from skdcgn.cgn.mechanism import Mechanism, Spec
 from skdcgn.cli import app as cli
 from skdcgn.teachers.cgn import CGN, CGNTeacher
@@ -42,6 +43,20 @@ def random_cgn():
             module.running_mean.normal_(0, 0.1)
             module.running_var.uniform_(0.5, 2)
     return CGNTeacher(cgn, digest="random")
+
+
+@pytest.fixture(scope="session")
+def save_weights():
+    """Save a state dict as safetensors or, by torch, flat, ``nested`` in a dict, or with a ``module prefix``."""
+
+    def save(path, state, layout):
+        if layout == "safetensors":
+            write_tensors(path, state)
+            return
+        prefixed = {f"module.{name}": value for name, value in state.items()} if layout == "module prefix" else state
+        torch.save({"state_dict": prefixed} if layout == "nested" else prefixed, path)
+
+    return save
 
 
 @pytest.fixture

@@ -139,14 +139,10 @@ def test_a_mask_lets_gradients_through_where_it_is_saturated():
 
 
 @pytest.mark.parametrize("kind", ["published", "module prefix", "nested", "folded", "folded .bin", "safetensors"])
-def test_every_way_to_store_it_loads_the_same(kind, cgn, published, expected, tmp_path):
+def test_every_way_to_store_it_loads_the_same(kind, cgn, published, expected, save_weights, tmp_path):
     state = published if kind in ("published", "module prefix", "nested") else cgn.state_dict()
     path = tmp_path / {"safetensors": "cgn.safetensors", "folded .bin": "cgn.bin"}.get(kind, "cgn.pth")
-    if kind == "safetensors":
-        write_tensors(path, state)
-    else:
-        state = {f"module.{name}": value for name, value in state.items()} if kind == "module prefix" else state
-        torch.save({"state_dict": state} if kind == "nested" else state, path)
+    save_weights(path, state, kind)
     loaded = load_teacher(path)
     assert (loaded.spec, loaded.size) == (SPEC, parameter_count(cgn))
     assert loaded.digest == f"{sha256(path)}@0.5"

@@ -27,14 +27,9 @@ def answers(teacher):
 
 
 @pytest.mark.parametrize("kind", ["safetensors", "pth", "module prefix", "nested"])
-def test_every_way_to_store_a_cgn_loads_the_same(kind, random_cgn, tmp_path):
-    state = random_cgn.cgn.state_dict()
+def test_every_way_to_store_a_cgn_loads_the_same(kind, random_cgn, save_weights, tmp_path):
     path = tmp_path / ("cgn.safetensors" if kind == "safetensors" else "cgn.pth")
-    if kind == "safetensors":
-        write_tensors(path, state)
-    else:
-        prefixed = {f"module.{k}": v for k, v in state.items()} if kind == "module prefix" else state
-        torch.save({"state_dict": prefixed} if kind == "nested" else prefixed, path)
+    save_weights(path, random_cgn.cgn.state_dict(), kind)
     loaded = load_teacher(path)
     assert torch.equal(answers(loaded), answers(random_cgn))
     assert loaded.digest == load_teacher(str(path)).digest

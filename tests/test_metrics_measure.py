@@ -26,7 +26,8 @@ from skdcgn.metrics.distances import frechet_distance
 from skdcgn.metrics.moments import Moments
 from skdcgn.metrics.pixels import paired_l1
 from skdcgn.pairs.query import query_all
-from skdcgn.pairs.stored import HELD_OUT, read_pairs
+from skdcgn.pairs.manifest import HELD_OUT
+from skdcgn.pairs.stored import read_pairs
 from skdcgn.teachers.load import load_teacher
 
 FIRST, SECOND = (load_glyphs("digits", "train").rows(part) for part in (slice(300), slice(300, 560)))

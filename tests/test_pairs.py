@@ -9,8 +9,9 @@ from skdcgn.base.config import Noise, QueryConfig, Store
 from skdcgn.base.errors import UserError
 from skdcgn.base.seeds import derive_seed
 from skdcgn.cgn.mechanism import Mechanism
+from skdcgn.pairs.manifest import read_manifest
 from skdcgn.pairs.query import Rank, query_all, query_pairs
-from skdcgn.pairs.stored import MEMORY, StoredPairs, read_manifest, read_pairs
+from skdcgn.pairs.stored import MEMORY, StoredPairs, read_pairs
 
 
 def ask(teacher, folder, count=25, **changes):
@@ -64,7 +65,7 @@ def test_training_and_held_out_pairs_and_mechanisms_share_no_noise(analytic_teac
 
 def test_a_finished_query_asks_nothing(analytic_teacher, tmp_path):
     first = ask(analytic_teacher, tmp_path)
-    assert first["queries"] == 25
+    assert first.queries == 25
     assert ask(Interrupted(analytic_teacher, 0), tmp_path) == first
 
 
@@ -73,7 +74,7 @@ def test_a_killed_query_goes_on_and_counts_what_was_lost(analytic_teacher, tmp_p
         ask(Interrupted(analytic_teacher, 1), tmp_path / "killed")
     manifest = ask(analytic_teacher, tmp_path / "killed")
     ask(analytic_teacher, tmp_path / "whole")
-    assert manifest["queries"] == 35  # the second shard was asked twice
+    assert manifest.queries == 35  # the second shard was asked twice
     for left, right in zip(read_pairs(tmp_path / "killed"), read_pairs(tmp_path / "whole"), strict=True):
         assert torch.equal(left, right)
 
@@ -130,6 +131,21 @@ def test_the_manifest_tells_budget_teacher_and_checksums(analytic_teacher, tmp_p
     assert all(len(s["sha256"]) == 64 for s in manifest["shards"])
 
 
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("{}", r"no manifest of pairs \(mechanism: .*run the query again"),
+        ("[]", "no manifest of pairs"),
+        ("{", "not JSON"),
+        ('{"mechanism": "tail"}', r"no manifest of pairs \(mechanism: .*'shape'"),
+    ],
+)
+def test_a_file_that_is_no_manifest_is_named(tmp_path, text, words):
+    (tmp_path / "manifest.json").write_text(text)
+    with pytest.raises(UserError, match=f"manifest.json is {words}"):
+        read_pairs(tmp_path)
+
+
 @pytest.mark.parametrize("store", Store)
 @pytest.mark.parametrize("mechanism", Mechanism)
 @pytest.mark.parametrize("memory", [MEMORY, 0])
@@ -144,7 +160,7 @@ def test_kept_images_are_the_teachers_to_half_a_grey_level(analytic_teacher, tmp
 
 def test_what_keeps_no_images_asks_nothing_until_it_is_read(analytic_teacher, tmp_path):
     manifest = ask(Interrupted(analytic_teacher, 0), tmp_path, store=Store.NONE)
-    assert manifest["queries"] == 0
+    assert manifest.queries == 0
     with pytest.raises(UserError, match=r"noise and labels alone: pass the teacher .* --teacher"):
         read_pairs(tmp_path)
     other = Interrupted(analytic_teacher, 99)
@@ -158,11 +174,11 @@ def test_what_keeps_no_images_asks_nothing_until_it_is_read(analytic_teacher, tm
 
 def test_ranks_share_the_work_of_one(analytic_teacher, tmp_path):
     ask(analytic_teacher, tmp_path / "one", 45)
-    spent = [ask(analytic_teacher, tmp_path / "three", 45, rank=Rank(index, 3))["queries"] for index in (2, 0, 1)]
+    spent = [ask(analytic_teacher, tmp_path / "three", 45, rank=Rank(index, 3)).queries for index in (2, 0, 1)]
     assert spent == [10, 20, 15]
     for left, right in zip(read_pairs(tmp_path / "one"), read_pairs(tmp_path / "three"), strict=True):
         assert torch.equal(left, right)
-    assert read_manifest(tmp_path / "three")["queries"] == 45
+    assert read_manifest(tmp_path / "three").queries == 45
 
 
 def test_when_a_rank_dies_the_others_go_on_and_fewer_ranks_may_finish(analytic_teacher, tmp_path):
@@ -171,9 +187,9 @@ def test_when_a_rank_dies_the_others_go_on_and_fewer_ranks_may_finish(analytic_t
     ask(analytic_teacher, tmp_path, 45, rank=Rank(1, 2))
     with pytest.raises(UserError, match="holds 30 of 45 pairs"):
         read_pairs(tmp_path)
-    assert ask(Interrupted(analytic_teacher, 2), tmp_path, 45)["queries"] == 15  # one process asks what is missing
+    assert ask(Interrupted(analytic_teacher, 2), tmp_path, 45).queries == 15  # one process asks what is missing
     assert len(read_pairs(tmp_path).labels) == 45
-    assert read_manifest(tmp_path)["queries"] == 55
+    assert read_manifest(tmp_path).queries == 55
 
 
 def test_a_rank_that_is_none_is_named(analytic_teacher, tmp_path):
@@ -206,6 +222,6 @@ def test_each_class_has_a_sobol_sequence_of_its_own(analytic_teacher, tmp_path):
             own = stored[size].noise[stored[size].labels == label]
             whole = spec.sobol_noise(0, 13, derive_seed(0, "sobol", "shape", label))
             assert {tuple(row) for row in own.tolist()} == {tuple(row) for row in whole.tolist()}
-    assert read_manifest(tmp_path / "30")["noise"] == "sobol"
+    assert read_manifest(tmp_path / "30").noise is Noise.SOBOL
     with pytest.raises(UserError, match="differs in noise"):
         query_pairs(analytic_teacher, Mechanism.SHAPE, 130, tmp_path / "30", shard_size=30)

@@ -69,7 +69,7 @@ def test_pairs_of_a_subset_name_its_classes_and_are_asked_again(analytic_teacher
     config = QueryConfig(shape=20, texture=20, background=20, held_out=20, classes="2,5-6", store=Store.NONE)
     query_all(analytic_teacher, tmp_path, config)
     stored = StoredPairs(tmp_path / "shape" / "train", analytic_teacher)
-    assert stored.manifest["classes"] == [2, 5, 6]
+    assert stored.plan.classes == (2, 5, 6)
     labels = torch.tensor([2, 5, 6])[stored.labels]
     expected = analytic_teacher.query("shape", stored.noise, labels)
     assert torch.equal(torch.cat([part.images for part in stored]), expected)

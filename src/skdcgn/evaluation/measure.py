@@ -27,7 +27,8 @@ from skdcgn.metrics.distances import (
 )
 from skdcgn.metrics.moments import Moments, Predictions
 from skdcgn.metrics.pixels import PairAgreement, class_diversity, pair_agreement
-from skdcgn.pairs.stored import HELD_OUT, StoredPairs
+from skdcgn.pairs.manifest import HELD_OUT
+from skdcgn.pairs.stored import StoredPairs
 
 NEIGHBOUR_IMAGES = 5000
 

@@ -8,20 +8,31 @@ Many processes or machines share a folder: rank r of n draws the shards i with i
 own, so that nobody waits for anybody; what is whole is kept even if the next try has another number of ranks.
 """
 
+from dataclasses import fields
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from skdcgn.base.config import Noise, QueryConfig, Store
 from skdcgn.base.errors import UserError
-from skdcgn.base.files import alone, read_json, write_json, write_tensors
+from skdcgn.base.files import alone, write_tensors
 from skdcgn.base.progress import Tell, Watch, ignore, log_progress
 from skdcgn.base.seeds import derive_seed, generator
-from skdcgn.cgn.mechanism import Mechanism, Spec, Teacher
+from skdcgn.cgn.mechanism import Mechanism, Teacher
 from skdcgn.cgn.subset import classes_of, of_classes, parse_classes
-from skdcgn.pairs.stored import HELD_OUT, TRAIN, _ask, _manifests, _whole
+from skdcgn.pairs.manifest import (
+    HELD_OUT,
+    TRAIN,
+    Manifest,
+    Plan,
+    Shard,
+    manifest_of,
+    read_manifest_file,
+    read_manifests,
+)
+from skdcgn.pairs.stored import query_images
 from skdcgn.pairs.stores import encode
 
 
@@ -50,56 +61,51 @@ def query_pairs(
     source: Noise = Noise.RANDOM,
     rank: Rank = Rank(),  # noqa: B008  # immutable
     tell: Tell = ignore,
-) -> dict[str, Any]:
+) -> Manifest:
     """Ask ``teacher`` for this rank's part of ``count`` pairs and store them in ``folder``; return its manifest.
 
-    Whole shards of an earlier, killed call are kept; queries are counted before they are asked, so a shard
-    that was lost half-way counts twice, as a paid-for black box would bill it. Where no images are
-    kept, nothing is asked.
+    Whole shards of an earlier, killed call are kept; queries are counted before they are asked, so that a shard
+    that was lost half-way counts twice, as a black box that costs money would bill it. With ``Store.NONE`` nothing is
+    asked.
     """
     if count < 1 or shard_size < 1:
         raise UserError(f"{mechanism}: {count} pairs in shards of {shard_size}: both must be at least 1")
     if not 0 <= rank.own < rank.ranks:
         raise UserError(f"rank {rank.own} of {rank.ranks}: ranks run from 0 to one less than their number")
-    classes = classes_of(teacher)
-    plan = {
-        "mechanism": mechanism.value,
-        "purpose": purpose,
-        "count": count,
-        "seed": seed,
-        "shard_size": shard_size,
-        "store": store.value,
-        "noise": source.value,
-        "teacher": teacher.digest,
-        "classes": None if classes is None else list(classes),
-        "spec": teacher.spec.to_dict(),
-    }
+    plan = Plan(
+        mechanism=mechanism,
+        purpose=purpose,
+        count=count,
+        seed=seed,
+        shard_size=shard_size,
+        teacher=teacher.digest,
+        spec=teacher.spec,
+        store=store,
+        noise=source,
+        classes=classes_of(teacher),
+    )
     with alone(folder / f".{rank.manifest}.lock"):
         manifest, known = _begin(folder, plan, rank)
-        shards = {shard["file"]: shard for shard in manifest["shards"]}
+        shards, queries = {shard.file: shard for shard in manifest.shards}, manifest.queries
         for index in range(rank.own, -(-count // shard_size), rank.ranks):
             name = f"shard-{index:05d}.safetensors"
             size = min(shard_size, count - index * shard_size)
-            if not (name in known and _whole(folder / name, known[name]["sha256"])):
-                asked = size if store is not Store.NONE else 0
-                manifest["queries"] += asked
-                write_json(folder / rank.manifest, manifest)
-                kept = _shard(teacher, mechanism, size, index, plan)
-                shards[name] = {"file": name, "count": size, "sha256": write_tensors(folder / name, kept)}
-                manifest["shards"] = [shards[key] for key in sorted(shards)]
-                write_json(folder / rank.manifest, manifest)
+            if not (name in known and known[name].intact(folder)):
+                queries += size if store is not Store.NONE else 0
+                manifest_of(plan, queries, shards.values()).write(folder / rank.manifest)
+                shards[name] = Shard(name, size, write_tensors(folder / name, _shard(teacher, size, index, plan)))
+                manifest_of(plan, queries, shards.values()).write(folder / rank.manifest)
             tell(index * shard_size + size)
-        return manifest
+        return manifest_of(plan, queries, shards.values())
 
 
-def _shard(teacher: Teacher, mechanism: Mechanism, size: int, index: int, plan: dict[str, Any]) -> dict[str, Tensor]:
-    """Return what one shard keeps; asks the teacher unless it keeps no images."""
-    store = Store(plan["store"])
-    noise, labels = plan_shard(teacher.spec, size, index, plan)
-    kept = {"noise": noise, "labels": labels}
-    if store is Store.NONE:
-        return kept
-    return kept | encode(_ask(teacher, mechanism, noise, labels), mechanism, store)
+def _shard(teacher: Teacher, size: int, index: int, plan: Plan) -> dict[str, Tensor]:
+    """Return the tensors of one shard; asks the teacher unless no images are stored."""
+    noise, labels = plan_shard(size, index, plan)
+    inputs = {"noise": noise, "labels": labels}
+    if plan.store is Store.NONE:
+        return inputs
+    return inputs | encode(query_images(teacher, plan.mechanism, noise, labels), plan.mechanism, plan.store)
 
 
 def query_all(
@@ -136,37 +142,38 @@ def query_all(
                 rank=rank,
                 tell=watch(f"query {mechanism} ({purpose})", count),
             )
-        spent[mechanism.value] = int(manifest["queries"])
+        spent[mechanism.value] = manifest.queries
     return spent
 
 
-def plan_shard(spec: Spec, size: int, index: int, plan: dict[str, Any]) -> tuple[Tensor, Tensor]:
+def plan_shard(size: int, index: int, plan: Plan) -> tuple[Tensor, Tensor]:
     """Return the noise (size, Z) and the balanced, shuffled labels (size,) of one shard.
 
     Over shards that are smaller than the number of classes, labels go on where the shard before stopped. Each class has
     a Sobol sequence of its own.
     """
-    rng = generator(plan["seed"], "pairs", plan["purpose"], plan["mechanism"], index)
-    if plan["noise"] == Noise.RANDOM:
+    spec, rng = plan.spec, generator(plan.seed, "pairs", plan.purpose, plan.mechanism, index)
+    if plan.noise is Noise.RANDOM:
         noise = spec.sample_noise(size, rng)
         return noise, (index * size + torch.randperm(size, generator=rng)) % spec.classes
-    places = index * plan["shard_size"] + torch.randperm(size, generator=rng)  # in the plan of all shards
+    places = index * plan.shard_size + torch.randperm(size, generator=rng)  # in the plan of all shards
     labels, noise = places % spec.classes, torch.empty(size, spec.noise_dim)
     for label in labels.unique().tolist():
         own = labels == label
         turns = places[own] // spec.classes
         first, last = int(turns.min()), int(turns.max())
-        drawn = spec.sobol_noise(first, last - first + 1, derive_seed(plan["seed"], "sobol", plan["mechanism"], label))
-        noise[own] = drawn[turns - first]
+        points = spec.sobol_noise(first, last - first + 1, derive_seed(plan.seed, "sobol", plan.mechanism, label))
+        noise[own] = points[turns - first]
     return noise, labels
 
 
-def _begin(folder: Path, plan: dict[str, Any], rank: Rank) -> tuple[dict[str, Any], dict[str, Any]]:
+def _begin(folder: Path, plan: Plan, rank: Rank) -> tuple[Manifest, dict[str, Shard]]:
     """Return this rank's manifest, and every rank's shards by name; raise UserError if there are other pairs."""
-    before = _manifests(folder)
-    changed = [key for key, value in plan.items() if any(manifest.get(key) != value for manifest in before)]
-    if changed:
-        raise UserError(f"{folder} holds other pairs (differs in {', '.join(changed)}): choose another --out")
+    manifests = read_manifests(folder)
+    names = [field.name for field in fields(Plan)]
+    changes = [name for name in names if any(getattr(m, name) != getattr(plan, name) for m in manifests)]
+    if changes:
+        raise UserError(f"{folder} holds other pairs (differs in {', '.join(changes)}): choose another --out")
     path = folder / rank.manifest
-    own = {**plan, **read_json(path)} if path.exists() else {**plan, "queries": 0, "shards": []}
-    return own, {shard["file"]: shard for manifest in before for shard in manifest["shards"]}
+    own = read_manifest_file(path) if path.exists() else manifest_of(plan)
+    return own, {shard.file: shard for manifest in manifests for shard in manifest.shards}

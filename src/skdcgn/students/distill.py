@@ -22,8 +22,9 @@ from skdcgn.base.seeds import generator
 from skdcgn.cgn.mechanism import Mechanism, Teacher
 from skdcgn.cgn.subset import of_classes, parse_classes
 from skdcgn.features.perceptual import load_features
+from skdcgn.pairs.manifest import TRAIN
 from skdcgn.pairs.query import Rank, query_all
-from skdcgn.pairs.stored import PLAN, TRAIN, StoredPairs
+from skdcgn.pairs.stored import StoredPairs
 from skdcgn.students.collapse import collapse_guard, guard_pairs
 from skdcgn.students.discriminator import Discriminator
 from skdcgn.students.generator import StudentCGN, StudentGenerator, student_size
@@ -145,8 +146,7 @@ def distill_mechanism(
         track: ``tensorboard`` or ``wandb``, to log there too.
     """
     pairs = StoredPairs(pairs_folder, teacher)
-    plan = {key: pairs.manifest[key] for key in PLAN}
-    run = {**to_dict(config), "mechanism": pairs.mechanism, "seed": seed, "pairs": plan}
+    run = {**to_dict(config), "mechanism": pairs.mechanism, "seed": seed, "pairs": to_dict(pairs.plan)}
     folder = RunFolder(out, run, extend=extend)
     torch.manual_seed(seed)
     method = Distill(config, first_student(config, pairs))

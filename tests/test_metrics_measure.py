@@ -25,8 +25,8 @@ from skdcgn.features.extractors import Extractor, load_extractor
 from skdcgn.metrics.distances import frechet_distance
 from skdcgn.metrics.moments import Moments
 from skdcgn.metrics.pixels import paired_l1
-from skdcgn.pairs.query import query_all
 from skdcgn.pairs.manifest import HELD_OUT
+from skdcgn.pairs.query import query_all
 from skdcgn.pairs.stored import read_pairs
 from skdcgn.teachers.load import load_teacher
 

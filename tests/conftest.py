@@ -7,7 +7,7 @@ import torch
 
 from skdcgn.base.files import write_tensors
 from skdcgn.cgn.mechanism import Mechanism, Spec
-from skdcgn.cli import app as cli
+from skdcgn.cli import main
 from skdcgn.teachers.cgn import CGN, CGNTeacher
 
 LINE = torch.linspace(-1, 1, 32)
@@ -66,7 +66,7 @@ def skdcgn(monkeypatch, capsys):
     def run(*words):
         monkeypatch.setattr(sys, "argv", ["skdcgn", *map(str, words)])
         with pytest.raises(SystemExit) as ended:
-            cli.main()
+            main()
         return ended.value.code, *capsys.readouterr()
 
     return run

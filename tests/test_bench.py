@@ -6,10 +6,11 @@ import pytest
 import torch
 
 from skdcgn.base.errors import UserError
+from skdcgn.base.records import to_dict
 from skdcgn.base.seeds import generator
 from skdcgn.cgn.compose import Composition, Inputs, sample_inputs
 from skdcgn.cgn.mechanism import Mechanism, Spec
-from skdcgn.deploy.bench import ORDER, forms, measure
+from skdcgn.deploy.bench import FORMS, forms, time_forms
 from skdcgn.students.generator import StudentCGN
 from skdcgn.teachers.load import load_teacher
 
@@ -40,7 +41,7 @@ def test_all_forms_draw_the_same_on_a_gpu(student, monkeypatch):
     placed = Inputs(*(value.cuda() for value in inputs))
     with torch.inference_mode():
         wanted = Composition(student)(*inputs)
-        for name, form in forms(student, ORDER, "cuda").items():
+        for name, form in forms(student, FORMS, "cuda").items():
             assert torch.allclose(form(*placed).cpu(), wanted, atol=1e-4), name
 
 
@@ -52,22 +53,22 @@ def test_a_black_box_is_timed_through_its_answers(analytic_teacher):
 
 
 def test_the_numbers_are_ratios_to_the_teacher_in_one_process(student):
-    told = measure(
-        load_teacher("double-colored-digits"), student, batches=(2, 8), rounds=3, wanted=("eager", "onnx-fp32")
+    results = time_forms(
+        load_teacher("double-colored-digits"), student, batches=(2, 8), rounds=3, names=("eager", "onnx-fp32")
     )
-    json.dumps(told)
-    assert [(row["batch"], row["form"]) for row in told["rows"][:4]] == [
+    json.dumps(to_dict(results))
+    assert [(row.batch, row.form) for row in results.rows[:4]] == [
         (2, "teacher, eager"),
         (2, "teacher, channels-last"),
         (2, "student, eager"),
         (2, "student, onnx-fp32"),
     ]
-    rates = {(row["batch"], row["form"]): row for row in told["rows"]}
+    rates = {(row.batch, row.form): row for row in results.rows}
     for (batch, _), row in rates.items():
-        base = rates[batch, "teacher, eager"]["counterfactuals_per_second"]
-        assert row["ratio"] == pytest.approx(row["counterfactuals_per_second"] / base)
-    assert told["parameters"] == {"teacher": 659_992, "student": student.size}
-    assert rates[8, "student, onnx-fp32"]["ratio"] > 2
+        base = rates[batch, "teacher, eager"].counterfactuals_per_second
+        assert row.ratio == pytest.approx(row.counterfactuals_per_second / base)
+    assert results.parameters == {"teacher": 659_992, "student": student.size}
+    assert rates[8, "student, onnx-fp32"].ratio > 2
 
 
 def test_mistakes_name_the_mend(student):
@@ -75,4 +76,4 @@ def test_mistakes_name_the_mend(student):
         forms(student, ("tensorrt",))
     other = StudentCGN(Spec(noise_dim=8).to_dict(), {m.value: SIZE for m in Mechanism})
     with pytest.raises(UserError, match="pass the student's own teacher"):
-        measure(load_teacher("double-colored-digits"), other)
+        time_forms(load_teacher("double-colored-digits"), other)

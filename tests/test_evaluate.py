@@ -3,10 +3,17 @@
 from dataclasses import replace
 
 import pytest
+import torch
+from PIL import Image
 
-from skdcgn.base.config import RunConfig
+from skdcgn.base.config import ClassifyConfig, RunConfig
+from skdcgn.base.errors import UserError
 from skdcgn.base.presets import RUNS, run_preset, teach_preset
 from skdcgn.base.records import from_dict, override
+from skdcgn.base.seeds import generator
+from skdcgn.classifiers.small_cnn import classify
+from skdcgn.data.images import LabelledImages
+from skdcgn.experiments.evaluate import artifact_kind, evaluate_cgn, evaluate_classifier, evaluate_run
 from skdcgn.experiments.studies import find_study
 from skdcgn.results.expected import Band, bands, studied, table
 from skdcgn.results.records import ClassifierBudget, MnistResults, OodAccuracy, Sizes, Speeds, TeacherIdentity
@@ -97,3 +104,53 @@ def test_every_point_of_a_bundled_study_has_bands_around_its_means():
         for point in record["points"]:
             for told in point["out_of_domain_accuracy_percent"].values():
                 assert 0 <= told["low"] <= told["mean"] <= told["high"] <= 100
+
+
+def trained(folder, classes, size):
+    """A classifier of coloured squares that has taken a step."""
+    labels = torch.arange(2 * classes) % classes
+    images = torch.rand(len(labels), 3, size, size, generator=generator("evaluate")) * 2 - 1
+    classify(LabelledImages(images, labels), ClassifyConfig(epochs=1), folder, origin={})
+
+
+def test_a_classifier_of_other_classes_or_another_size_is_not_measured_on_a_presets_images(tmp_path):
+    trained(tmp_path / "three", 3, 64)
+    with pytest.raises(UserError, match=r"3 classes at 64 pixels, .* 10 classes at 32 pixels.*--images"):
+        evaluate_classifier(tmp_path / "three")
+    trained(tmp_path / "ten", 10, 32)
+    evaluation = evaluate_classifier(tmp_path / "ten")
+    counts = torch.tensor(evaluation.confusion)
+    assert counts.shape == (10, 10)
+    assert evaluation.ood_accuracy == pytest.approx(100 * float(counts.diag().sum() / counts.sum()), abs=1e-4)
+    assert evaluation.sensitivity == {}
+
+
+def test_a_cgn_that_draws_other_classes_than_the_classifier_knows_is_refused(tmp_path):
+    trained(tmp_path / "two", 2, 32)
+    for label in ("a", "b"):
+        (tmp_path / "test" / label).mkdir(parents=True)
+        Image.new("RGB", (32, 32)).save(tmp_path / "test" / label / "0.png")
+    assert evaluate_classifier(tmp_path / "two", images=tmp_path / "test").ood_accuracy == 50
+    with pytest.raises(UserError, match="2 classes at 32 pixels, the CGN draws 10 classes at 32 pixels"):
+        evaluate_classifier(tmp_path / "two", images=tmp_path / "test", cgn="double-colored-digits")
+
+
+def test_a_cgn_of_other_pictures_than_the_presets_is_refused():
+    with pytest.raises(UserError, match=r"imagenet-smoke draws .* 10 classes at 32 pixels"):
+        evaluate_cgn("imagenet-smoke")
+
+
+def test_a_run_is_evaluated_only_where_there_is_one(tmp_path):
+    trained(tmp_path, 2, 32)
+    with pytest.raises(UserError, match="is a classifier, not a run"):
+        evaluate_run(tmp_path)
+
+
+def test_a_folder_says_where_its_student_lies(tmp_path):
+    (tmp_path / "student").mkdir()
+    (tmp_path / "student" / "model.safetensors").touch()
+    with pytest.raises(UserError, match=f"pass {tmp_path / 'student'}"):
+        artifact_kind(tmp_path)
+    (tmp_path / "begun" / "pairs").mkdir(parents=True)
+    with pytest.raises(UserError, match="has not ended: repeat its command"):
+        artifact_kind(tmp_path / "begun")

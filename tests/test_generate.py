@@ -84,6 +84,24 @@ def test_rgb_scales_masks_and_pictures_to_bytes():
     assert as_rgb(torch.tensor([-1.0, 1.0])[:, None, None, None].expand(-1, 3, 1, 1))[:, 0, 0, 0].tolist() == [0, 255]
 
 
+def test_the_default_classes_are_the_first_and_the_last(analytic_teacher, tmp_path):
+    files = [write_interpolation(analytic_teacher, tmp_path / str(pair), "all", pair)[0] for pair in (None, (0, 9))]
+    assert files[0].read_bytes() == files[1].read_bytes()
+
+
+def test_classes_that_the_cgn_has_not_are_refused(analytic_teacher, tmp_path):
+    with pytest.raises(UserError, match="between classes 3 and 10: use classes 0 to 9"):
+        write_interpolation(analytic_teacher, tmp_path, "shape", (3, 10))
+
+
+def test_a_folder_is_no_set_of_counterfactuals_but_may_hold_one(analytic_teacher, tmp_path):
+    with pytest.raises(UserError, match=r"pass the file counterfactuals\.safetensors"):
+        read_counterfactuals(tmp_path)
+    path, _ = write_counterfactuals(analytic_teacher, tmp_path, 4)
+    with pytest.raises(UserError, match=f"pass {path}"):
+        read_counterfactuals(tmp_path)
+
+
 def test_an_unknown_mechanism_is_named(analytic_teacher, tmp_path):
     with pytest.raises(UserError, match="cannot interpolate 'colour'"):
         write_interpolation(analytic_teacher, tmp_path, "colour", (0, 1))

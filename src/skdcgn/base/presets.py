@@ -1,6 +1,7 @@
 """Presets: whole experiments by name. No torch here: the command line lists them in its help."""
 
 from dataclasses import replace
+from typing import Any
 
 from skdcgn.base.config import (
     ClassifyConfig,
@@ -16,9 +17,10 @@ from skdcgn.base.config import (
     TeachConfig,
     TeachImageNetConfig,
 )
-from skdcgn.base.errors import find
+from skdcgn.base.errors import UserError, find
 
 DEFAULT = "double-colored-digits"
+STAGES = {RunConfig: ("query", "distill", "classify"), ImageNetConfig: ("query", "distill", "ensemble")}
 
 # With few steps a classifier needs initial weights that keep activations at their size, and a rate that falls to zero.
 SHORT_TRAINING = ClassifyConfig(cooldown=1.0, he_init=True)
@@ -148,6 +150,37 @@ TEACHERS = {
     "smoke":                replace(TeachConfig(),       steps=6, batch_size=8),
 }
 # fmt: on
+
+
+def find_run(name: str, *, full: bool = False) -> RunConfig | ImageNetConfig:
+    """Return the preset ``name`` of a run on digits or on photographs.
+
+    Raises:
+        UserError: an unknown name; ``full`` for photographs, which have no published classifier budget.
+    """
+    runs: dict[str, RunConfig | ImageNetConfig] = {**RUNS, **IMAGENET_RUNS}
+    config = find("preset", name, runs)
+    if isinstance(config, RunConfig):
+        return run_preset(config.preset, full=full)
+    if full:
+        raise UserError(f"--full is a budget of the digits' classifiers: leave it out with {name}")
+    return config
+
+
+def find_teaching(name: str) -> TeachConfig | TeachImageNetConfig:
+    """Return the preset ``name`` of a teacher of digits or of photographs; raise UserError for an unknown name."""
+    teachers: dict[str, TeachConfig | TeachImageNetConfig] = {**TEACHERS, **IMAGENET_TEACHERS}
+    return find("preset", name, teachers)
+
+
+def find_stage(stage: str, name: str) -> Any:
+    """Return the settings of a stage, ``query`` or ``ensemble`` for example, in the run preset ``name``.
+
+    Raises:
+        UserError: an unknown name, or a run without this stage.
+    """
+    runs: dict[str, RunConfig | ImageNetConfig] = {**RUNS, **IMAGENET_RUNS}
+    return find("preset", name, {key: getattr(run, stage) for key, run in runs.items() if stage in STAGES[type(run)]})
 
 
 def run_preset(name: str, *, full: bool = False) -> RunConfig:

@@ -1,55 +1,78 @@
-"""Flags: a typer command gets one option per field of a configuration."""
+"""Flags: a verb gets one option per field of a configuration."""
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Annotated, Any, get_args, get_type_hints
 
-import typer
+from cyclopts import Group, Parameter
 
 from skdcgn.base.records import Leaf, leaves
+from skdcgn.cli.help_page import FURTHER, OPTIONS
+
+Verb = Callable[..., None]
 
 
-def with_flags(*shown: Any, leave_out: tuple[str, ...] = ()) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Give a typer command one option per field of the configurations; its help tells the (first one's) values.
+def with_flags(*configs: Any, main: Collection[str] = (), leave_out: Collection[str] = ()) -> Callable[[Verb], Verb]:
+    """Give a verb one option per field of the configurations; its help shows the (first one's) values.
 
-    The decorated function must have a parameter ``changes: dict[str, Any]``; only flags that the user typed
+    The decorated function must have a parameter ``changes: dict[str, Any]``; only options that the user typed
     are in it, under their dotted paths.
+
+    Args:
+        main: fields that ``--help`` shows; ``--help-all`` shows the others too.
+        leave_out: fields that get no option.
     """
-    all_leaves = {leaf.path: leaf for config in reversed(shown) for leaf in leaves(config)}
+    all_leaves = {leaf.path: leaf for config in reversed(configs) for leaf in leaves(config)}
     options = {path.replace(".", "_"): leaf for path, leaf in all_leaves.items() if path not in leave_out}
 
-    def decorate(function: Callable[..., None]) -> Callable[..., None]:
-        own = [p for name, p in inspect.signature(function).parameters.items() if name != "changes"]
+    def decorate(function: Verb) -> Verb:
         hints = get_type_hints(function, include_extras=True)
+        own = [
+            parameter.replace(annotation=hints[name])
+            for name, parameter in inspect.signature(function).parameters.items()
+            if name != "changes"
+        ]
+        extra = [_parameter(name, leaf, leaf.path in main) for name, leaf in options.items()]
 
-        def command(**given: Any) -> None:
-            changes = {leaf.path: given.pop(name) for name, leaf in options.items() if given.get(name) is not None}
-            given = {name: value for name, value in given.items() if name not in options}
-            function(**given, changes={p: list(v) if isinstance(v, tuple) else v for p, v in changes.items()})
+        def verb(*positional: Any, **named: Any) -> None:
+            changes = {leaf.path: named.pop(name) for name, leaf in options.items() if name in named}
+            function(*positional, **named, changes=changes)
 
-        extra = [_parameter(name, leaf) for name, leaf in options.items()]
-        own = [parameter.replace(annotation=hints[parameter.name]) for parameter in own]
-        command.__signature__ = inspect.Signature(own + extra)  # type: ignore[attr-defined]
-        command.__annotations__ = {p.name: p.annotation for p in own + extra}
-        command.__name__, command.__doc__ = function.__name__, function.__doc__
-        return command
+        verb.__signature__ = inspect.Signature(own + extra)  # type: ignore[attr-defined]
+        verb.__annotations__ = {p.name: p.annotation for p in own + extra}
+        verb.__name__, verb.__doc__ = function.__name__, function.__doc__
+        return verb
 
     return decorate
 
 
-def _parameter(name: str, leaf: Leaf) -> inspect.Parameter:
-    flag = "--" + leaf.path.replace(".", "-").replace("_", "-")
-    flags = f"{flag}/--no-{flag[2:]}" if leaf.type is bool else flag
-    repeated = "; repeat the flag" if isinstance(leaf.value, tuple) else ""
-    described = f"{leaf.help}{repeated} [dim]\\[{_shown(leaf.value)}][/dim]"
-    panel = leaf.path.split(".")[0] + " options" if "." in leaf.path else "Configuration"
-    info = typer.Option(flags, help=described, show_default=False, rich_help_panel=panel)
-    annotation: Any = Annotated[_flag_type(leaf), info]
+def _parameter(name: str, leaf: Leaf, main: bool) -> inspect.Parameter:
+    option = Parameter(
+        name="--" + leaf.path.replace(".", "-").replace("_", "-"),
+        help=_words(leaf),
+        show_default=False,
+        group=OPTIONS if main else _group(leaf.path),
+    )
+    annotation: Any = Annotated[_flag_type(leaf), option]
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
 
 
+def _group(path: str) -> Group:
+    *parents, _ = path.split(".")
+    return Group(" ".join(("Options of", *parents)), sort_key=3) if parents else FURTHER
+
+
+def _words(leaf: Leaf) -> str:
+    """Return the help of an option, as a sentence and with its value."""
+    repeat = "; repeat the option" if isinstance(leaf.value, tuple) else ""
+    sentence = f"{leaf.help[:1].upper()}{leaf.help[1:]}{repeat}."
+    return sentence if leaf.value is None else f"{sentence} [default: {_shown(leaf.value)}]"
+
+
 def _shown(value: Any) -> str:
-    return " ".join(map(str, value)) if isinstance(value, tuple) else str(value)
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    return (" ".join(map(str, value)) if isinstance(value, tuple) else str(value)) or "none"
 
 
 def _flag_type(leaf: Leaf) -> Any:

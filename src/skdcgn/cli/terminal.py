@@ -1,31 +1,32 @@
-"""What the command line shows: progress bars, and the tables that its commands end with.
+"""What the command line shows: progress, log lines, and the tables that its verbs end with.
 
 torch is imported inside the functions, so that ``--help`` answers at once.
 """
 
 import logging
 import sys
-from collections.abc import Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
-from rich.markup import escape
-
-from skdcgn.base.config import RunConfig
-from skdcgn.base.progress import logger, progress_bars
+from skdcgn.base.progress import Watch, ignore, logger, progress_bars
 
 if TYPE_CHECKING:
+    from rich.console import Console
     from rich.table import Table
 
-    from skdcgn.base.progress import Watch
+    from skdcgn.base.config import RunConfig
+    from skdcgn.deploy.bench import BenchResults
     from skdcgn.evaluation.attribution import Axioms
-    from skdcgn.results.records import MnistResults
+    from skdcgn.evaluation.scores import HeadScores
+    from skdcgn.experiments.doctor import Finding
+    from skdcgn.experiments.evaluate import CGNEvaluation, ClassifierEvaluation
+    from skdcgn.results.records import ImageNetResults, MnistResults
     from skdcgn.results.study_record import StudyRecord
 
-SHOWN_CLASSES = 20
-out_console, err_console = Console(), Console(stderr=True)
+MOST_CLASSES = 20  # of a confusion table that is printed
+MINIATURE = "MINIATURE: small budgets, one seed; its numbers compare with no others"
 
 
 class StandardError(logging.Handler):
@@ -45,14 +46,42 @@ def log_to_standard_error(level: int) -> None:
     logger.addHandler(HANDLER)
 
 
-def watching() -> AbstractContextManager["Watch"]:
-    """Show a bar per task in a terminal; in a pipe, a line a minute and one when a task ends."""
-    return progress_bars(err_console)
+@contextmanager
+def progress() -> Iterator[Watch]:
+    """Show a bar per task in a terminal; in a pipe, a line a minute and one when a task ends; nothing if quiet."""
+    if not logger.isEnabledFor(logging.INFO):
+        yield lambda name, total: ignore
+        return
+    with progress_bars() as watch:
+        yield watch
 
 
-def point_to(what: str, path: Path) -> None:
-    """Print where ``what`` was written, on one line however long."""
-    out_console.print(f"{what}: {escape(str(path))}", soft_wrap=True)
+def place_of(device: str) -> str:
+    """Return the name of the device that ``auto``, ``cpu`` or ``cuda`` is here."""
+    from skdcgn.training.train import make_accelerator
+
+    return str(make_accelerator(device).device)
+
+
+def save_numbers(out: Path | None, numbers: Any) -> None:
+    """Write the numbers to a JSON file, if one is asked for."""
+    if out:
+        from skdcgn.base.files import write_json
+        from skdcgn.base.records import to_dict
+
+        write_json(out, to_dict(numbers))
+
+
+def point_to(name: str, path: Path, more: str = "") -> None:
+    """Print where something was written, on one line however long."""
+    print(f"{name}: {path} {more}".rstrip())
+
+
+def output() -> "Console":
+    """Return the console of the standard output stream."""
+    from rich.console import Console
+
+    return Console()
 
 
 def new_table(title: str, words: Sequence[str], numbers: Sequence[str]) -> "Table":
@@ -67,8 +96,8 @@ def new_table(title: str, words: Sequence[str], numbers: Sequence[str]) -> "Tabl
     return table
 
 
-def show_table(results: "MnistResults", config: RunConfig) -> None:
-    """Print the main table, each accuracy beside what the recipe's card lets one expect."""
+def show_mnist(results: "MnistResults", config: "RunConfig") -> None:
+    """Print the main table, each accuracy beside the band that the recipe's card gives."""
     from skdcgn.results.expected import bands, table
 
     shown = new_table(
@@ -79,80 +108,123 @@ def show_table(results: "MnistResults", config: RunConfig) -> None:
     expected = bands(config)
     for row in table(results, expected):
         shown.add_row(*row)
-    out_console.print(shown)
+    output().print(shown)
     if not expected:
         print("expected: no card was measured with this preset, data and budget")
 
 
 def show_study(record: "StudyRecord") -> None:
-    """Print a row per point and source, its mean beside the band that was measured before and the paper's number."""
+    """Print a row per point and source; beside its mean, unless it is a miniature, the band and the paper's number."""
     from skdcgn.report.words import with_deviation
+
+    if record.quick:
+        print(MINIATURE)
+    compared = [] if record.quick else ["expected, %", "paper, %"]
+    title, accuracy = f"{record.study}, {record.preset}", "out-of-domain accuracy, %"
+    shown = new_table(title, ["point", "trained on"], [accuracy, *compared])
+    comparisons = [()] * len(record.summary) if record.quick else _comparisons(record)
+    for row, beside in zip(record.summary, comparisons, strict=True):
+        mean = with_deviation(row.ood_accuracy.mean, row.ood_accuracy.deviation)
+        shown.add_row(row.point, row.source, mean, *beside)
+    output().print(shown)
+
+
+def _comparisons(record: "StudyRecord") -> Iterator[tuple[str, str]]:
+    """Yield, of each row of the summary, whether its mean lies in the expected band, and the paper's number."""
     from skdcgn.results.expected import bands
     from skdcgn.results.published import published_accuracy
     from skdcgn.results.study_record import lay_points
 
-    title = f"{record.study}, {record.preset}"
-    shown = new_table(title, ["point", "trained on"], ["out-of-domain accuracy, %", "expected, %", "paper, %"])
     points = lay_points(record.base, record.points, record.teaching)
-    known = {point.name: (point, bands(point.config, point.teach)) for point in points}
+    by_name = {point.name: (point, bands(point.config, point.teach)) for point in points}
     for row in record.summary:
-        point, expected = known[row.point]
+        point, expected = by_name[row.point]
         band = expected.get(row.source)
         paper = None if point.teach else published_accuracy(point.config, row.source)
-        shown.add_row(
-            row.point,
-            row.source,
-            with_deviation(row.ood_accuracy.mean, row.ood_accuracy.deviation),
-            band.verdict(row.ood_accuracy.mean) if band else "-",
-            f"{paper:.1f}" if paper else "-",
-        )
-    out_console.print(shown)
+        yield band.verdict(row.ood_accuracy.mean) if band else "-", f"{paper:.1f}" if paper else "-"
 
 
-def show_imagenet(folder: Path) -> None:
-    """Print what the CGNs of a run cost; then a row per measure with a column per ensemble; shape bias by head too."""
+def show_imagenet(results: "ImageNetResults") -> None:
+    """Print size and speed of the CGNs; then a row per metric with a column per ensemble; shape bias by head too."""
     from skdcgn.report.imagenet import costs, lines
-    from skdcgn.results.records import ImageNetResults, read_results
 
-    results = read_results(folder, ImageNetResults)
     for name, size, speed in costs(results):
         print(f"{name}: parameters {size}, counterfactuals/s {speed}")
     shown = new_table(f"{results.preset}, seed {results.seed}", ["%"], ["images", *results.ensembles])
     for line in lines(results):
         shown.add_row(line.measure, line.images, *line.values)
-    out_console.print(shown)
+    output().print(shown)
     if results.stand_in:
-        print("the teacher drew the real images too: the numbers show that the path works, nothing else")
+        print("the teacher drew the real images too: the numbers show only that every stage works")
 
 
-def show_confusion(counts: list[list[int]]) -> None:
+def show_classifier(evaluation: "ClassifierEvaluation") -> None:
+    """Print accuracy, confusion and sensitivity."""
+    print(f"out-of-domain accuracy on {evaluation.test}: {evaluation.ood_accuracy:.2f} %")
+    show_confusion(evaluation.confusion)
+    for mechanism, one in evaluation.sensitivity.items():
+        print(
+            f"{mechanism} varied: {one.accuracy:.1f} % right, {one.unchanged:.1f} % unchanged, "
+            f"{one.followed:.1f} % followed it"
+        )
+
+
+def show_confusion(counts: Sequence[Sequence[int]]) -> None:
     """Print, of the images of each class, the percent that are taken for each; too many classes are not printed."""
-    if len(counts) > SHOWN_CLASSES:
+    if len(counts) > MOST_CLASSES:
         return
     classes = [str(label) for label in range(len(counts))]
-    shown = new_table("taken for, %", ["class"], classes)
+    shown = new_table("predicted class, %", ["class"], classes)
     for label, row in zip(classes, counts, strict=True):
         shown.add_row(label, *(f"{100 * count / max(sum(row), 1):.0f}" if count else "" for count in row))
-    out_console.print(shown)
+    output().print(shown)
 
 
-def show_quality(found: "Axioms") -> None:
+def show_cgn(evaluation: "CGNEvaluation") -> None:
+    """Print agreement with pairs, distances and axioms."""
+    for mechanism, one in evaluation.pairs.items():
+        print(f"{mechanism}: L1 {one.l1:.4f}, PSNR {one.psnr:.2f} dB, SSIM {one.ssim:.3f} ({one.pairs:,} pairs)")
+    for number in evaluation.distances.values():
+        print(number)
+    if evaluation.axioms:
+        show_axioms(evaluation.axioms)
+
+
+def show_axioms(axioms: "Axioms") -> None:
     """Print the four axioms of counterfactuals: effectiveness and minimality by what varied, then the other two."""
-    classified = list(found.effectiveness["none"])
-    shown = new_table("effectiveness: labels that classifiers find, %", ["varied"], [*classified, "minimality"])
-    for varied, judged in found.effectiveness.items():
-        minimal = f"{found.minimality[varied]:.3f}" if varied in found.minimality else "-"
-        shown.add_row(varied, *(f"{value:.1f}" for value in judged.values()), minimal)
-    out_console.print(shown)
-    print(f"composition {found.composition:.2g} (mean L1 between two answers to the same question)")
-    print(f"realism: {found.realism}")
+    mechanisms = list(axioms.effectiveness["none"])
+    shown = new_table("effectiveness: labels that classifiers predict, %", ["varied"], [*mechanisms, "minimality"])
+    for varied, percents in axioms.effectiveness.items():
+        minimal = f"{axioms.minimality[varied]:.3f}" if varied in axioms.minimality else "-"
+        shown.add_row(varied, *(f"{value:.1f}" for value in percents.values()), minimal)
+    output().print(shown)
+    print(f"composition {axioms.composition:.2g} (mean L1 between two answers to the same query)")
+    print(f"realism: {axioms.realism}")
 
 
-def show_bench(told: dict[str, Any]) -> None:
-    """Print how many counterfactuals a second each form draws, and how many times the eager teacher's."""
-    title = f"counterfactuals per second, {told['device']}, {told['threads']} threads"
+def show_ensemble(scores: Mapping[str, "HeadScores"]) -> None:
+    """Print a line per metric and head."""
+    from skdcgn.evaluation.imagenet import BG_GAP
+
+    for metric, of_heads in scores.items():
+        for head, value in of_heads.percent.items():
+            unit = "points" if metric == BG_GAP else "%"
+            print(f"{head}: {metric} {value:.1f} {unit} of {of_heads.images:,} images")
+
+
+def show_bench(results: "BenchResults") -> None:
+    """Print how many counterfactuals a second each form draws, and the ratio to the eager teacher."""
+    title = f"counterfactuals per second, {results.device}, {results.threads} threads"
     shown = new_table(title, ["form"], ["batch", "per second", "x teacher"])
-    for row in told["rows"]:
-        rate, ratio = row["counterfactuals_per_second"], row["ratio"]
-        shown.add_row(row["form"], str(row["batch"]), f"{rate:,.0f}", f"{ratio:.1f}")
-    out_console.print(shown)
+    for row in results.rows:
+        shown.add_row(row.form, str(row.batch), f"{row.counterfactuals_per_second:,.0f}", f"{row.ratio:.1f}")
+    output().print(shown)
+
+
+def show_finding(finding: "Finding") -> None:
+    """Print one line of doctor."""
+    from rich.text import Text
+
+    colour = {"ok": "green", "broken": "red"}.get(finding.state, "yellow")
+    state, name = Text(f"{finding.state:8} ", style=colour), Text(finding.name, style="bold")
+    output().print(Text.assemble(state, name, f": {finding.words}"), soft_wrap=True)

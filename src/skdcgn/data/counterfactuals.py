@@ -14,6 +14,7 @@ from skdcgn.cgn.compose import Counterfactuals, compose
 from skdcgn.cgn.mechanism import Teacher
 from skdcgn.data.images import LabelledImages
 
+COUNTERFACTUALS_FILE = "counterfactuals.safetensors"
 LABELS = ("shape_labels", "texture_labels", "background_labels")
 
 
@@ -79,7 +80,15 @@ def read_counterfactuals(path: Path) -> LabelledImages:
 @contextmanager
 def open_counterfactuals(path: Path) -> Iterator[Any]:
     """Open a file of counterfactuals to read some of it; raise UserError if it holds none."""
+    if path.is_dir():
+        raise UserError(f"{path} is a folder, not counterfactuals: {_right_file(path)}")
     with open_tensors(path) as file:
         if not {"images", *LABELS} <= set(file.keys()):
             raise UserError(f"{path} holds no counterfactuals: pass the file that skdcgn generate wrote")
         yield file
+
+
+def _right_file(folder: Path) -> str:
+    if (folder / COUNTERFACTUALS_FILE).is_file():
+        return f"pass {folder / COUNTERFACTUALS_FILE}"
+    return f"pass the file {COUNTERFACTUALS_FILE} that skdcgn generate CGN --out FOLDER writes"

@@ -1,8 +1,8 @@
-"""A stand-in for ImageNet's data sets, in their layouts, drawn by a CGN of sixteen classes, to try the code offline.
+"""A stand-in for ImageNet's data sets, in their layouts, drawn by a CGN of sixteen classes: to try the code offline.
 
-The three labels of the pictures in ``train`` and ``val`` agree; in ``cue-conflict`` shape and texture differ; ``in9``
-has foregrounds of nine classes on backgrounds of their own class (``original``, ``mixed_same``) or of any
-(``mixed_rand``). Accuracies on them describe the CGN, and say nothing of ImageNet.
+``train`` and ``val`` are pictures whose three labels agree, as a shortcut would have it; ``cue-conflict`` are those
+whose shape and texture differ; ``in9`` has foregrounds of nine classes on backgrounds of their own class
+(``original``, ``mixed_same``) or of any (``mixed_rand``). They show what the CGN draws, so no number says anything.
 """
 
 import json
@@ -14,25 +14,23 @@ from skdcgn.base.errors import UserError
 from skdcgn.base.files import write_bytes, write_json
 from skdcgn.base.seeds import derive_seed
 from skdcgn.cgn.compose import Counterfactuals, compose
-from skdcgn.cgn.mechanism import Mechanism, Teacher
+from skdcgn.cgn.mechanism import Teacher
 from skdcgn.cgn.pictures import as_rgb, encode
-from skdcgn.cgn.policy import Intervention
 from skdcgn.data.categories import CATEGORIES
 
 NAMES = tuple(CATEGORIES)
 NINE = ("dog", "bird", "vehicle", "reptile", "carnivore", "insect", "instrument", "primate", "fish")
-SAME_TEXTURE = Intervention(Mechanism.TEXTURE, "correlate", 1.0)
-SAME_BACKGROUND = Intervention(Mechanism.BACKGROUND, "correlate", 1.0)
+ONE_TEXTURE, ONE_BACKGROUND = "texture.correlate:1", "background.correlate:1"
 VARIANTS = {
-    "original": (SAME_TEXTURE, SAME_BACKGROUND),
-    "mixed_same": (SAME_TEXTURE, SAME_BACKGROUND),
-    "mixed_rand": (SAME_TEXTURE,),
+    "original": (ONE_TEXTURE, ONE_BACKGROUND),
+    "mixed_same": (ONE_TEXTURE, ONE_BACKGROUND),
+    "mixed_rand": (ONE_TEXTURE,),
 }
 TRAIN, TEST = 240, 80
 
 
 class Folders(NamedTuple):
-    """Folders of images: to train on, for top-1 and top-5, cue conflicts, ImageNet-9; None where there are none."""
+    """Where images are: to train on, for top-1 and top-5, cue conflicts, ImageNet-9; None where there are none."""
 
     real: Path
     val: Path | None = None
@@ -41,7 +39,7 @@ class Folders(NamedTuple):
 
 
 def stand_in(cgn: Teacher, out: Path, *, seed: int = 0) -> Folders:
-    """Draw the four data sets into ``out``, unless they are there; return their folders.
+    """Draw the four data sets into ``out``, unless that was done before; return where they are.
 
     Raises:
         UserError: the CGN has other than sixteen classes.
@@ -52,36 +50,36 @@ def stand_in(cgn: Teacher, out: Path, *, seed: int = 0) -> Folders:
         )
     done = out / "done.json"
     if not done.exists():
-        agreeing = (SAME_TEXTURE, SAME_BACKGROUND)
+        agreeing = (ONE_TEXTURE, ONE_BACKGROUND)
         for part, count in (("train", TRAIN), ("val", TEST)):
             _write(compose(cgn, count, policy=agreeing, seed=derive_seed(seed, part)), out / part)
         _write_cues(compose(cgn, TEST, seed=derive_seed(seed, "cues")), out / "cue-conflict")
         for variant, policy in VARIANTS.items():
-            composed = compose(cgn, TEST, policy=policy, seed=derive_seed(seed, variant))
-            _write_nine(composed, out / "in9" / variant / "val")
-        nine_of = {str(label): label if label < len(NINE) else -1 for label in range(len(NAMES))}
-        write_bytes(out / "in9" / "in_to_in9.json", json.dumps(nine_of).encode())
+            made = compose(cgn, TEST, policy=policy, seed=derive_seed(seed, variant))
+            _write_nine(made, out / "in9" / variant / "val")
+        known = {str(label): label if label < len(NINE) else -1 for label in range(len(NAMES))}
+        write_bytes(out / "in9" / "in_to_in9.json", json.dumps(known).encode())
         write_json(done, {"teacher": cgn.digest, "seed": seed})
     return Folders(out / "train", out / "val", out / "cue-conflict", out / "in9")
 
 
-def _write(composed: Counterfactuals, folder: Path) -> None:
-    for index, (picture, label) in enumerate(zip(as_rgb(composed.images), composed.shape_labels.tolist(), strict=True)):
+def _write(made: Counterfactuals, folder: Path) -> None:
+    for index, (picture, label) in enumerate(zip(as_rgb(made.images), made.shape_labels.tolist(), strict=True)):
         write_bytes(folder / NAMES[label] / f"{index}.png", encode(picture.permute(1, 2, 0)))
 
 
-def _write_cues(composed: Counterfactuals, folder: Path) -> None:
-    counts: Counter[str] = Counter()
-    labels = zip(composed.shape_labels.tolist(), composed.texture_labels.tolist(), strict=True)
-    for picture, (shape, texture) in zip(as_rgb(composed.images), labels, strict=True):
+def _write_cues(made: Counterfactuals, folder: Path) -> None:
+    counted: Counter[str] = Counter()
+    labels = zip(made.shape_labels.tolist(), made.texture_labels.tolist(), strict=True)
+    for picture, (shape, texture) in zip(as_rgb(made.images), labels, strict=True):
         cues = []
         for name in (NAMES[shape], NAMES[texture]):
-            counts[name] += 1
-            cues.append(f"{name}{counts[name]}")
+            counted[name] += 1
+            cues.append(f"{name}{counted[name]}")
         write_bytes(folder / NAMES[shape] / f"{'-'.join(cues)}.png", encode(picture.permute(1, 2, 0)))
 
 
-def _write_nine(composed: Counterfactuals, folder: Path) -> None:
-    for index, (picture, label) in enumerate(zip(as_rgb(composed.images), composed.shape_labels.tolist(), strict=True)):
+def _write_nine(made: Counterfactuals, folder: Path) -> None:
+    for index, (picture, label) in enumerate(zip(as_rgb(made.images), made.shape_labels.tolist(), strict=True)):
         if label < len(NINE):
             write_bytes(folder / f"{label:02d}_{NINE[label]}" / f"{index}.png", encode(picture.permute(1, 2, 0)))

@@ -1,4 +1,4 @@
-"""Bench: counterfactuals per second of a student and its teacher, in turn in one process, in every form at hand.
+"""Bench: counterfactuals per second of a student and its teacher, in turn in one process, in every available form.
 
 A form is a function from :class:`skdcgn.cgn.compose.Inputs` to images. All are warmed up, then timed in turn, round
 after round, so that a machine that slows down slows all of them; medians are compared, and ratios are to the first
@@ -8,8 +8,9 @@ form.
 import importlib.util
 import platform
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import cache, partial
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -27,7 +28,7 @@ from skdcgn.students.generator import StudentCGN
 Form = Callable[..., Tensor]
 Name = TypeVar("Name")
 WARM_UP = 3
-ORDER = ("eager", "channels-last", "compiled", "onnx-fp32", "onnx-fp16", "onnx-int8")
+FORMS = ("eager", "channels-last", "compiled", "onnx-fp32", "onnx-fp16", "onnx-int8")
 
 
 class Queried(nn.Module):
@@ -41,29 +42,29 @@ class Queried(nn.Module):
         return self.teacher.query(mechanism, noise, labels)
 
 
-def forms(cgn: Teacher, wanted: tuple[str, ...], device: str = "cpu") -> dict[str, Form]:
-    """Return the ``wanted`` forms of a CGN that this machine and this CGN allow.
+def forms(cgn: Teacher, names: tuple[str, ...], device: str = "cpu") -> dict[str, Form]:
+    """Return the forms of a CGN by name, as far as this machine and this CGN allow them.
 
     Raises:
         UserError: a form that does not exist.
     """
-    for name in wanted:
-        if name not in ORDER:
-            raise UserError(f"unknown form {name!r}: use {', '.join(ORDER)}")
+    for name in names:
+        if name not in FORMS:
+            raise UserError(f"unknown form {name!r}: use {', '.join(FORMS)}")
     try:
         as_module(cgn)
     except UserError:
         return {"eager": Composition(Queried(cgn))}
     traced = cache(partial(exported, cgn))  # once for all precisions
     mode = "default" if device == "cpu" else "reduce-overhead"  # a GPU waits for launches: one graph has them all
-    made: dict[str, Callable[[], Form]] = {
+    make: dict[str, Callable[[], Form]] = {
         "eager": lambda: _laid_out(cgn, device, torch.contiguous_format),
         "channels-last": lambda: _laid_out(cgn, device, torch.channels_last),
         "compiled": lambda: torch.compile(as_module(cgn).to(device), mode=mode),
         **{f"onnx-{precision}": partial(_in_onnx, cgn, traced, precision) for precision in Precision},
     }
     on_cpu = device == "cpu" and importlib.util.find_spec("onnxruntime") is not None
-    return {name: made[name]() for name in ORDER if name in wanted and (on_cpu or not name.startswith("onnx"))}
+    return {name: make[name]() for name in FORMS if name in names and (on_cpu or not name.startswith("onnx"))}
 
 
 def _laid_out(cgn: Teacher, device: str, layout: torch.memory_format) -> nn.Module:
@@ -87,57 +88,84 @@ def _finished(draw: Form, inputs: Inputs) -> None:
         torch.cuda.synchronize()
 
 
-def measure(
+@dataclass(frozen=True)
+class FormTiming:
+    """Counterfactuals per second of one form at one batch size, and its ratio to the eager teacher's at that size."""
+
+    batch: int
+    form: str
+    counterfactuals_per_second: float
+    ratio: float
+
+
+@dataclass(frozen=True)
+class BenchResults:
+    """Timings of a teacher's and a student's forms, and what they depend on."""
+
+    parameters: dict[str, int | None]
+    threads: int
+    device: str
+    rounds: int
+    rows: tuple[FormTiming, ...]
+    versions: dict[str, str]
+
+
+def time_forms(
     teacher: Teacher,
     student: Teacher,
     *,
     batches: tuple[int, ...] = (64, 256),
     rounds: int = 9,
-    wanted: tuple[str, ...] = ORDER,
-    teacher_forms: tuple[str, ...] = ("eager", "channels-last"),
+    names: tuple[str, ...] = FORMS,
+    teacher_names: tuple[str, ...] = ("eager", "channels-last"),
     device: str = "cpu",
-) -> dict[str, Any]:
-    """Measure both; return rates and ratios to the teacher's eager rate at the same batch size, ready for JSON."""
+) -> BenchResults:
+    """Time the forms of teacher and student in turn.
+
+    Args:
+        teacher: the student's own teacher.
+        student: usually a student CGN.
+        batches: batch sizes.
+        rounds: how often each form is timed; the median counts.
+        names: forms of the student.
+        teacher_names: forms of the teacher.
+        device: where networks run.
+
+    Raises:
+        UserError: an unknown form; a teacher and a student of different specs.
+    """
     if teacher.spec != student.spec:
         raise UserError("teacher and student take other noise or draw other images: pass the student's own teacher")
-    drawers = {f"teacher, {name}": form for name, form in forms(teacher, teacher_forms, device).items()}
-    drawers |= {f"student, {name}": form for name, form in forms(student, wanted, device).items()}
+    drawers = {f"teacher, {name}": form for name, form in forms(teacher, teacher_names, device).items()}
+    drawers |= {f"student, {name}": form for name, form in forms(student, names, device).items()}
     base = "teacher, eager"
-    rows = []
+    rows: list[FormTiming] = []
     for batch in batches:
         inputs = _on(device, sample_inputs(student.spec, batch, generator("bench", batch)))
-        taken = medians(drawers, inputs, rounds)
-        rows += [
-            {
-                "batch": batch,
-                "form": name,
-                "counterfactuals_per_second": batch / seconds,
-                "ratio": taken[base] / seconds,
-            }
-            for name, seconds in taken.items()
-        ]
-    return {
-        "parameters": {"teacher": teacher.size, "student": student.size},
-        "threads": torch.get_num_threads(),
-        "device": torch.cuda.get_device_name() if device == "cuda" else platform.processor() or platform.machine(),
-        "rounds": rounds,
-        "rows": rows,
-        "versions": versions(),
-    }
+        seconds = medians(drawers, inputs, rounds)
+        rows += [FormTiming(batch, name, batch / own, seconds[base] / own) for name, own in seconds.items()]
+    return BenchResults(
+        parameters={"teacher": teacher.size, "student": student.size},
+        threads=torch.get_num_threads(),
+        device=torch.cuda.get_device_name() if device == "cuda" else platform.processor() or platform.machine(),
+        rounds=rounds,
+        rows=tuple(rows),
+        versions=versions(),
+    )
 
 
 def rates(cgns: Mapping[str, Teacher], *, batch: int = 256, rounds: int = 9) -> dict[str, dict[str, float]]:
     """Return counterfactuals per second on the CPU, timed in turn: of each CGN by name, and of each of its forms."""
-    drawers = {(name, form): draw for name, cgn in cgns.items() for form, draw in forms(cgn, ORDER[:2]).items()}
+    drawers = {(name, form): draw for name, cgn in cgns.items() for form, draw in forms(cgn, FORMS[:2]).items()}
     students = {name: cgn for name, cgn in cgns.items() if isinstance(cgn, StudentCGN)}
-    drawers |= {(name, form): draw for name, cgn in students.items() for form, draw in forms(cgn, ORDER[3:4]).items()}
+    drawers |= {(name, form): draw for name, cgn in students.items() for form, draw in forms(cgn, FORMS[3:4]).items()}
     spec = next(iter(cgns.values())).spec
-    found: dict[str, dict[str, float]] = {}
+    speeds: dict[str, dict[str, float]] = {}
     for (name, form), seconds in medians(
         drawers, sample_inputs(spec, batch, generator("bench", batch)), rounds
     ).items():
-        found.setdefault(name, {})[form] = batch / seconds
-    return found
+        speeds.setdefault(name, {})[form] = batch / seconds
+    return speeds
 
 
 def _on(device: str, inputs: Inputs) -> Inputs:

@@ -11,6 +11,7 @@ from skdcgn.cgn.compose import Counterfactuals, compose
 from skdcgn.cgn.drawings import interpolate
 from skdcgn.cgn.mechanism import Mechanism, Teacher
 from skdcgn.cgn.pictures import as_rgb, encode, grid, save_gif, save_picture, save_strip
+from skdcgn.data.counterfactuals import COUNTERFACTUALS_FILE
 
 SHEET = 100
 
@@ -37,8 +38,8 @@ def write_counterfactuals(
 
 
 def _write_tensors(made: Counterfactuals, out: Path) -> Path:
-    write_tensors(out / "counterfactuals.safetensors", made.to_dict())
-    return out / "counterfactuals.safetensors"
+    write_tensors(out / COUNTERFACTUALS_FILE, made.to_dict())
+    return out / COUNTERFACTUALS_FILE
 
 
 def _write_pngs(made: Counterfactuals, out: Path) -> Path:
@@ -55,12 +56,34 @@ def _write_pngs(made: Counterfactuals, out: Path) -> Path:
 
 
 def write_interpolation(
-    cgn: Teacher, out: Path, what: str, classes: tuple[int, int], *, frames: int = 12, seed: int = 0
+    cgn: Teacher,
+    out: Path,
+    what: str,
+    classes: tuple[int, int] | None = None,
+    *,
+    frames: int = 12,
+    seed: int = 0,
 ) -> list[Path]:
-    """Write a strip and an endless animation from the first class to the second; return both files."""
+    """Write a strip and an endless animation between two classes; return both files.
+
+    Args:
+        cgn: a teacher or a student.
+        out: the folder.
+        what: a mechanism, or ``all``.
+        classes: the two classes; None takes the first and the last.
+        frames: from one class to the other.
+        seed: of the noise.
+
+    Raises:
+        UserError: an unknown mechanism, or a class that the CGN does not have.
+    """
     if what not in (*Mechanism, "all"):
         raise UserError(f"cannot interpolate {what!r}: use shape, texture, background or all")
-    images = interpolate(cgn, what, *classes, frames=frames, seed=seed)
+    last = cgn.spec.classes - 1
+    first, second = classes or (0, last)
+    if not (0 <= first <= last and 0 <= second <= last):
+        raise UserError(f"cannot interpolate between classes {first} and {second}: use classes 0 to {last}")
+    images = interpolate(cgn, what, first, second, frames=frames, seed=seed)
     strip, animation = out / f"interpolation_{what}.png", out / f"interpolation_{what}.gif"
     save_strip(strip, images)
     save_gif(animation, images)

@@ -1,32 +1,298 @@
-"""Evaluation of whatever a folder or a name turns out to be."""
+"""Evaluation of what a folder or a name holds: a classifier, a CGN, an ensemble or a finished run."""
 
+from dataclasses import asdict, dataclass, field
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
+from typing import Any, NamedTuple
 
+from skdcgn.base.config import RunConfig
 from skdcgn.base.errors import UserError
 from skdcgn.base.files import read_json
+from skdcgn.base.presets import DEFAULT, run_preset
+from skdcgn.base.records import from_dict, override
+from skdcgn.cgn.mechanism import Teacher
+from skdcgn.classifiers.ensemble import load_ensemble
+from skdcgn.classifiers.small_cnn import Predict, accuracy, load_classifier, predict
+from skdcgn.data.glyphs import SIZE
+from skdcgn.data.images import LabelledImages
+from skdcgn.evaluation.attribution import (
+    Axioms,
+    Sensitivity,
+    axioms,
+    confusion,
+    run_trial,
+    sensitivity,
+    train_mechanism_classifiers,
+)
+from skdcgn.evaluation.imagenet import measure_ensemble, open_challenges
+from skdcgn.evaluation.measure import Measurement, compare_cgn, compare_with_pairs
+from skdcgn.evaluation.scores import HeadScores
+from skdcgn.experiments.training_sets import own_test_set, test_set
+from skdcgn.features.extractors import load_extractor
+from skdcgn.metrics.pixels import PairAgreement
+from skdcgn.results.records import RESULTS_FILE, ImageNetResults, MnistResults, read_results
+from skdcgn.teachers.load import load_teacher
+from skdcgn.training.train import make_accelerator
+
+USE_IMAGES = "pass test pictures of its own classes by --images FOLDER, or another --preset"
 
 
-class Kind(StrEnum):
-    """What a folder or name that is to be evaluated turns out to be."""
+class Form(NamedTuple):
+    """How many classes images have, and how many pixels a side."""
+
+    classes: int
+    image_size: int
+
+    def __str__(self) -> str:
+        return f"{self.classes} classes at {self.image_size} pixels"
+
+    def must_be(self, other: "Form", this_one: str, other_one: str, mend: str) -> None:
+        """Raise UserError that names both if they differ."""
+        if self != other:
+            raise UserError(f"{this_one} {self}, {other_one} {other}: {mend}")
+
+
+class ArtifactKind(StrEnum):
+    """What a folder or a name holds."""
 
     ENSEMBLE = "an ensemble"
     IMAGENET_RUN = "a run on photographs"
-    RUN = "a whole run"
+    RUN = "a run"
     CLASSIFIER = "a classifier"
     CGN = "a CGN"
 
 
-def kind_of(folder: Path) -> Kind:
-    """Say what ``folder`` holds; what is no folder names a CGN. Raise UserError if a folder holds nothing known."""
-    told, results = (folder / name for name in ("config.json", "results.json"))
-    config = read_json(told) if told.is_file() else {}
+def artifact_kind(path: str | Path) -> ArtifactKind:
+    """Say what ``path`` holds; what is no folder names a CGN.
+
+    Raises:
+        UserError: a folder that holds none of them.
+    """
+    folder = Path(path)
+    config_file, results = folder / "config.json", folder / RESULTS_FILE
+    config = read_json(config_file) if config_file.is_file() else {}
     if isinstance(config, dict) and "backbone" in config:
-        return Kind.ENSEMBLE
+        return ArtifactKind.ENSEMBLE
     if results.exists():
-        return Kind.IMAGENET_RUN if "ensembles" in read_json(results) else Kind.RUN
+        return ArtifactKind.IMAGENET_RUN if "ensembles" in read_json(results) else ArtifactKind.RUN
     if (folder / "checkpoint.safetensors").exists():
-        return Kind.CLASSIFIER
+        return ArtifactKind.CLASSIFIER
     if folder.is_dir() and not (folder / "model.safetensors").exists():
-        raise UserError(f"{folder} holds no run, no classifier and no student: name the folder that one was written to")
-    return Kind.CGN
+        raise UserError(f"{folder} holds no run, no classifier and no student: {_right_folder(folder)}")
+    return ArtifactKind.CGN
+
+
+def _right_folder(folder: Path) -> str:
+    student = folder / "student"
+    if (student / "model.safetensors").is_file():
+        return f"distill writes its student one level below: pass {student}"
+    if any((folder / name).exists() for name in ("pairs", "students", "classifiers")):
+        return "a run that has not ended: repeat its command"
+    return "pass the folder that one of them was written to"
+
+
+@dataclass(frozen=True)
+class ClassifierEvaluation:
+    """How a classifier does out of domain.
+
+    Args:
+        test: what it was tested on: a preset, or a folder of pictures.
+        ood_accuracy: percent of the test images that it gets right.
+        confusion: how many images of class i (rows) it takes for class j (columns).
+        sensitivity: by mechanism, of a CGN's counterfactuals in which its label alone varied; empty without a CGN.
+    """
+
+    test: str
+    ood_accuracy: float
+    confusion: tuple[tuple[int, ...], ...]
+    sensitivity: dict[str, Sensitivity] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return JSON values."""
+        return asdict(self) | {"sensitivity": {name: one._asdict() for name, one in self.sensitivity.items()}}
+
+
+def evaluate_classifier(
+    folder: Path,
+    *,
+    images: Path | None = None,
+    cgn: str | Path | Teacher | None = None,
+    preset: str = DEFAULT,
+    textures: Path | None = None,
+    data_root: Path | None = None,
+) -> ClassifierEvaluation:
+    """Test the classifier of a run folder on decorrelated images: a preset's, or a user's own.
+
+    Args:
+        folder: the run folder that classify wrote.
+        images: your own test pictures, a sub-folder per class, instead of the preset's.
+        cgn: a CGN whose counterfactuals show which mechanism's label the classifier follows; None: not measured.
+        preset: whose decorrelated test images.
+        textures: folder of texture pictures; None: the preset's.
+        data_root: folder with MNIST's files.
+
+    Raises:
+        UserError: no classifier there; test images or a CGN with other classes or another size than it was trained on.
+    """
+    classifier = load_classifier(folder)
+    form = Form(classifier.head.out_features, int(read_json(folder / "config.json").get("image_size", SIZE)))
+    if images:
+        data, test = own_test_set(images, form.image_size, form.classes), str(images)
+    else:
+        data, test = test_set(preset_data(preset, textures), data_root), preset
+        form.must_be(_form(data), f"{folder} was trained on", f"the test images of {test} are of", USE_IMAGES)
+    guess = partial(predict, classifier)
+    counts = confusion(guess, data, form.classes)
+    return ClassifierEvaluation(
+        test,
+        accuracy(classifier, data),
+        tuple(tuple(row) for row in counts.tolist()),
+        _sensitivity(folder, guess, form, _load(cgn, "cpu")) if cgn is not None else {},
+    )
+
+
+def _sensitivity(folder: Path, guess: Predict, form: Form, cgn: Teacher) -> dict[str, Sensitivity]:
+    images = Form(cgn.spec.classes, cgn.spec.image_size)
+    form.must_be(images, f"{folder} was trained on", "the CGN draws", "pass a CGN of the classifier's classes by --cgn")
+    return sensitivity(guess, run_trial(cgn))
+
+
+@dataclass(frozen=True)
+class CGNEvaluation:
+    """How a CGN's counterfactuals compare.
+
+    Args:
+        distances: to real images, by metric.
+        pairs: L1, PSNR and SSIM to held-out answers of the teacher, by mechanism; empty if there are no pairs.
+        axioms: None if no mechanism classifiers were trained.
+    """
+
+    distances: dict[str, Measurement]
+    pairs: dict[str, PairAgreement] = field(default_factory=dict)
+    axioms: Axioms | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return JSON values."""
+        values: dict[str, Any] = {name: number.to_dict() for name, number in self.distances.items()}
+        if self.pairs:
+            values["pairs"] = {mechanism: agreement._asdict() for mechanism, agreement in self.pairs.items()}
+        if self.axioms:
+            values["axioms"] = self.axioms.to_dict()
+        return values
+
+
+def evaluate_cgn(
+    cgn: str | Path | Teacher,
+    *,
+    extractor: str = "digits",
+    n: int = 5000,
+    images: Path | None = None,
+    pairs: Path | None = None,
+    mechanism_classifiers: Path | None = None,
+    teacher: str | Path | Teacher | None = None,
+    preset: str = DEFAULT,
+    textures: Path | None = None,
+    data_root: Path | None = None,
+    device: str = "auto",
+) -> CGNEvaluation:
+    """Compare a CGN's counterfactuals with decorrelated real images: a preset's, or a user's own.
+
+    Args:
+        cgn: a teacher or a student.
+        extractor: of the features: ``digits``, ``efficientnet-lite0``, a classifier's folder or an ONNX file.
+        n: how many counterfactuals.
+        images: your own real pictures, a sub-folder per class, instead of the preset's.
+        pairs: folder that query wrote: the CGN is compared with its teacher's held-out answers too.
+        mechanism_classifiers: folder for a classifier of each mechanism's label, by which the axioms are measured;
+            None: they are not.
+        teacher: whose counterfactuals these classifiers learn; None: the CGN's own, with its faults.
+        preset: whose decorrelated test images.
+        textures: folder of texture pictures; None: the preset's.
+        data_root: folder with MNIST's files.
+        device: where networks run.
+
+    Raises:
+        UserError: a teacher without a folder for mechanism classifiers; real images of other classes or another size.
+    """
+    if teacher is not None and not mechanism_classifiers:
+        raise UserError("--teacher is for mechanism classifiers: name a folder for them: --mechanism-classifiers DIR")
+    place = str(make_accelerator(device).device)
+    student, features = _load(cgn, place), load_extractor(extractor, device=place)
+    form = Form(student.spec.classes, student.spec.image_size)
+    if images:
+        real = own_test_set(images, form.image_size, form.classes)
+    else:
+        real = test_set(preset_data(preset, textures), data_root)
+        form.must_be(_form(real), f"{cgn} draws", f"the test images of {preset} are of", USE_IMAGES)
+    measured = None
+    agreement = compare_with_pairs(student, pairs) if pairs else {}
+    distances = compare_cgn(student, features, real, n=n)
+    if mechanism_classifiers:
+        source = student if teacher is None else _load(teacher, place)
+        classifiers = train_mechanism_classifiers(source, mechanism_classifiers, device=device)
+        measured = axioms(student, classifiers, features, real.images)
+    return CGNEvaluation(distances, agreement, measured)
+
+
+def _load(cgn: str | Path | Teacher, device: str) -> Teacher:
+    return load_teacher(cgn, device=device) if isinstance(cgn, str | Path) else cgn
+
+
+def evaluate_ensemble(
+    folder: Path,
+    *,
+    images: Path | None = None,
+    cue_conflict: Path | None = None,
+    in9: Path | None = None,
+    in9_map: Path | None = None,
+    device: str = "auto",
+) -> dict[str, HeadScores]:
+    """Measure the ensemble of a run folder and each of its heads, by metric.
+
+    Args:
+        folder: the run folder that ensemble wrote.
+        images: labelled photographs, a sub-folder per class, for top-1 and top-5.
+        cue_conflict: cue-conflict images, as ``airplane/airplane1-bear2.png``, for shape bias.
+        in9: ImageNet-9, as ``mixed_rand/val/00_dog/x.JPEG``, for BG-gap.
+        in9_map: JSON of which of the nine classes each class is; None: ``in_to_in9.json`` in or beside ``in9``.
+        device: where networks run.
+
+    Raises:
+        UserError: no ensemble there, no images to measure it on, or images of another layout.
+    """
+    if not (images or cue_conflict or in9):
+        raise UserError(f"{folder} is an ensemble: name images to measure it on: --images, --cue-conflict or --in9")
+    ensemble, names = load_ensemble(folder)
+    size = int(read_json(folder / "config.json")["image_size"])
+    challenges = open_challenges(names, images=images, cue_conflict=cue_conflict, in9_folder=in9, in9_map=in9_map)
+    return measure_ensemble(ensemble.to(make_accelerator(device).device), names, size, challenges)
+
+
+@dataclass(frozen=True)
+class RunEvaluation:
+    """The results of a finished run on digits, and the configuration that says which band each should lie in."""
+
+    results: MnistResults
+    config: RunConfig
+
+
+def evaluate_run(folder: Path) -> RunEvaluation | ImageNetResults:
+    """Read the results of a finished run; raise UserError if it has not ended, or if ``folder`` holds another thing."""
+    kind = artifact_kind(folder)
+    if kind is ArtifactKind.IMAGENET_RUN:
+        return read_results(folder, ImageNetResults)
+    if kind is not ArtifactKind.RUN:
+        raise UserError(f"{folder} is {kind}, not a run: pass the folder that skdcgn run wrote to")
+    path = folder / "config.json"
+    settings = {key: value for key, value in read_json(path).items() if key != "digest"}
+    return RunEvaluation(read_results(folder, MnistResults), from_dict(RunConfig, settings, str(path)))
+
+
+def _form(data: LabelledImages) -> Form:
+    return Form(int(data.labels.max()) + 1, data.images.shape[-1])
+
+
+def preset_data(preset: str, textures: Path | None) -> RunConfig:
+    """Return the configuration of a preset, with another folder of texture pictures if there is one."""
+    return override(run_preset(preset), {"textures": str(textures)} if textures else {})

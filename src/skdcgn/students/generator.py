@@ -266,10 +266,17 @@ class StudentCGN(nn.Module, PyTorchModelHubMixin, library_name="skdcgn", license
     def load(cls, folder: Path) -> Self:
         """Load a folder written by ``save_pretrained``; raise UserError if it is something else."""
         if not (folder / "config.json").is_file() or not (folder / "model.safetensors").is_file():
-            raise UserError(f"{folder} holds no student: it should have config.json and model.safetensors")
+            raise UserError(f"{folder} holds no student: {_right_folder(folder)}")
         try:
             with redirect_stdout(io.StringIO()):  # the mixin says where it loads from
                 return cls.from_pretrained(folder, local_files_only=True).eval()
         except (SafetensorError, RuntimeError, TypeError, KeyError, ValueError, OSError) as error:
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise UserError(f"{folder} holds a student of another architecture, or a damaged one: {reason}") from None
+
+
+def _right_folder(folder: Path) -> str:
+    """Say where the student of a folder is that distill or run wrote to."""
+    if (folder / "student" / "model.safetensors").is_file():
+        return f"it lies one level below: pass {folder / 'student'}"
+    return "pass the folder student that distill wrote, with config.json and model.safetensors"

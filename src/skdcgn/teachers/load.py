@@ -15,7 +15,7 @@ from typing import Any
 
 from torch import Tensor
 
-from skdcgn.base.errors import UserError
+from skdcgn.base.errors import UserError, current_name
 from skdcgn.base.files import sha256
 from skdcgn.base.weights import digest_of, fill, read_state_dict, widened
 from skdcgn.cgn.mechanism import Spec, Teacher, as_mechanism, check_query
@@ -86,8 +86,9 @@ def load_teacher(
         name = getattr(source, "__qualname__", type(source).__qualname__)
         _no_truncation(name, truncation)
         return CallableTeacher(source, spec or Spec(), digest=f"callable:{source.__module__}.{name}")
-    if str(source) in cards():
-        return _from_card(str(source), device, truncation)
+    name = current_name(str(source))
+    if name in cards():
+        return _from_card(name, device, truncation)
     path = Path(source).expanduser()
     if path.is_dir():
         _no_truncation(path, truncation)

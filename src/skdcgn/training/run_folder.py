@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from skdcgn.base.errors import UserError
 from skdcgn.base.files import read_json, read_tensors, write_bytes, write_json, write_tensors
+from skdcgn.base.progress import format_losses
 from skdcgn.base.records import digest, to_dict
 from skdcgn.training.loop import Method, Record
 from skdcgn.training.processes import process_index
@@ -121,6 +122,8 @@ class RunFolder:
 
     def log(self, record: Record) -> None:
         """Append a line to metrics.jsonl."""
+        losses = format_losses(record.losses, len(record.losses))
+        logger.debug(f"{self.path.name}: step {record.step} of {record.total}, {losses}")
         with self._log.open("a", encoding="utf-8") as file:
             file.write(LogLine(record.step, record.losses).to_json())
         self._send(record.losses, record.step)

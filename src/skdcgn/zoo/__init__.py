@@ -2,6 +2,7 @@
 
 import json
 from importlib import resources
+from pathlib import Path
 from typing import Any
 
 
@@ -16,6 +17,17 @@ def cards() -> dict[str, dict[str, Any]]:
         if file.name.endswith(".json"):
             found[file.name.removesuffix(".json")] = json.loads(file.read_text(encoding="utf-8"))
     return found
+
+
+def is_at_hand(name: str) -> bool:
+    """Say whether the zoo's ``name`` can be loaded without a download."""
+    card = cards()[name]
+    if "random" in card or (resources.files("skdcgn.zoo") / f"{name}.safetensors").is_file():
+        return True
+    import pooch
+
+    files = [f"{name}-{part}.pth" for part in card["parts"]] if "parts" in card else [f"{name}.pth"]
+    return all((Path(pooch.os_cache("skdcgn")) / file).is_file() for file in files)
 
 
 def whereabouts(name: str) -> str:

@@ -1,0 +1,195 @@
+"""Verbs that measure: evaluate with its four kinds, and bench."""
+
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import App, Group, Parameter, validators
+
+from skdcgn.base.presets import DEFAULT
+from skdcgn.cli.help_page import ARGUMENTS, OPTIONS
+from skdcgn.cli.options import POSITIVE, CGNArgument, DataRoot, Device, DeviceOption, NumbersOption
+from skdcgn.cli.terminal import (
+    place_of,
+    save_numbers,
+    show_bench,
+    show_cgn,
+    show_classifier,
+    show_ensemble,
+    show_imagenet,
+    show_mnist,
+)
+
+evaluate = App(
+    name="evaluate",
+    usage="skdcgn evaluate [KIND] PATH [OPTIONS]",
+    group_commands=Group("Kinds", sort_key=0),
+    group_arguments=ARGUMENTS,
+    group_parameters=OPTIONS,
+)
+TestPreset = Annotated[str, Parameter(help="Preset whose decorrelated test images are the real ones.")]
+Textures = Annotated[Path | None, Parameter(help="Folder of texture pictures. Default: the preset's.")]
+TestPictures = Annotated[
+    Path | None, Parameter(help="Your own test pictures, a sub-folder per class, instead of a preset's.")
+]
+
+
+def name_kind(tokens: tuple[str, ...]) -> tuple[str, ...]:
+    """Insert the kind of what PATH holds after ``evaluate``, unless the user named it."""
+    from skdcgn.experiments.evaluate import ArtifactKind, artifact_kind
+
+    kinds = {ArtifactKind.CLASSIFIER: "classifier", ArtifactKind.CGN: "cgn", ArtifactKind.ENSEMBLE: "ensemble"}
+    verb, *rest = tokens
+    if not rest or rest[0].startswith("-") or rest[0] in (*kinds.values(), "run"):
+        return tokens
+    return (verb, kinds.get(artifact_kind(rest[0]), "run"), *rest)
+
+
+@evaluate.command
+def classifier(
+    folder: Annotated[Path, Parameter(help="Folder that classify wrote, or one of a run's classifiers.")],
+    /,
+    *,
+    images: TestPictures = None,
+    cgn: Annotated[
+        str | None, Parameter(help="CGN whose counterfactuals show which mechanism's label the classifier follows.")
+    ] = None,
+    preset: TestPreset = DEFAULT,
+    textures: Textures = None,
+    out: NumbersOption = None,
+    data_root: DataRoot = None,
+) -> None:
+    """Test a classifier out of domain, and show which class it takes for which.
+
+    Out of domain: on images whose colours and textures are independent of the class.
+    """
+    from skdcgn.experiments.evaluate import evaluate_classifier
+
+    result = evaluate_classifier(folder, images=images, cgn=cgn, preset=preset, textures=textures, data_root=data_root)
+    show_classifier(result)
+    save_numbers(out, result.to_dict())
+
+
+@evaluate.command
+def cgn(
+    cgn: CGNArgument,
+    /,
+    *,
+    images: TestPictures = None,
+    extractor: Annotated[
+        str, Parameter(help="Features: digits, efficientnet-lite0, a classifier's folder or an .onnx file.")
+    ] = "digits",
+    n: Annotated[
+        int, Parameter(name=("--n", "-n"), validator=validators.Number(gte=20), help="Number of counterfactuals.")
+    ] = 5000,
+    pairs: Annotated[
+        Path | None, Parameter(help="Folder of its teacher's pairs: L1, PSNR and SSIM to held-out answers.")
+    ] = None,
+    mechanism_classifiers: Annotated[
+        Path | None,
+        Parameter(help="Folder for a classifier of each mechanism: measures the axioms of counterfactuals too."),
+    ] = None,
+    teacher: Annotated[
+        str | None, Parameter(help="CGN whose counterfactuals these classifiers learn. Default: the measured one.")
+    ] = None,
+    preset: TestPreset = DEFAULT,
+    textures: Textures = None,
+    out: NumbersOption = None,
+    data_root: DataRoot = None,
+    device: DeviceOption = Device.AUTO,
+) -> None:
+    """Compare a CGN's counterfactuals with real images.
+
+    Frechet and kernel distance, precision, recall, density, coverage and diversity on an extractor's features; with
+    --mechanism-classifiers effectiveness, composition, minimality and realism.
+    """
+    from skdcgn.experiments.evaluate import evaluate_cgn
+
+    result = evaluate_cgn(
+        cgn,
+        images=images,
+        extractor=extractor,
+        n=n,
+        pairs=pairs,
+        mechanism_classifiers=mechanism_classifiers,
+        teacher=teacher,
+        preset=preset,
+        textures=textures,
+        data_root=data_root,
+        device=device,
+    )
+    show_cgn(result)
+    save_numbers(out, result.to_dict())
+
+
+@evaluate.command
+def ensemble(
+    folder: Annotated[Path, Parameter(help="Folder that ensemble wrote.")],
+    /,
+    *,
+    images: Annotated[Path | None, Parameter(help="Photographs, a sub-folder per class: top-1, top-5.")] = None,
+    cue_conflict: Annotated[
+        Path | None, Parameter(help="Cue-conflict images, as airplane/airplane1-bear2.png: shape bias.")
+    ] = None,
+    in9: Annotated[Path | None, Parameter(help="ImageNet-9, as mixed_rand/val/00_dog/x.JPEG: BG-gap.")] = None,
+    in9_map: Annotated[
+        Path | None,
+        Parameter(help="JSON of which of the nine classes each class is. Default: in_to_in9.json in or beside --in9."),
+    ] = None,
+    out: NumbersOption = None,
+    device: DeviceOption = Device.AUTO,
+) -> None:
+    """Measure an ensemble and each of its heads."""
+    from skdcgn.experiments.evaluate import evaluate_ensemble
+
+    scores = evaluate_ensemble(
+        folder, images=images, cue_conflict=cue_conflict, in9=in9, in9_map=in9_map, device=device
+    )
+    show_ensemble(scores)
+    save_numbers(out, scores)
+
+
+@evaluate.command
+def run(folder: Annotated[Path, Parameter(help="Folder that run wrote.")], /) -> None:
+    """Show the table of a finished run again, with the band that each accuracy should lie in."""
+    from skdcgn.experiments.evaluate import RunEvaluation, evaluate_run
+
+    evaluation = evaluate_run(folder)
+    if isinstance(evaluation, RunEvaluation):
+        show_mnist(evaluation.results, evaluation.config)
+    else:
+        show_imagenet(evaluation)
+
+
+def bench(
+    student: Annotated[Path, Parameter(help="The student's folder.")],
+    /,
+    *,
+    teacher: Annotated[str, Parameter(help="Its teacher: a name or a file.")] = DEFAULT,
+    batch: Annotated[
+        list[int] | None, Parameter(validator=POSITIVE, help="Batch size; repeat the option. [default: 64 256]")
+    ] = None,
+    form: Annotated[
+        list[str] | None,
+        Parameter(
+            help="Form to time: eager, channels-last, compiled, onnx-fp32, onnx-fp16 or onnx-int8; repeat the option. "
+            "Default: all that this machine can run."
+        ),
+    ] = None,
+    rounds: Annotated[int, Parameter(validator=POSITIVE, help="Timings of each form; the median is shown.")] = 9,
+    device: DeviceOption = Device.CPU,
+    out: NumbersOption = None,
+) -> None:
+    """Time a student and its teacher."""
+    from skdcgn.deploy.bench import FORMS, time_forms
+    from skdcgn.teachers.load import load_student, load_teacher
+
+    timings = time_forms(
+        load_teacher(teacher),
+        load_student(student),
+        batches=tuple(batch or (64, 256)),
+        rounds=rounds,
+        names=tuple(form or FORMS),
+        device=place_of(device),
+    )
+    show_bench(timings)
+    save_numbers(out, timings)

@@ -1,0 +1,72 @@
+"""Options that several verbs share, and what lays them over a preset."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+from cyclopts import Parameter, validators
+
+from skdcgn.base.errors import UserError
+from skdcgn.base.presets import IMAGENET_RUNS, RUNS
+from skdcgn.base.records import digest, merge, override
+from skdcgn.cli.help_page import FURTHER
+
+C = TypeVar("C")
+POSITIVE = validators.Number(gte=1)
+
+
+class Device(StrEnum):
+    """Where networks run."""
+
+    AUTO = "auto"
+    CPU = "cpu"
+    CUDA = "cuda"
+
+
+class Tracker(StrEnum):
+    """Where training logs, beside metrics.jsonl."""
+
+    TENSORBOARD = "tensorboard"
+    WANDB = "wandb"
+
+
+OutOption = Annotated[Path | None, Parameter(help="Folder of the run. Default: runs/NAME-DIGEST.")]
+OutFolder = Annotated[Path, Parameter(help="Folder of the run.")]
+NumbersOption = Annotated[Path | None, Parameter(help="JSON file for the numbers.")]
+ConfigOption = Annotated[
+    Path | None, Parameter(help="JSON file of settings that replace the preset's, as skdcgn config prints them.")
+]
+StagePreset = Annotated[
+    str | None, Parameter(help=f"Start from this preset's settings: {', '.join((*RUNS, *IMAGENET_RUNS))}.")
+]
+DataRoot = Annotated[
+    Path | None,
+    Parameter(env_var="SKDCGN_DATA", help="Folder with MNIST's four idx files. Default: MNIST is downloaded."),
+]
+DeviceOption = Annotated[Device, Parameter(help="Where networks run.")]
+TrackOption = Annotated[Tracker | None, Parameter(group=FURTHER, help="Log to a tracker too, beside metrics.jsonl.")]
+ContinueOption = Annotated[
+    bool,
+    Parameter(
+        name="--continue", negative=(), show_default=False, help="Train a shorter run in the same folder further."
+    ),
+]
+SeedOption = Annotated[int, Parameter(help="Seed of all random numbers.")]
+CGNArgument = Annotated[str, Parameter(help="A teacher's name, a .safetensors or .pth file, or a student's folder.")]
+
+
+def configure(base: C, file: Path | None, changes: dict[str, Any]) -> C:
+    """Return ``base`` with the settings of a JSON file laid over it, and then those of the command line."""
+    if file:
+        from skdcgn.base.files import read_json
+
+        settings = read_json(file)
+        if not isinstance(settings, dict):
+            raise UserError(f"{file} holds no JSON object: write one with the configuration's keys")
+        base = merge(base, settings, str(file))
+    return override(base, changes, "command line")
+
+
+def default_out(out: Path | None, name: str, config: Any) -> Path:
+    """Return ``out``, or the folder that is named by the configuration."""
+    return out or Path("runs") / f"{name}-{digest(config)}"

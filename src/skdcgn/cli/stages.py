@@ -1,0 +1,247 @@
+"""Verbs of single stages: teach, query, distill, generate, classify, ensemble."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+from cyclopts import Parameter, validators
+
+from skdcgn.base.config import ClassifyConfig, DistillConfig, EnsembleConfig, QueryConfig, TeachConfig
+from skdcgn.base.errors import UserError
+from skdcgn.base.presets import DEFAULT, IMAGENET_TEACHERS, TEACHERS, find_stage, find_teaching
+from skdcgn.cli.flags import with_flags
+from skdcgn.cli.help_page import FURTHER
+from skdcgn.cli.options import (
+    POSITIVE,
+    CGNArgument,
+    ConfigOption,
+    ContinueOption,
+    DataRoot,
+    Device,
+    DeviceOption,
+    OutFolder,
+    OutOption,
+    SeedOption,
+    StagePreset,
+    TrackOption,
+    configure,
+    default_out,
+)
+from skdcgn.cli.terminal import place_of, point_to, progress
+
+
+@with_flags(
+    TEACHERS[DEFAULT],
+    IMAGENET_TEACHERS["imagenet-smoke"],
+    main=("images", "image_size", "glyphs", "appearance", "steps", "seed"),
+)
+def teach(
+    preset: Annotated[str, Parameter(help=f"One of {', '.join((*TEACHERS, *IMAGENET_TEACHERS))}.")] = DEFAULT,
+    /,
+    *,
+    out: OutOption = None,
+    config: ConfigOption = None,
+    sample_every: Annotated[
+        int | None,
+        Parameter(
+            validator=POSITIVE, help="Steps between sample pictures. Default: 500, or --save-every of photographs."
+        ),
+    ] = None,
+    data_root: DataRoot = None,
+    device: DeviceOption = Device.AUTO,
+    track: TrackOption = None,
+    extend: ContinueOption = False,
+    changes: dict[str, Any],
+) -> None:
+    """Train a teacher CGN."""
+    settings = configure(find_teaching(preset), config, changes)
+    from skdcgn.training.loop import report_to
+
+    with progress() as watch:
+        callbacks = (report_to(watch, "teach"),)
+        if isinstance(settings, TeachConfig):
+            from skdcgn.teachers.teach import teach as teach_digits
+
+            folder = default_out(out, f"teach-{Path(settings.images).name if settings.images else preset}", settings)
+            teach_digits(
+                settings,
+                folder,
+                data_root=data_root,
+                device=device,
+                sample_every=sample_every or 500,
+                callbacks=callbacks,
+                track=track,
+                extend=extend,
+            )
+        else:
+            from skdcgn.teachers.teach_imagenet import teach_imagenet
+
+            folder = default_out(out, f"teach-{preset}", settings)
+            every = sample_every or settings.save_every
+            teach_imagenet(
+                settings,
+                folder,
+                device=device,
+                sample_every=every,
+                callbacks=callbacks,
+                track=track,
+                extend=extend,
+            )
+    point_to("teacher", folder / "teacher.safetensors")
+
+
+@with_flags(QueryConfig(), main=("shape", "texture", "background", "classes", "store"))
+def query(
+    teacher: CGNArgument,
+    /,
+    *,
+    out: Annotated[Path, Parameter(help="Folder of the pairs; processes and machines may share it.")],
+    seed: SeedOption = 0,
+    preset: StagePreset = None,
+    config: ConfigOption = None,
+    rank: Annotated[
+        int, Parameter(validator=validators.Number(gte=0), env_var="RANK", help="Number of this process, from 0.")
+    ] = 0,
+    ranks: Annotated[
+        int, Parameter(validator=POSITIVE, env_var="WORLD_SIZE", help="Number of processes that share the work.")
+    ] = 1,
+    device: DeviceOption = Device.AUTO,
+    changes: dict[str, Any],
+) -> None:
+    """Ask a teacher for pairs."""
+    settings = configure(find_stage("query", preset) if preset else QueryConfig(), config, changes)
+    from skdcgn.pairs.query import Rank, query_all
+    from skdcgn.teachers.load import load_teacher
+
+    loaded = load_teacher(teacher, device=place_of(device))
+    with progress() as watch:
+        queries = query_all(loaded, out, settings, seed=seed, rank=Rank(rank, ranks), watch=watch)
+    print(", ".join(f"{mechanism}: {count} queries" for mechanism, count in queries.items()))
+
+
+@with_flags(DistillConfig(), main=("steps", "batch_size", "learning_rate", "feature", "kl", "adversarial"))
+def distill(
+    pairs: Annotated[Path, Parameter(help="Folder that query wrote.")],
+    /,
+    *,
+    out: Annotated[Path, Parameter(help="Folder of the run; the student is written to its sub-folder student.")],
+    teacher: Annotated[str | None, Parameter(help="Teacher to query again if the pairs store no images.")] = None,
+    seed: SeedOption = 0,
+    preset: StagePreset = None,
+    config: ConfigOption = None,
+    device: DeviceOption = Device.AUTO,
+    track: TrackOption = None,
+    extend: ContinueOption = False,
+    changes: dict[str, Any],
+) -> None:
+    """Distill a student CGN from pairs."""
+    settings = configure(find_stage("distill", preset) if preset else DistillConfig(), config, changes)
+    from skdcgn.students.distill import distill as distill_pairs
+    from skdcgn.teachers.load import load_teacher
+
+    source = load_teacher(teacher, device=place_of(device)) if teacher else None
+    with progress() as watch:
+        student = distill_pairs(
+            pairs,
+            out,
+            settings,
+            teacher=source,
+            seed=seed,
+            device=device,
+            watch=watch,
+            track=track,
+            extend=extend,
+        )
+    point_to("student", out / "student", f"({student.size:,} parameters)")
+
+
+@with_flags(
+    ClassifyConfig(),
+    main=("epochs", "batch_size", "learning_rate", "cooldown"),
+    leave_out=("images", "real", "per_shape", "policy", "agreement"),
+)
+def classify(
+    images: Annotated[Path, Parameter(help="counterfactuals.safetensors that generate wrote.")],
+    /,
+    *,
+    out: OutFolder,
+    seed: SeedOption = 0,
+    preset: StagePreset = None,
+    config: ConfigOption = None,
+    device: DeviceOption = Device.AUTO,
+    track: TrackOption = None,
+    extend: ContinueOption = False,
+    changes: dict[str, Any],
+) -> None:
+    """Train a classifier on counterfactuals."""
+    settings = configure(find_stage("classify", preset) if preset else ClassifyConfig(), config, changes)
+    from skdcgn.base.files import sha256
+    from skdcgn.classifiers.small_cnn import classify as train_classifier
+    from skdcgn.data.counterfactuals import read_counterfactuals
+    from skdcgn.training.loop import report_to
+
+    data = read_counterfactuals(images)
+    with progress() as watch:
+        report = report_to(watch, "classify")
+        train_classifier(
+            data,
+            settings,
+            out,
+            seed=seed,
+            device=device,
+            origin=sha256(images),
+            callbacks=(report,),
+            track=track,
+            extend=extend,
+        )
+    point_to("classifier", out)
+
+
+@with_flags(EnsembleConfig(), main=("backbone", "image_size", "epochs", "batch_size"))
+def ensemble(
+    *,
+    real: Annotated[Path, Parameter(help="Folder of real images, a sub-folder per class: ImageNet's train.")],
+    out: OutFolder,
+    cgn: Annotated[
+        str | None, Parameter(help="CGN that composes new counterfactuals at every step: a name, a file or a folder.")
+    ] = None,
+    images: Annotated[Path | None, Parameter(help="Or else counterfactuals.safetensors that generate wrote.")] = None,
+    seed: SeedOption = 0,
+    preset: StagePreset = None,
+    config: ConfigOption = None,
+    workers: Annotated[
+        int | None,
+        Parameter(validator=POSITIVE, group=FURTHER, help="Threads that decode images. Default: one per core."),
+    ] = None,
+    device: DeviceOption = Device.AUTO,
+    track: TrackOption = None,
+    extend: ContinueOption = False,
+    changes: dict[str, Any],
+) -> None:
+    """Train the invariant ensemble."""
+    settings = configure(find_stage("ensemble", preset) if preset else EnsembleConfig(), config, changes)
+    from skdcgn.classifiers.ensemble import WORKERS, train_ensemble
+    from skdcgn.data.counterfactuals import stream_from_cgn, stream_from_file
+    from skdcgn.teachers.load import load_teacher
+    from skdcgn.training.loop import report_to
+
+    if cgn is not None and images is None:
+        source = stream_from_cgn(load_teacher(cgn, device=place_of(device)), settings.counterfactuals, seed=seed)
+    elif images is not None and cgn is None:
+        source = stream_from_file(images, settings.counterfactuals, seed=seed)
+    else:
+        raise UserError("pass counterfactuals either by --cgn or by --images")
+    with progress() as watch:
+        report = report_to(watch, "ensemble")
+        train_ensemble(
+            real,
+            source,
+            settings,
+            out,
+            seed=seed,
+            workers=workers or WORKERS,
+            device=device,
+            callbacks=(report,),
+            track=track,
+            extend=extend,
+        )
+    point_to("ensemble", out)

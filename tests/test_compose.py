@@ -35,11 +35,11 @@ class Flat:
 
 def test_blend_is_its_formula():
     mask, texture, background = torch.rand(2, 1, 4, 4), torch.rand(2, 3, 4, 4), torch.rand(2, 3, 4, 4)
-    wanted = torch.empty(2, 3, 4, 4)
+    expected = torch.empty(2, 3, 4, 4)
     for b, c, i, j in torch.cartesian_prod(torch.arange(2), torch.arange(3), torch.arange(4), torch.arange(4)):
         m = mask[b, 0, i, j]
-        wanted[b, c, i, j] = m * texture[b, c, i, j] + (1 - m) * background[b, c, i, j]
-    assert torch.allclose(blend(Layers(mask, texture, background)), wanted)
+        expected[b, c, i, j] = m * texture[b, c, i, j] + (1 - m) * background[b, c, i, j]
+    assert torch.allclose(blend(Layers(mask, texture, background)), expected)
     assert torch.equal(blend(Layers(torch.ones(2, 1, 4, 4), texture, background)), texture)
     assert torch.equal(blend(Layers(torch.zeros(2, 1, 4, 4), texture, background)), background)
 
@@ -85,11 +85,11 @@ def is_blend(node):
 
 def blends(source, place=""):
     """The functions of ``source`` with a blend."""
-    found = set()
+    functions = set()
     for node in ast.iter_child_nodes(source):
         inside = node.name if isinstance(node, ast.FunctionDef) else place
-        found |= ({inside} if is_blend(node) else set()) | blends(node, inside)
-    return found
+        functions |= ({inside} if is_blend(node) else set()) | blends(node, inside)
+    return functions
 
 
 @pytest.mark.parametrize(
@@ -105,14 +105,14 @@ def blends(source, place=""):
         "b - m * (b - t)",
     ],
 )
-def test_the_formula_is_found_in_any_spelling(code):
+def test_the_formula_is_recognised_in_any_spelling(code):
     assert blends(ast.parse(f"def f():\n    {code}")) == {"f"}
 
 
 @pytest.mark.parametrize(
     "code", ["m * t + n * b", "m * t + (1 - n) * b", "t + m * (c - b)", "2 * (n - 1) + 1", "1 - m"]
 )
-def test_nothing_else_is_taken_for_the_formula(code):
+def test_nothing_else_is_recognised_as_the_formula(code):
     assert not blends(ast.parse(f"def f():\n    {code}"))
 
 
@@ -153,40 +153,40 @@ def test_tile_crop_is_literal_tiling_at_every_offset():
 
 
 @given(count=st.integers(1, 40), per_shape=st.integers(1, 12), seed=st.integers(0, 5))
-def test_images_are_the_blend_of_what_the_labels_say(count, per_shape, seed):
-    made = compose(Flat(), count, per_shape=per_shape, seed=seed)
-    assert len(made) == count == len(made.images)
-    mask = 0.25 + 0.01 * made.shape_labels
-    wanted = mask * made.texture_labels / 10 - (1 - mask) * made.background_labels / 10
-    assert torch.allclose(made.images, wanted[:, None, None, None].expand_as(made.images), atol=1e-6)
-    for group in made.shape_labels.split(per_shape):
+def test_images_are_the_blend_that_their_labels_say(count, per_shape, seed):
+    composed = compose(Flat(), count, per_shape=per_shape, seed=seed)
+    assert len(composed) == count == len(composed.images)
+    mask = 0.25 + 0.01 * composed.shape_labels
+    expected = mask * composed.texture_labels / 10 - (1 - mask) * composed.background_labels / 10
+    assert torch.allclose(composed.images, expected[:, None, None, None].expand_as(composed.images), atol=1e-6)
+    for group in composed.shape_labels.split(per_shape):
         assert len(group.unique()) == 1
 
 
 def test_per_shape_shares_the_mask_itself(random_cgn):
-    asked = []
+    queries = []
 
     class Spy:
         spec, digest, size = random_cgn.spec, "spy", None
 
         def query(self, mechanism, noise, labels):
-            asked.append((str(mechanism), len(labels)))
+            queries.append((str(mechanism), len(labels)))
             return random_cgn.query(mechanism, noise, labels)
 
-    made = compose(Spy(), 10, per_shape=4)
-    assert dict(asked) == {"shape": 3, "texture": 10, "background": 10}
-    assert made.images.shape == (10, 3, 32, 32)
+    composed = compose(Spy(), 10, per_shape=4)
+    assert dict(queries) == {"shape": 3, "texture": 10, "background": 10}
+    assert composed.images.shape == (10, 3, 32, 32)
 
 
 def test_the_seed_decides_every_byte(random_cgn):
-    left, right, other = (compose(random_cgn, 12, per_shape=3, seed=s).to_dict() for s in (1, 1, 2))
-    assert all(torch.equal(left[name], right[name]) for name in left)
-    assert not any(torch.equal(left[name], other[name]) for name in left)
+    first, again, other = (compose(random_cgn, 12, per_shape=3, seed=s).to_dict() for s in (1, 1, 2))
+    assert all(torch.equal(first[name], again[name]) for name in first)
+    assert not any(torch.equal(first[name], other[name]) for name in first)
 
 
 def test_labels_are_uniform_and_independent():
-    made = compose(Flat(), 20_000, seed=4)
-    labels = (made.shape_labels, made.texture_labels, made.background_labels)
+    composed = compose(Flat(), 20_000, seed=4)
+    labels = (composed.shape_labels, composed.texture_labels, composed.background_labels)
     for one in labels:
         assert chi_square(one.bincount(minlength=10).float()) < CHI_SQUARE_999[9]
     for one, other in ((0, 1), (0, 2), (1, 2)):

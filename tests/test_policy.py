@@ -1,4 +1,4 @@
-"""Policies: words in their order, on labels before anything is drawn, on layers after; wrong ones are told."""
+"""Policies: words in their order, on labels before layers are drawn, on layers after; errors name the mend."""
 
 from dataclasses import replace
 
@@ -153,11 +153,11 @@ WORDS = [f"{m}.{name}:{write(change.amount.example)}" for m in Mechanism for nam
 
 @pytest.mark.parametrize("word", WORDS)
 def test_each_word_composes_the_same_bytes_for_the_same_seed(analytic_teacher, word):
-    left, right = (compose(analytic_teacher, 7, per_shape=2, policy=(word,), seed=3).to_dict() for _ in range(2))
-    assert all(torch.equal(left[name], right[name]) for name in left)
-    assert -1 <= float(left["images"].min()) <= float(left["images"].max()) <= 1
+    first, again = (compose(analytic_teacher, 7, per_shape=2, policy=(word,), seed=3).to_dict() for _ in range(2))
+    assert all(torch.equal(first[name], again[name]) for name in first)
+    assert -1 <= float(first["images"].min()) <= float(first["images"].max()) <= 1
     plain = compose(analytic_teacher, 7, per_shape=2, seed=3)
-    assert not torch.equal(plain.images, left["images"])
+    assert not torch.equal(plain.images, first["images"])
 
 
 @pytest.mark.parametrize(
@@ -205,8 +205,8 @@ def test_typed_interventions_and_their_words_compose_the_same_bytes(analytic_tea
     ]
     assert [str(one) for one in typed] == words
     assert parse_policy(words, 10) == parse_policy(typed, 10)
-    left, right = (compose(analytic_teacher, 7, policy=policy, seed=3).images for policy in (words, typed))
-    assert torch.equal(left, right)
+    first, again = (compose(analytic_teacher, 7, policy=policy, seed=3).images for policy in (words, typed))
+    assert torch.equal(first, again)
 
 
 @pytest.mark.parametrize(

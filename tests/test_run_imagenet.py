@@ -57,7 +57,8 @@ def test_one_command_takes_the_whole_path_and_goes_on_after_a_kill(tmp_path, skd
     assert results["ensembles"]["teacher"] != results["ensembles"]["student"]
     page = (tmp_path / "report.html").read_text()
     assert "shape bias, texture head" in page
-    assert "the numbers show that the path works, nothing else" in page
+    assert "These numbers only show that every" in page
+    assert "top-1 accuracy" not in page  # no finding from a stand-in
     assert "shape bias, texture head" in said
 
     whole = written(tmp_path)

@@ -148,8 +148,8 @@ def show_imagenet(results: "ImageNetResults") -> None:
     """Print size and speed of the CGNs; then a row per metric with a column per ensemble; shape bias by head too."""
     from skdcgn.report.imagenet import costs, lines
 
-    for name, size, speed in costs(results):
-        print(f"{name}: parameters {size}, counterfactuals/s {speed}")
+    for cost in costs(results):
+        print(cost)
     shown = new_table(f"{results.preset}, seed {results.seed}", ["%"], ["images", *results.ensembles])
     for line in lines(results):
         shown.add_row(line.measure, line.images, *line.values)

@@ -23,6 +23,21 @@ class Line(NamedTuple):
     values: list[str]
 
 
+class Cost(NamedTuple):
+    """What a CGN costs: parameters, counterfactuals per second, and of the student their ratios to the teacher's."""
+
+    name: str
+    parameters: str
+    size_ratio: str
+    speed: str
+    speed_ratio: str
+
+    def __str__(self) -> str:
+        size = f"{self.parameters} ({self.size_ratio})" if self.size_ratio else self.parameters
+        speed = f"{self.speed} ({self.speed_ratio})" if self.speed_ratio else self.speed
+        return f"{self.name}: parameters {size}, counterfactuals/s {speed}"
+
+
 def write_imagenet_report(run: Path) -> Path:
     """Write ``run/report.html`` from what the run folder holds; return its path."""
     results = read_results(run, ImageNetResults)
@@ -56,14 +71,13 @@ def _with_head(measure: str, head: str) -> str:
     return f"{measure}, {head}" if head == HEADS[0] else f"{measure}, {head} head"
 
 
-def costs(results: ImageNetResults) -> list[tuple[str, str, str]]:
-    """Return (name, parameters, counterfactuals per second) of teacher and student."""
+def costs(results: ImageNetResults) -> list[Cost]:
+    """Return what teacher and student cost."""
     sizes, speeds = results.parameters, results.counterfactuals_per_second
-    smaller, faster = ratios(results)
-    size = f"{count(sizes.student)} ({smaller})" if smaller else count(sizes.student)
+    teacher = count(sizes.teacher) if sizes.teacher else UNKNOWN
     return [
-        ("teacher", count(sizes.teacher) if sizes.teacher else UNKNOWN, count(speeds.teacher)),
-        ("student", size, f"{count(speeds.student)} ({faster})"),
+        Cost("teacher", teacher, "", count(speeds.teacher), ""),
+        Cost("student", count(sizes.student), ratios(results)[0], count(speeds.student), ratios(results)[1]),
     ]
 
 

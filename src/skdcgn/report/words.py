@@ -25,10 +25,10 @@ def summary(results: MnistResults) -> Markup:
 
 
 def imagenet_summary(results: ImageNetResults) -> Markup:
-    """Say what the run measured: cost of the student, then top-1 accuracies where there are any."""
+    """Say what the run measured: cost of the student, then top-1 accuracies, where real images were tested."""
     ensembles, cost = results.ensembles, cost_sentence(results)
     top = {name: scores["top-1"].percent["ensemble"] for name, scores in ensembles.items() if "top-1" in scores}
-    if not top:
+    if not top or results.stand_in:
         return Markup("{}").format(cost)
     return Markup(
         "{} An ensemble trained with its counterfactuals reaches <strong>{}</strong> top-1 accuracy;"

@@ -4,7 +4,7 @@
 PYTHON ?= python3
 TORCH ?= torch
 BIN := .venv/bin
-SOURCES := src tests benchmarks docs $(wildcard examples)
+SOURCES := src tests benchmarks docs/hooks.py $(wildcard examples)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:

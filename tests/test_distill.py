@@ -187,7 +187,7 @@ def test_a_student_that_ignores_noise_is_stopped_late_but_not_early(mechanism, m
         method.modules["student"].input.weight[:, : Spec().noise_dim] = 0
     guard = collapse_guard(method.result, method.config.masks, Pairs(**some_batch(mechanism, count=40)), Spec())
     guard(Record(10, 100, {}))
-    with pytest.raises(TrainingStoppedError, match=f"one {mechanism} whatever the noise for class 0.*{mend}"):
+    with pytest.raises(TrainingStoppedError, match=f"one {mechanism} for every noise of class 0.*{mend}"):
         guard(Record(90, 100, {}))
 
 

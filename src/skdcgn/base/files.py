@@ -1,4 +1,4 @@
-"""Files as they are written here: atomically, by one process at a time, checked when read, and never unpickled."""
+"""Files: written atomically, by one process at a time, checked when read, and never unpickled."""
 
 import hashlib
 import json
@@ -20,9 +20,9 @@ from skdcgn.base.errors import UserError
 
 @contextmanager
 def alone(lock: Path, *, wait: bool = True) -> Iterator[bool]:
-    """Hold the file ``lock``: of all processes one at a time does what is inside, and one that is killed lets go.
+    """Let one process at a time into the block, by the file ``lock``, which a killed process releases.
 
-    Yields whether it is held: False if another process holds it and there is no ``wait``.
+    Yields True with the lock; without ``wait``, False if another process has it.
     """
     lock.parent.mkdir(parents=True, exist_ok=True)
     file = FileLock(lock)

@@ -1,4 +1,4 @@
-"""Randomness as a function of what it is for: the same words and numbers give the same draws, anywhere.
+"""Randomness as a function of its purpose: the same words and numbers give the same draws, anywhere.
 
 Nothing carries a random state from one step to the next; step s of seed n draws from
 ``generator(n, "distill", s)``. So a resumed run needs a step counter and nothing else.
@@ -21,10 +21,9 @@ def generator(*parts: int | str) -> torch.Generator:
 
 
 def seed_global(*parts: int | str) -> None:
-    """Set torch's global random state from the parts, on the CPU and on what GPUs are in use.
+    """Set torch's global random state from the parts, on the CPU and on the GPUs in use.
 
-    ``torch.manual_seed`` does the same, but walks the call stack for each kind of accelerator that it finds asleep: up
-    to 0.7 ms, a tenth of a step of distillation.
+    ``torch.manual_seed`` does the same, but walks the call stack for each kind of accelerator that is not in use.
     """
     seed = derive_seed(*parts)
     torch.default_generator.manual_seed(seed)

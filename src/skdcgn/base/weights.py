@@ -1,4 +1,4 @@
-"""Named tensors into modules: what a foreign file lacks or has in another shape is told by name."""
+"""Named tensors into modules: a tensor that is missing or of another shape is named in the error."""
 
 import hashlib
 import io
@@ -44,13 +44,13 @@ def fill(module: M, state: dict[str, Tensor], origin: object, kind: str) -> M:
     Raises:
         UserError: a tensor is missing, of another shape, or one too many.
     """
-    wanted = {name: tuple(value.shape) for name, value in module.state_dict().items()}
-    found = {name: tuple(value.shape) for name, value in state.items()}
-    wrong = sorted(name for name in wanted.keys() | found.keys() if wanted.get(name) != found.get(name))
+    expected = {name: tuple(value.shape) for name, value in module.state_dict().items()}
+    actual = {name: tuple(value.shape) for name, value in state.items()}
+    wrong = sorted(name for name in expected.keys() | actual.keys() if expected.get(name) != actual.get(name))
     if wrong:
         raise UserError(
-            f"{origin} is a checkpoint of another architecture: {wrong[0]} is {found.get(wrong[0], 'missing')}, "
-            f"{kind} has {wanted.get(wrong[0], 'no such tensor')}"
+            f"{origin} is a checkpoint of another architecture: {wrong[0]} is {actual.get(wrong[0], 'missing')}, "
+            f"{kind} has {expected.get(wrong[0], 'no such tensor')}"
         )
     module.load_state_dict(state, assign=True)
     return module
@@ -62,7 +62,7 @@ def parameter_count(module: nn.Module) -> int:
 
 
 def on_meta(make: type[M], *arguments: object) -> M:
-    """Return ``make(*arguments)`` without memory for its weights: to be counted or filled."""
+    """Return ``make(*arguments)`` without memory for its weights, to count or to fill them."""
     with torch.device("meta"):
         return make(*arguments)
 
@@ -85,7 +85,7 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
     except FileNotFoundError:
         raise UserError(f"{path} does not exist: check the path") from None
     try:
-        with warnings.catch_warnings(action="ignore"):  # about pickle protocols: what cannot be read is told below
+        with warnings.catch_warnings(action="ignore"):  # about pickle protocols; the error below names unreadable files
             state = torch.load(data, map_location="cpu", weights_only=True)
     except UNREADABLE:
         raise UserError(

@@ -17,10 +17,10 @@ TRAIN, HELD_OUT = "train", "held-out"
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """What determines the pairs of a folder.
+    """All that determines the pairs of a folder.
 
     ``count`` pairs in shards of ``shard_size``; ``purpose`` is ``train`` or ``held-out``; ``teacher`` is its digest;
-    ``classes`` are those of the whole teacher that were asked for, None for all.
+    ``classes`` are those of the whole teacher that the pairs have, None for all.
     """
 
     mechanism: Mechanism

@@ -1,11 +1,11 @@
-"""Pairs: (u, y, image) as a teacher answered it, kept together from the moment they are drawn.
+"""Pairs: (u, y, image) as a teacher answered, stored together from the moment they are drawn.
 
 A mechanism's folder holds shards of safetensors and a manifest: how many queries were spent, which teacher
 answered, and each shard's checksum. Noise and labels of shard i are a function of (seed, mechanism, i), so a
-killed query goes on where it stopped and a finished one asks nothing. Labels are balanced over the classes.
+killed query goes on where it stopped and a finished one spends no query. Labels are balanced over the classes.
 
 Many processes or machines share a folder: rank r of n draws the shards i with i mod n = r and keeps a manifest of its
-own, so that nobody waits for anybody; what is whole is kept even if the next try has another number of ranks.
+own, so that no rank waits for another; whole shards are kept even if the next try has another number of ranks.
 """
 
 from dataclasses import fields
@@ -62,11 +62,11 @@ def query_pairs(
     rank: Rank = Rank(),  # noqa: B008  # immutable
     tell: Tell = ignore,
 ) -> Manifest:
-    """Ask ``teacher`` for this rank's part of ``count`` pairs and store them in ``folder``; return its manifest.
+    """Query ``teacher`` for this rank's part of ``count`` pairs and store them in ``folder``; return its manifest.
 
-    Whole shards of an earlier, killed call are kept; queries are counted before they are asked, so that a shard
-    that was lost half-way counts twice, as a black box that costs money would bill it. With ``Store.NONE`` nothing is
-    asked.
+    Whole shards of an earlier, killed call are kept; queries are counted before they are sent, so that a shard
+    that was lost half-way counts twice, as a black box that costs money would bill it. With ``Store.NONE`` the teacher
+    is not queried.
     """
     if count < 1 or shard_size < 1:
         raise UserError(f"{mechanism}: {count} pairs in shards of {shard_size}: both must be at least 1")
@@ -85,12 +85,12 @@ def query_pairs(
         classes=classes_of(teacher),
     )
     with alone(folder / f".{rank.manifest}.lock"):
-        manifest, known = _begin(folder, plan, rank)
+        manifest, stored = _begin(folder, plan, rank)
         shards, queries = {shard.file: shard for shard in manifest.shards}, manifest.queries
         for index in range(rank.own, -(-count // shard_size), rank.ranks):
             name = f"shard-{index:05d}.safetensors"
             size = min(shard_size, count - index * shard_size)
-            if not (name in known and known[name].intact(folder)):
+            if not (name in stored and stored[name].intact(folder)):
                 queries += size if store is not Store.NONE else 0
                 manifest_of(plan, queries, shards.values()).write(folder / rank.manifest)
                 shards[name] = Shard(name, size, write_tensors(folder / name, _shard(teacher, size, index, plan)))
@@ -100,7 +100,7 @@ def query_pairs(
 
 
 def _shard(teacher: Teacher, size: int, index: int, plan: Plan) -> dict[str, Tensor]:
-    """Return the tensors of one shard; asks the teacher unless no images are stored."""
+    """Return the tensors of one shard; queries the teacher unless no images are stored."""
     noise, labels = plan_shard(size, index, plan)
     inputs = {"noise": noise, "labels": labels}
     if plan.store is Store.NONE:

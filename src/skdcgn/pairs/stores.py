@@ -1,8 +1,8 @@
-"""How the images of pairs are kept: exactly, as bytes, compressed, or not at all.
+"""How the images of pairs are stored: exactly, as bytes, compressed, or not at all.
 
-``float32`` is what the teacher answered; ``uint8`` and ``png`` round to 256 grey levels, an error of half a level
-(1/510 of the range) at most, the latter losslessly compressed; ``none`` keeps noise and labels alone, for a teacher
-that is at hand and fast enough to be asked again. Sizes and times: ``benchmarks/stores.py``.
+``float32`` is the teacher's answer; ``uint8`` and ``png`` round to 256 grey levels, an error of half a level
+(1/510 of the range) at most, the latter losslessly compressed; ``none`` stores noise and labels alone, for a teacher
+that is at hand and fast enough to be queried again. Sizes and times: ``benchmarks/stores.py``.
 """
 
 import io
@@ -23,7 +23,7 @@ Stored = dict[str, Tensor]
 
 
 def encode(images: Tensor, mechanism: Mechanism, store: Store) -> Stored:
-    """Return what a shard keeps of images (N, C, H, W): named tensors, none at all for ``none``."""
+    """Return the tensors by which a shard stores images (N, C, H, W), by name; none at all for ``none``."""
     match store:
         case Store.NONE:
             return {}
@@ -38,7 +38,7 @@ def encode(images: Tensor, mechanism: Mechanism, store: Store) -> Stored:
 
 
 def decode(stored: Stored, mechanism: Mechanism) -> Tensor:
-    """Return the images (N, C, H, W) that :func:`encode` kept, in the mechanism's range."""
+    """Return the images (N, C, H, W) that :func:`encode` stored, in the mechanism's range."""
     if "png" not in stored:
         images = stored["images"]
         return from_levels(images, mechanism) if images.dtype == torch.uint8 else images
@@ -47,13 +47,13 @@ def decode(stored: Stored, mechanism: Mechanism) -> Tensor:
 
 
 def read_rows(path: Path, mechanism: Mechanism, rows: Tensor) -> Tensor:
-    """Return the images (B, C, H, W) of some ``rows`` (B,) of a shard that keeps images; reads no others."""
+    """Return the images (B, C, H, W) of some ``rows`` (B,) of a shard that stores images; reads no others."""
     with open_tensors(path) as file:
         if "png" not in file.keys():  # noqa: SIM118  # not a dict
-            kept = file.get_slice("images")
-            return decode({"images": torch.cat([kept[row : row + 1] for row in rows.tolist()])}, mechanism)
-        bounds, kept = [0, *file.get_tensor("ends").tolist()], file.get_slice("png")
-        files = [kept[bounds[row] : bounds[row + 1]] for row in rows.tolist()]
+            images = file.get_slice("images")
+            return decode({"images": torch.cat([images[row : row + 1] for row in rows.tolist()])}, mechanism)
+        bounds, data = [0, *file.get_tensor("ends").tolist()], file.get_slice("png")
+        files = [data[bounds[row] : bounds[row + 1]] for row in rows.tolist()]
     return from_levels(torch.stack([_from_png(file) for file in files]), mechanism)
 
 

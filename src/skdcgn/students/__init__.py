@@ -1,1 +1,1 @@
-"""Students: tiny conditional generators, the discriminator beside them, and the distillation that trains them."""
+"""Students: tiny conditional generators, their discriminator, and the distillation that trains them."""

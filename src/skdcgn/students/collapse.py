@@ -1,4 +1,4 @@
-"""A guard against collapse: a student that draws one picture per class, whatever the noise."""
+"""A guard against collapse: a student that draws one picture per class for every noise."""
 
 from collections.abc import Callable
 
@@ -46,7 +46,7 @@ def collapse_guard(student_now: Callable[[], StudentGenerator], masks: Distance,
         if lost:
             by_median = student.mechanism is Mechanism.SHAPE and masks is Distance.L1
             raise TrainingStoppedError(
-                f"the student draws one {student.mechanism} whatever the noise for class {lost[0]} at step "
+                f"the student draws one {student.mechanism} for every noise of class {lost[0]} at step "
                 f"{record.step}: the last good checkpoint is kept; raise the pixel weight or lower the learning rate"
                 + (", or let masks be learned by their mean (masks: l2)" if by_median else "")
             )

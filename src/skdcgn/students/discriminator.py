@@ -12,7 +12,7 @@ from torch.nn.utils.parametrizations import spectral_norm
 LEAK = 0.1
 
 
-class Judgement(NamedTuple):
+class Discrimination(NamedTuple):
     """A logit per image (B,) and the activations after each block, coarsest last: (B, C_i, H_i, W_i)."""
 
     logits: Tensor
@@ -36,11 +36,11 @@ class Discriminator(nn.Module):
         self.head = spectral_norm(nn.Linear(widths[-1], 1))
         self.embedding = spectral_norm(nn.Embedding(classes, widths[-1]))
 
-    def forward(self, images: Tensor, labels: Tensor) -> Judgement:
-        """Judge images (B, C, H, W) of labels (B,)."""
+    def forward(self, images: Tensor, labels: Tensor) -> Discrimination:
+        """Return the logits of images (B, C, H, W) with labels (B,), and the activations."""
         features: list[Tensor] = []
         for block in self.blocks:
             images = self.activation(block(images))
             features.append(images)
         pooled = images.sum((2, 3))  # (B, C)
-        return Judgement(self.head(pooled)[:, 0] + (self.embedding(labels) * pooled).sum(1), features)
+        return Discrimination(self.head(pooled)[:, 0] + (self.embedding(labels) * pooled).sum(1), features)

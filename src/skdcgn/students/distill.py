@@ -188,10 +188,10 @@ def distill(
     """Distill a teacher into a student CGN, saved in ``out/student``; resumes where it was killed.
 
     Args:
-        source: a teacher, asked for the pairs of ``query`` into ``out/pairs``; or a folder of stored pairs.
+        source: a teacher, whose answers to ``query`` go to ``out/pairs``; or a folder of stored pairs.
         out: gets a run folder per mechanism under ``students`` and the student.
         config: sizes, losses and steps; None takes the defaults.
-        query: the query budget; None takes the defaults. Ignored for stored pairs.
+        query: the query budget; None takes the defaults. Not used with stored pairs.
         teacher: queried again if stored pairs hold no images.
         seed: of the queries, the initial weights and the batches.
         device: ``auto``, ``cpu`` or ``cuda``.

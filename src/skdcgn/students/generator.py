@@ -1,9 +1,9 @@
 """The student: a TinyGAN-style conditional generator per mechanism, and the CGN of three.
 
 G(u, y): Linear from concat(u, emb(y)) to a small grid, residual blocks with conditional batch norm that each
-double it, and a convolution whose pixel shuffle makes up what is left (Chang & Lu 2020; de Vries et al. 2017;
-Shi et al. 2016). With grid = image_size / 2 ** blocks there is nothing left and the layout is TinyGAN's. Each class
-has a colour of its own, to which everything else is added: a network this small should not spend weights on it.
+double it, and a convolution whose pixel shuffle gives the remaining factor (Chang & Lu 2020; de Vries et al. 2017;
+Shi et al. 2016). With grid = image_size / 2 ** blocks that factor is 1 and the layout is TinyGAN's. The output is
+added to a colour of each class, so that no other weights are spent on it.
 """
 
 import copy
@@ -33,22 +33,22 @@ SLOPE, AWAKE = 0.01, 0.1
 class WakingSigmoid(torch.autograd.Function):
     """Sigmoid of images (B, C, H, W), whose slope inwards is ``SLOPE`` at least in an image all below ``AWAKE``.
 
-    Most pixels of a mask are black in most samples, and an L1 asks for their median: at a high rate a class of thin
-    strokes can turn all black, where a plain sigmoid has no gradient left that could ever bring it back.
+    Most pixels of a mask are black in most samples, and an L1 is least at their median: at a high rate a class of thin
+    strokes can turn all black, where the gradient of a plain sigmoid vanishes.
     """
 
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
-        drawn = x.sigmoid()
-        ctx.save_for_backward(drawn)
-        return drawn
+        images = x.sigmoid()
+        ctx.save_for_backward(images)
+        return images
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> Tensor:
-        (drawn,), (grad,) = ctx.saved_tensors, grads
-        slope = drawn * (1 - drawn)
+        (images,), (grad,) = ctx.saved_tensors, grads
+        slope = images * (1 - images)
         asleep = slope.amax((1, 2, 3), keepdim=True) < AWAKE
-        inwards = (grad < 0) == (drawn < 0.5)  # descent moves along -grad
+        inwards = (grad < 0) == (images < 0.5)  # descent moves along -grad
         return grad * torch.where(asleep & inwards, slope.clamp(min=SLOPE), slope)
 
 
@@ -90,14 +90,13 @@ def conv3x3(inputs: int, outputs: int, separable: bool) -> nn.Module:
 class Doubling(nn.Module):
     """Bilinear interpolation of images (B, C, S, S), of one ``side`` S, to twice the side.
 
-    CUDA's own kernel has a thread for each pixel of one image, which then goes through all images and channels: 96 % of
-    what a student's 4,096 counterfactuals took. There it is two products with a matrix, which also give the same
-    gradients every time.
+    On CUDA it is two products with a matrix: PyTorch's kernel there has one thread per pixel for all images and
+    channels, and its gradients differ from call to call.
     """
 
     def __init__(self, side: int) -> None:
         super().__init__()
-        one_hot = torch.eye(side, device="cpu")  # a constant has values, also where weights are to come yet (meta)
+        one_hot = torch.eye(side, device="cpu")  # a constant, with values on the meta device too
         columns = F.interpolate(one_hot[None], scale_factor=2, mode="linear", align_corners=False)[0]
         self.register_buffer("columns", columns, persistent=False)  # (S, 2 S)
 
@@ -133,7 +132,7 @@ class StudentGenerator(nn.Module):
     """One mechanism of a student.
 
     Args:
-        mechanism: decides the channels and the range of what is drawn.
+        mechanism: decides the channels and the range of the images.
         spec: image size, noise dimension and classes of the teacher.
         channels: at the initial grid and after each block.
         grid: side of the initial grid; ``image_size`` must be a whole multiple of grid * 2 ** blocks.
@@ -231,7 +230,7 @@ class StudentCGN(nn.Module, PyTorchModelHubMixin, library_name="skdcgn", license
         self.eval()
 
     def forward(self, mechanism: Mechanism, noise: Tensor, labels: Tensor) -> Tensor:
-        """Draw what ``mechanism`` makes of noise (B, Z) and labels (B,)."""
+        """Draw images (B, C, H, W) of ``mechanism`` for noise (B, Z) and labels (B,)."""
         return cast(Tensor, self.mechanisms[mechanism.value](noise, labels))
 
     def query(self, mechanism: str, noise: Tensor, labels: Tensor) -> Tensor:
@@ -242,7 +241,7 @@ class StudentCGN(nn.Module, PyTorchModelHubMixin, library_name="skdcgn", license
             return self(as_mechanism(mechanism), noise.to(device), labels.to(device)).cpu()
 
     def folded(self) -> Self:
-        """Return a copy for inference that draws the same with less work: no batch norm is left."""
+        """Return a copy for inference that draws the same images without batch norms."""
         copied = copy.deepcopy(self).eval()
         for module in list(copied.modules()):
             if isinstance(module, ConditionalBatchNorm2d):

@@ -6,10 +6,10 @@
 A conditional batch norm scales by 1 + W_s c and shifts by W_o c. Its mean and variance depend on the truncation of
 the noise: 51 of each were stored for the truncations 0, 0.02, ..., 1, and lie on a straight line in between. (The
 public port swaps the two weights there, and takes row 15 for 0.28 / 0.02 = 14.000000000000002.) The skip connection
-drops the channels that the block does not have any more. Attention is that of Zhang et al. (ICML 2019), Eq. 1-3.
+drops the channels that the block does not return. Attention is that of Zhang et al. (ICML 2019), Eq. 1-3.
 
 The files store spectrally normalised weights in parts (Miyato et al., ICLR 2018): W, and the singular vectors u, v
-that training had arrived at. What is run here is W / sigma with sigma = u^T W v, folded when the file is read.
+at the end of training. Here the weight is W / sigma with sigma = u^T W v, folded when the file is read.
 """
 
 import math
@@ -43,7 +43,7 @@ class Layout(NamedTuple):
 
 
 LAYOUTS = {
-    64: Layout((16, 8, 4, 2, 1), attention=6),  # ours, for what must be small; the others are the published ones
+    64: Layout((16, 8, 4, 2, 1), attention=6),  # ours, for tests; the others are published
     128: Layout((16, 16, 8, 4, 2, 1), attention=8),
     256: Layout((16, 16, 8, 8, 4, 2, 1), attention=8),
     512: Layout((16, 16, 8, 8, 4, 2, 1, 1), attention=8),
@@ -58,7 +58,7 @@ def check_truncation(truncation: float) -> float:
 
 
 def at_truncation(table: Tensor, truncation: float) -> Tensor:
-    """Return row truncation / 0.02 of ``table`` (51, C), or what a straight line between two rows has there: (C,)."""
+    """Return row truncation / 0.02 of ``table`` (51, C), interpolated linearly between two rows: (C,)."""
     place = truncation * (STATISTICS - 1)
     row = round(place)
     if math.isclose(place, row, abs_tol=1e-6):
@@ -217,7 +217,7 @@ class BigGAN(nn.Module):
 
 @torch.no_grad()
 def set_standing_statistics(biggan: BigGAN, noise: Tensor, labels: Tensor, truncation: float) -> None:
-    """Let every norm, for whatever truncation, have the statistics of these images (Brock et al. 2019, Sec. 3.1).
+    """Give every norm, at every truncation, the statistics of these images (Brock et al. 2019, Sec. 3.1).
 
     Args:
         noise: (B, Z), truncated normal times ``truncation``.
@@ -225,20 +225,20 @@ def set_standing_statistics(biggan: BigGAN, noise: Tensor, labels: Tensor, trunc
         truncation: in (0, 1].
     """
 
-    def measure(norm: nn.Module, given: tuple[Tensor, ...]) -> None:
+    def copy_moments(norm: nn.Module, inputs: tuple[Tensor, ...]) -> None:
         assert isinstance(norm, Norm)
-        variance, mean = torch.var_mean(given[0], dim=(0, 2, 3), correction=0)
+        variance, mean = torch.var_mean(inputs[0], dim=(0, 2, 3), correction=0)
         norm.running_means.copy_(mean)
         norm.running_vars.copy_(variance)
 
-    hooks = [norm.register_forward_pre_hook(measure) for norm in biggan.modules() if isinstance(norm, Norm)]
+    hooks = [norm.register_forward_pre_hook(copy_moments) for norm in biggan.modules() if isinstance(norm, Norm)]
     biggan(noise, labels, truncation)
     for hook in hooks:
         hook.remove()
 
 
 def fold_spectral_norm(state: dict[str, Tensor], origin: object) -> dict[str, Tensor]:
-    """Replace W, u, v by the weight that is run, W / (u^T W v); tensors without a norm are kept as they are.
+    """Replace W, u, v by the weight W / (u^T W v); tensors without a norm stay as they are.
 
     Raises:
         UserError: a u or v is missing; the line names it and ``origin``.
@@ -264,8 +264,8 @@ def biggan_from(state: dict[str, Tensor], origin: object) -> BigGAN:
     layers = len({name.split(".")[2] for name in state if name.startswith("generator.layers.")})
     sizes = [size for size, layout in LAYOUTS.items() if layout.layers == layers]
     if not sizes:
-        known = ", ".join(str(layout.layers) for layout in LAYOUTS.values())
-        raise UserError(f"{origin} has {layers} layers where a BigGAN-deep has {known}: fetch or write it again")
+        possible = ", ".join(str(layout.layers) for layout in LAYOUTS.values())
+        raise UserError(f"{origin} has {layers} layers where a BigGAN-deep has {possible}: fetch or write it again")
     noise_dim, classes = state["embeddings.weight"].shape
     width = len(state["generator.bn.weight"])
     return fill(on_meta(BigGAN, sizes[0], noise_dim, classes, width), state, origin, f"a BigGAN-deep-{sizes[0]}")

@@ -21,7 +21,7 @@ GRID = 8
 EMBEDDING = 10
 LEAK = 0.2
 AT_ONCE = 10_000  # images in one pass, which bounds the memory
-AT_ONCE_CPU = 64  # what fits a cache: up to three times as fast as thousands
+AT_ONCE_CPU = 64  # fits a processor's cache
 MASK_LOW, MASK_HIGH = 1e-4, 0.9999
 
 
@@ -81,7 +81,7 @@ class NeuralCGN(nn.Module):
     """A CGN with weights; ``forward(mechanism, noise (B, Z), labels (B,))`` draws (B, C, H, W).
 
     Args:
-        spec: what its noise, labels and images are.
+        spec: of its noise, labels and images.
         at_once: how many images are drawn in one pass, which bounds the memory.
     """
 
@@ -108,7 +108,7 @@ class CGN(NeuralCGN):
         self.f_text2 = texture_network(inputs, doublings)
 
     def forward(self, mechanism: Mechanism, noise: Tensor, labels: Tensor) -> Tensor:
-        """Draw what ``mechanism`` makes of noise (B, Z) and labels (B,)."""
+        """Draw images (B, C, H, W) of ``mechanism`` for noise (B, Z) and labels (B,)."""
         inputs = torch.cat([noise, self.label_emb(labels)], dim=1)  # (B, 42)
         if mechanism is Mechanism.SHAPE:
             return cast(Tensor, InwardClamp.apply(self.f_shape(inputs), MASK_LOW, MASK_HIGH))  # (B, 1, H, W)
@@ -121,17 +121,17 @@ class CGNTeacher:
 
     def __init__(self, cgn: NeuralCGN, digest: str, device: str = "cpu") -> None:
         self.cgn = cgn.eval().requires_grad_(False).to(device)
-        self.cgn.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # twice as fast on a CPU
+        self.cgn.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.spec, self.digest = cgn.spec, digest
         self.at_once = min(cgn.at_once, AT_ONCE_CPU) if torch.device(device).type == "cpu" else cgn.at_once
 
     def query(self, mechanism: str, noise: Tensor, labels: Tensor) -> Tensor:
         """Draw (B, C, H, W) on the CPU for noise (B, Z) and labels (B,) int64."""
         check_query(self.spec, noise, labels)
-        chosen, device = as_mechanism(mechanism), next(self.cgn.parameters()).device
+        network, device = as_mechanism(mechanism), next(self.cgn.parameters()).device
         parts = zip(noise.split(self.at_once), labels.split(self.at_once), strict=True)
         with torch.inference_mode():
-            return torch.cat([self.cgn(chosen, u.to(device), y.to(device)).cpu() for u, y in parts])
+            return torch.cat([self.cgn(network, u.to(device), y.to(device)).cpu() for u, y in parts])
 
     @property
     def size(self) -> int:

@@ -37,8 +37,8 @@ class ImageNetCGN(NeuralCGN):
     """Three GANs of one size, and the U2-Net that makes masks of the first one's pictures.
 
     Args:
-        gans: what draws the picture that the mask is taken from, the texture and the background: BigGANs, or the
-            TinyGANs of SKDCGN's baseline.
+        gans: for the picture under the mask, for texture and for background: BigGANs, or the TinyGANs of SKDCGN's
+            baseline.
         u2net: the saliency network.
         truncation: in (0, 1]; the noise of a query is multiplied by it.
 
@@ -56,7 +56,7 @@ class ImageNetCGN(NeuralCGN):
         self.u2net = u2net
 
     def forward(self, mechanism: Mechanism, noise: Tensor, labels: Tensor) -> Tensor:
-        """Draw what ``mechanism`` makes of noise (B, Z) in [-2, 2] and labels (B,)."""
+        """Draw images (B, C, H, W) of ``mechanism`` for noise (B, Z) in [-2, 2] and labels (B,)."""
         gan = self.get_submodule(NETWORKS[mechanism])
         picture = gan(self.truncation * noise, labels, self.truncation).float()  # (B, 3, H, W), whatever the precision
         if mechanism is not Mechanism.SHAPE:
@@ -70,10 +70,10 @@ def imagenet_cgn_from(state: dict[str, Tensor], origin: object, truncation: floa
     Raises:
         UserError: a tensor is missing, of another shape or one too many; the line names it and ``origin``.
     """
-    known = (*NETWORKS.values(), "u2net", "biggan_GT")
-    strange = [name for name in state if name.split(".")[0] not in known]
-    if strange:
-        raise UserError(f"{origin} is a checkpoint of another architecture: an ImageNet CGN has no {strange[0]}")
+    names = (*NETWORKS.values(), "u2net", "biggan_GT")
+    extra = [name for name in state if name.split(".")[0] not in names]
+    if extra:
+        raise UserError(f"{origin} is a checkpoint of another architecture: an ImageNet CGN has no {extra[0]}")
     parts = {name: below(state, f"{name}.") for name in NETWORKS.values()}
     gans = [
         (tinygan_from if "embed.weight" in part else biggan_from)(part, f"{origin} ({name})")
@@ -88,7 +88,7 @@ def assembled(biggan: BigGAN, u2net: U2Net, truncation: float = TRUNCATION) -> I
 
 
 def baseline(biggan: BigGAN, u2net: U2Net, truncation: float = TRUNCATION, *, width: int = WIDTH) -> ImageNetCGN:
-    """Return what SKDCGN's baseline starts from: TinyGANs of random weights that have BigGAN's class embeddings."""
+    """Return the start of SKDCGN's baseline: TinyGANs with random weights and BigGAN's class embeddings."""
     gans = [TinyGAN(biggan.image_size, biggan.noise_dim, biggan.classes, width) for _ in Mechanism]
     for gan in gans:
         gan.embed_as(biggan.embeddings.weight.T)

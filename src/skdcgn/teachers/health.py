@@ -62,21 +62,21 @@ class Health(NamedTuple):
 
 
 def check_health(teacher: Teacher, real: LabelledImages, seed: int) -> Health:
-    """Compare what a teacher draws with ``real`` masks (M, 1, H, W) or pictures (M, 3, H, W)."""
+    """Compare samples of a teacher with ``real`` masks (M, 1, H, W) or pictures (M, 3, H, W)."""
     spec, images, real_labels = teacher.spec, real.images[:MOST_REAL], real.labels[:MOST_REAL]
     labels = torch.arange(spec.classes).repeat_interleave(PER_CLASS)
     noise = spec.sample_noise(len(labels), generator(seed, "health"))
     layers = Layers(*(draw(teacher, mechanism, noise, labels) for mechanism in Mechanism))
-    drawn = layers.mask if images.shape[1] == 1 else F.avg_pool2d(blend(layers), COARSE)
+    samples = layers.mask if images.shape[1] == 1 else F.avg_pool2d(blend(layers), COARSE)
     images = images if images.shape[1] == 1 else F.avg_pool2d(images, COARSE)
-    share = class_diversity(drawn, labels, spec.classes) / class_diversity(images, real_labels, spec.classes)
-    away, nearest = torch.cdist(drawn.flatten(1), images.flatten(1), p=1).min(1)
+    share = class_diversity(samples, labels, spec.classes) / class_diversity(images, real_labels, spec.classes)
+    distances, nearest = torch.cdist(samples.flatten(1), images.flatten(1), p=1).min(1)
     between = torch.cdist(images[: len(labels)].flatten(1), images.flatten(1), p=1).topk(2, largest=False).values[:, 1]
     return Health(
         diversity=float(share.nanmean()),
         least_diversity=float(share.nan_to_num(torch.inf).min()),
         class_accuracy=float((real_labels[nearest] == labels).float().mean()),
-        distance=float(away.mean() / between.mean()),
+        distance=float(distances.mean() / between.mean()),
         mask_mean=float(layers.mask.mean()),
         mask_diversity=float(class_diversity(layers.mask, labels, spec.classes).min()),
         leakage=max(leakage(layers.mask, picture) for picture in (layers.texture, layers.background)),
@@ -95,7 +95,7 @@ def leakage(masks: Tensor, pictures: Tensor) -> float:
 
 
 def _standardised(images: Tensor) -> Tensor:
-    """Mean 0, variance 1 / (H W); what varies less than a few grey levels stays near 0."""
+    """Mean 0, variance 1 / (H W); an image that varies by less than a few grey levels stays near 0."""
     centred = images - images.mean((1, 2), keepdim=True)
     return centred / (centred.square().sum((1, 2), keepdim=True) + FAINT**2 * centred[0].numel()).sqrt()
 
@@ -116,10 +116,10 @@ def symptoms(health: Health) -> Iterator[Symptom]:
     """Name the usual failures that the health of a teacher of glyphs shows."""
     yield from mask_symptoms(GLYPH_MASKS, health.mask_mean)
     if health.mask_diversity < ONE_SHAPE:
-        yield Symptom("a class draws one shape whatever the noise: raise --reconstruction", True)
+        yield Symptom("a class has one shape for every noise: raise --reconstruction", True)
     if health.class_accuracy < COLLISION:
         yield Symptom(
-            f"classes collide: only {health.class_accuracy:.0%} of what is drawn lies nearest to its own class; "
+            f"classes collide: only {health.class_accuracy:.0%} of the samples are nearest to their own class; "
             "raise --adversarial or --steps",
             False,
         )

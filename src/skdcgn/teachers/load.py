@@ -1,15 +1,16 @@
 """One way to load a teacher: a name from the zoo, a file, a student's folder, or any callable.
 
-What a file holds is told by the names of its tensors: an MNIST CGN, an ImageNet CGN, or one of the two networks that
+The names of its tensors tell what a file holds: an MNIST CGN, an ImageNet CGN, or one of the two networks that
 an ImageNet CGN is assembled from, a BigGAN and a U2-Net.
 
-Foreign ``.pth`` files are read with ``weights_only=True``: what would run code is refused, nothing is unpickled.
+Foreign ``.pth`` files are read with ``weights_only=True``: files that would run code are refused, nothing is unpickled.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from importlib import resources
+from inspect import isroutine
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +30,8 @@ from skdcgn.zoo import cards
 QueryFunction = Callable[[str, Tensor, Tensor], Tensor]
 
 
-class Kind(StrEnum):
-    """What a state dict holds."""
+class CheckpointKind(StrEnum):
+    """The network whose tensors a state dict holds."""
 
     MNIST = "an MNIST CGN"
     IMAGENET = "an ImageNet CGN"
@@ -38,13 +39,13 @@ class Kind(StrEnum):
     U2NET = "a U2-Net"
 
 
-BEGINNINGS = {  # of names that no other kind has
-    Kind.MNIST: ("label_emb.",),
-    Kind.IMAGENET: ("f_shape.generator.", "f_text.", "f_bg."),
-    Kind.BIGGAN: ("generator.",),
-    Kind.U2NET: ("stage",),
+PREFIXES = {  # of names that no other kind has
+    CheckpointKind.MNIST: ("label_emb.",),
+    CheckpointKind.IMAGENET: ("f_shape.generator.", "f_text.", "f_bg."),
+    CheckpointKind.BIGGAN: ("generator.",),
+    CheckpointKind.U2NET: ("stage",),
 }
-PARTS = {Kind.BIGGAN: "biggan-deep-256-pytorch_model.bin", Kind.U2NET: "u2net.pth"}
+PARTS = {CheckpointKind.BIGGAN: "biggan-deep-256-pytorch_model.bin", CheckpointKind.U2NET: "u2net.pth"}
 
 
 @dataclass(frozen=True)
@@ -76,14 +77,14 @@ def load_teacher(
             published MNIST or ImageNet CGN, a folder written by ``save_pretrained``, or a callable
             ``(mechanism, noise (B, Z), labels (B,)) -> images (B, C, H, W)``.
         spec: image size, noise and classes of a callable; None takes 32 pixels, N(0, I) of 32 numbers, 10 classes.
-        truncation: what an ImageNet CGN multiplies its noise by, in (0, 1]; None takes 0.5. No other has one.
+        truncation: factor on the noise of an ImageNet CGN, in (0, 1]; None takes 0.5. Other teachers have none.
         device: where a file's network runs.
 
     Raises:
         UserError: no such name or file, or a file that is damaged or holds something else.
     """
     if not isinstance(source, str | Path):
-        name = getattr(source, "__qualname__", type(source).__qualname__)
+        name = source.__qualname__ if isroutine(source) else type(source).__qualname__
         _no_truncation(name, truncation)
         return CallableTeacher(source, spec or Spec(), digest=f"callable:{source.__module__}.{name}")
     name = current_name(str(source))
@@ -106,13 +107,13 @@ def load_student(folder: str | Path, *, device: str = "cpu") -> StudentCGN:
 def load_cgn(path: Path, device: str = "cpu", truncation: float | None = None) -> CGNTeacher:
     """Load an MNIST or ImageNet CGN from ``.safetensors`` or a state dict of PyTorch; half precision is widened."""
     state = read_state_dict(path)
-    kind = kind_of(state)
-    if kind is Kind.MNIST:
+    kind = checkpoint_kind(state)
+    if kind is CheckpointKind.MNIST:
         _no_truncation(path, truncation)
         return CGNTeacher(_mnist_cgn(path, widened(state)), sha256(path), device)
-    if kind is Kind.IMAGENET:
-        chosen = TRUNCATION if truncation is None else truncation
-        return CGNTeacher(imagenet_cgn_from(state, path, chosen), f"{sha256(path)}@{chosen:g}", device)
+    if kind is CheckpointKind.IMAGENET:
+        factor = TRUNCATION if truncation is None else truncation
+        return CGNTeacher(imagenet_cgn_from(state, path, factor), f"{sha256(path)}@{factor:g}", device)
     if kind is None:
         raise UserError(
             f"{path} is a checkpoint of another architecture: an MNIST CGN has label_emb.weight and f_shape.0.weight, "
@@ -145,17 +146,17 @@ def initial_cgn(
     return CGNTeacher(cgn, f"{sha256(paths[0])}+{sha256(paths[1])}@{truncation:g}", device)
 
 
-def kind_of(state: dict[str, Tensor]) -> Kind | None:
-    """Return what the tensors are of, by their names; None for anything else."""
-    held = (kind for kind, names in BEGINNINGS.items() if any(name.startswith(names) for name in state))
-    return next(held, None)
+def checkpoint_kind(state: dict[str, Tensor]) -> CheckpointKind | None:
+    """Return the network whose tensors these are, by their names; None for anything else."""
+    kinds = (kind for kind, names in PREFIXES.items() if any(name.startswith(names) for name in state))
+    return next(kinds, None)
 
 
-def _part(path: Path, kind: Kind) -> dict[str, Tensor]:
+def _part(path: Path, kind: CheckpointKind) -> dict[str, Tensor]:
     state = read_state_dict(path)
-    found = kind_of(state)
-    if found is not kind:
-        raise UserError(f"{path} is {found or 'something else'}, not {kind}: pass {PARTS[kind]}")
+    actual = checkpoint_kind(state)
+    if actual is not kind:
+        raise UserError(f"{path} is {actual or 'something else'}, not {kind}: pass {PARTS[kind]}")
     return state
 
 
@@ -181,13 +182,13 @@ def _spec_of(path: Path, state: dict[str, Tensor]) -> Spec:
 
 
 def _from_card(name: str, device: str, truncation: float | None) -> CGNTeacher:
-    card, chosen = cards()[name], TRUNCATION if truncation is None else truncation
+    card, factor = cards()[name], TRUNCATION if truncation is None else truncation
     if "random" in card:
-        cgn = random_cgn(**card["random"], truncation=chosen)
-        return CGNTeacher(cgn, f"{digest_of(cgn)}@{chosen:g}", device)
+        cgn = random_cgn(**card["random"], truncation=factor)
+        return CGNTeacher(cgn, f"{digest_of(cgn)}@{factor:g}", device)
     if "parts" in card:
         biggan, u2net = (_download(f"{name}-{part}", card["parts"][part]) for part in ("biggan", "u2net"))
-        return initial_cgn(biggan, u2net, truncation=chosen, device=device)
+        return initial_cgn(biggan, u2net, truncation=factor, device=device)
     bundled = resources.files("skdcgn.zoo") / f"{name}.safetensors"
     if bundled.is_file():
         with resources.as_file(bundled) as path:

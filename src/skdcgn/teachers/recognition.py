@@ -39,7 +39,7 @@ class Encoder(nn.Module):
 class Segmenter(nn.Module):
     """s(x, y): logits of the mask (B, 1, H, W) in images (B, 3, H, W) of labels (B,).
 
-    A pixel's is told by the 11 x 11 around it: enough to tell two textures apart, too little to guess a whole shape.
+    Each logit depends on the 11 x 11 pixels around it: enough to tell two textures apart, too little to guess a shape.
     """
 
     def __init__(self, spec: Spec, width: int = 16) -> None:

@@ -112,16 +112,16 @@ class Teach(Method):
         images, labels = batch["images"], batch["labels"]
         mean, log_variance = self.modules["encoder"](images, labels)
         guess = mean + torch.randn_like(mean) * (log_variance / 2).exp()
-        drawn = self._draw(torch.cat([guess, torch.randn_like(mean)]), labels.repeat(2))
-        layers = self.policy.layers(drawn, now.generator("policy"))
-        cropped = self._crop(layers)
+        layers = self._draw(torch.cat([guess, torch.randn_like(mean)]), labels.repeat(2))
+        distorted = self.policy.layers(layers, now.generator("policy"))
+        cropped = self._crop(distorted)
         rebuilt, sampled = blend(cropped).chunk(2)
-        guessed = Layers(*(x[: len(images)] for x in layers))
+        guessed = Layers(*(x[: len(images)] for x in distorted))
         compared = blend(crop_expectation(guessed)) if self.config.local else rebuilt
         config, logged, real, fake = self.config, dict[str, float](), images, sampled
         if config.segment:
             logged["segmenter"], real_mask, fake_mask = self.train_segmenter(
-                images, sampled, layers.mask.chunk(2)[1], labels
+                images, sampled, distorted.mask.chunk(2)[1], labels
             )
             real, fake = with_mask(images, real_mask), with_mask(sampled, fake_mask)
         logged["discriminator"] = self._train_discriminator(
@@ -132,12 +132,12 @@ class Teach(Method):
             "reconstruction": config.reconstruction * (compared - images).square().mean(),
             "kl": config.kl * losses.gaussian_kl(mean, log_variance),
             "adversarial": config.adversarial * self._adversarial("discriminator", half_resolution(fake), labels),
-            "binary": binary * losses.binary_entropy(drawn.mask),
-            "range": losses.mask_range(drawn.mask, *GLYPH_MASKS.range),
+            "binary": binary * losses.binary_entropy(layers.mask),
+            "range": losses.mask_range(layers.mask, *GLYPH_MASKS.range),
         }
         if config.segment:
             terms["segment"] = config.segment * (guessed.mask - real_mask).square().mean()
-        terms |= self._texture_terms(drawn, rebuilt, images)
+        terms |= self._texture_terms(layers, rebuilt, images)
         if config.patch:
             surfaces = blend(cropped._replace(mask=cropped.mask.detach())).chunk(2)[1]
             logged["patches"] = self._train_discriminator("patches", shift(images), shift(surfaces.detach()), labels)
@@ -146,13 +146,13 @@ class Teach(Method):
         cast(AveragedModel, self.modules["ema"]).update_parameters(self.modules["cgn"])
         return {**logged, **{name: value.item() for name, value in terms.items()}}
 
-    def _texture_terms(self, drawn: Layers, rebuilt: Tensor, images: Tensor) -> dict[str, Tensor]:
-        """Return total variation of what is drawn, and distances of features of reconstructions and images."""
+    def _texture_terms(self, layers: Layers, rebuilt: Tensor, images: Tensor) -> dict[str, Tensor]:
+        """Return the total variation of layers, and distances of features of reconstructions and images."""
         config, terms = self.config, {}
         if config.smooth:
-            terms["smooth"] = config.smooth * losses.total_variation(drawn.mask)
+            terms["smooth"] = config.smooth * losses.total_variation(layers.mask)
         if config.smooth_texture:
-            terms["smooth_texture"] = config.smooth_texture * losses.total_variation(drawn.texture)
+            terms["smooth_texture"] = config.smooth_texture * losses.total_variation(layers.texture)
         if config.perceptual:
             terms["perceptual"] = config.perceptual * losses.style_l1(*self._features("features", rebuilt, images))
         if config.local:

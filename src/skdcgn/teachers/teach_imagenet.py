@@ -1,6 +1,6 @@
 r"""Teaching the ImageNet CGN (Sauer & Geiger, ICLR 2021, Sec. 3.2 and App. C): no image is needed, BigGAN draws them.
 
-For noise u and label y, x is what a frozen BigGAN draws, m, t and b what the mechanisms do, and
+For noise u and label y, x is the picture of a frozen BigGAN, m, t and b are the mechanisms' layers, and
 :math:`\tilde x = m t + (1 - m) b`. Each mechanism begins as that BigGAN, and U2-Net, which makes the mask, is frozen.
 
 .. math:: L = w_r |\tilde x - x| + w_p \sum_i |G_i(\tilde x) - G_i(x)| + w_b H_2(m) + w_m range(m)
@@ -8,7 +8,7 @@ For noise u and label y, x is what a frozen BigGAN draws, m, t and b what the me
 
 G_i are Gram matrices of the layers of an extractor, mid the middle ones of four: the texture must look like patches of
 the object, and the background must have none. Batches are accumulated; every mechanism has a rate of its own. In
-SKDCGN's baseline (Ambekar et al. 2022) the mechanisms are TinyGANs, which begin anew.
+SKDCGN's baseline (Ambekar et al. 2022) the mechanisms are TinyGANs with random weights.
 
 The published training kept BigGAN's spectral norms; here the folded weights are trained as they are.
 """
@@ -147,8 +147,8 @@ def begin(config: TeachImageNetConfig) -> tuple[ImageNetCGN, BigGAN, str]:
     if config.biggan and config.u2net:
         teacher = initial_cgn(config.biggan, config.u2net, truncation=config.truncation)
     else:
-        teacher = cast(CGNTeacher, load_teacher(config.start))
-    cgn = getattr(teacher, "cgn", None)
+        teacher = load_teacher(config.start)
+    cgn = teacher.cgn if isinstance(teacher, CGNTeacher) else None
     if not isinstance(cgn, ImageNetCGN) or not isinstance(cgn.f_shape, BigGAN):
         raise UserError(f"{config.start} is no CGN of BigGANs: begin with initial-imagenet, or --biggan and --u2net")
     real = copy.deepcopy(cgn.f_shape)

@@ -60,5 +60,4 @@ def tinygan_from(state: dict[str, Tensor], origin: object) -> TinyGAN:
     classes, noise_dim = state["embed.weight"].shape
     width = state["output.weight"].shape[1]
     grid = round((len(state["input.weight"]) / (width * TINYGAN_CHANNELS[0])) ** 0.5)
-    made = on_meta(TinyGAN, grid * DOUBLED, noise_dim, classes, width)
-    return fill(made, widened(state), origin, "a TinyGAN")
+    return fill(on_meta(TinyGAN, grid * DOUBLED, noise_dim, classes, width), widened(state), origin, "a TinyGAN")

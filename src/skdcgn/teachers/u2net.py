@@ -1,7 +1,7 @@
 """U2-Net (Qin et al., Pattern Recognition 106, 2020, Fig. 2 and 5), with the state-dict names of the published files.
 
-A U of U's: eleven residual U-blocks, six down and five up, of which each adds to x_0 = conv(x) what a U-Net of its
-own height makes of x_0. The fused saliency is sigmoid(conv1x1 of six side outputs, all at the size of the first).
+A U of U's: eleven residual U-blocks, six down and five up; each returns x_0 + U(x_0) with x_0 = conv(x) and U a U-Net
+of its own height. The fused saliency is sigmoid(conv1x1 of six side outputs, all at the size of the first).
 
 The published ImageNet CGN gives it BigGAN's pictures as they are, in [-1, 1], and enlarges with corners aligned; so
 does this. (U2-Net itself was trained on pictures of ImageNet's mean and deviation.)
@@ -18,7 +18,7 @@ from skdcgn.base.weights import fill, on_meta, require, widened
 
 DESCENT = ("stage1", "stage2", "stage3", "stage4", "stage5", "stage6")
 ASCENT = ("stage5d", "stage4d", "stage3d", "stage2d", "stage1d")
-HEIGHTS = {1: 7, 2: 6, 3: 5, 4: 4}  # of the block at each depth; those below do not shrink any more
+HEIGHTS = {1: 7, 2: 6, 3: 5, 4: 4}  # of the block at each depth; those below do not shrink
 DILATED = 4
 
 
@@ -68,7 +68,7 @@ class ResidualU(nn.Module):
         width: channels inside and of x_0.
         height: how many convolutions lie on the way down.
         shrinks: whether each level has half the pixels of the one above; otherwise dilations 1, 2, 4, ... widen
-            what a pixel sees.
+            the field of a pixel.
     """
 
     def __init__(self, inputs: int, width: Width, height: int, *, shrinks: bool) -> None:
@@ -85,15 +85,15 @@ class ResidualU(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         start = x = self.rebnconvin(x)
-        passed: list[Tensor] = []
+        skips: list[Tensor] = []
         for level in range(1, self.height):
             x = self.get_submodule(f"rebnconv{level}")(x)
-            passed.append(x)
+            skips.append(x)
             x = halved(x) if self.shrinks and level < self.height - 1 else x
         x = self.get_submodule(f"rebnconv{self.height}")(x)
         for level in range(self.height - 1, 0, -1):
-            beside = passed.pop()
-            x = self.get_submodule(f"rebnconv{level}d")(torch.cat([resized(x, beside), beside], dim=1))
+            skip = skips.pop()
+            x = self.get_submodule(f"rebnconv{level}d")(torch.cat([resized(x, skip), skip], dim=1))
         return x + start
 
 
@@ -130,16 +130,16 @@ class U2Net(nn.Module):
         return self.logits(x).sigmoid()
 
     def logits(self, x: Tensor) -> Tensor:
-        """What the saliency is the sigmoid of: (B, 1, H, W)."""
-        passed: list[Tensor] = []
+        """Return the logits of the saliency, (B, 1, H, W)."""
+        skips: list[Tensor] = []
         for name in DESCENT:
-            x = self.get_submodule(name)(halved(x) if passed else x)
-            passed.append(x)
-        found = [passed.pop()]
+            x = self.get_submodule(name)(halved(x) if skips else x)
+            skips.append(x)
+        features = [skips.pop()]
         for name in ASCENT:
-            beside = passed.pop()
-            found.append(self.get_submodule(name)(torch.cat([resized(found[-1], beside), beside], dim=1)))
-        sides = [self.get_submodule(f"side{number}")(x) for number, x in enumerate(reversed(found), 1)]
+            skip = skips.pop()
+            features.append(self.get_submodule(name)(torch.cat([resized(features[-1], skip), skip], dim=1)))
+        sides = [self.get_submodule(f"side{number}")(x) for number, x in enumerate(reversed(features), 1)]
         return self.outconv(torch.cat([resized(side, sides[0]) for side in sides], dim=1))
 
 
@@ -159,11 +159,11 @@ def standardise(u2net: U2Net, pictures: Tensor, mean: float, deviation: float) -
     u2net.train()(pictures)
     for norm in norms:
         norm.momentum = 0.1
-    found = u2net.eval().logits(pictures)
-    scale = deviation / found.std()
+    logits = u2net.eval().logits(pictures)
+    scale = deviation / logits.std()
     for part in u2net.outconv.parameters():
         part.mul_(scale)
-    cast(Tensor, u2net.outconv.bias).add_(mean - scale * found.mean())
+    cast(Tensor, u2net.outconv.bias).add_(mean - scale * logits.mean())
 
 
 def u2net_from(state: dict[str, Tensor], origin: object) -> U2Net:

@@ -1,4 +1,4 @@
-"""What the losses of teaching see of images and layers: shifted, halved, stacked, averaged over crops."""
+"""Views of images and layers for the losses of teaching: shifted, halved, stacked, averaged over crops."""
 
 import torch
 import torch.nn.functional as F

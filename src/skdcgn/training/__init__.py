@@ -1,1 +1,1 @@
-"""The one training loop, its run folder, several processes, and every loss."""
+"""Training: one loop for every method, its run folder, several processes, and the losses."""

@@ -1,6 +1,6 @@
 """The one training loop: methods, callbacks, schedules.
 
-A :class:`Method` holds modules and optimisers and knows one thing, ``step(batch, now)``. :func:`fit` yields a record
+A :class:`Method` holds modules and optimisers and defines ``step(batch, now)``. :func:`fit` yields a record
 per step; whatever else happens (logs, checkpoints, guards) is a callback. Everything random in step s is a
 function of (seed, s), and so is its batch.
 """
@@ -58,9 +58,9 @@ Schedule = Callable[[float], float]
 class Method:
     """An algorithm to fit: modules and optimisers by name, and ``step``. Subclasses set both and define step.
 
-    Modules are saved with the run; ``frozen`` ones never change, are only moved to its device and not saved. What a
-    subclass computes in :meth:`autocast` is in bfloat16 if ``bf16`` is set; ``channels_last`` holds for the modules
-    that are saved, ``compiled`` for all.
+    Modules are saved with the run; ``frozen`` ones never change, and are moved to its device but not saved.
+    Computations within :meth:`autocast` are in bfloat16 if ``bf16`` is set; ``channels_last`` applies to the modules
+    that are saved, ``compiled`` to all.
     """
 
     bf16 = channels_last = compiled = False
@@ -90,7 +90,7 @@ class Method:
         self.update(name)
 
     def update(self, name: str) -> None:
-        """Take one step of the optimiser called ``name`` down the gradients that there are."""
+        """Take one step of the optimiser called ``name`` down the gradients that were computed."""
         average_gradients(self.optimizers[name])
         self.optimizers[name].step()
 
@@ -117,7 +117,7 @@ class Method:
         return state
 
     def load_state(self, state: dict[str, Tensor]) -> None:
-        """Take back what :meth:`state` returned."""
+        """Load the numbers that :meth:`state` returned."""
         for name, module in self.modules.items():
             module.load_state_dict(below(state, f"{name}/"))
         for name, optimizer in self.optimizers.items():

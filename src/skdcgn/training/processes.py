@@ -1,7 +1,7 @@
-"""Several processes, one training: what ``torchrun`` (or ``accelerate launch``) started, on one machine or many.
+"""Several processes train one model: started by ``torchrun`` (or ``accelerate launch``), on one machine or many.
 
 Every process holds the same weights and takes its share of each batch; gradients are averaged before each optimiser
-step, and batch norms take their moments over all shares, so that n processes do what one does with the whole batch, up
+step, and batch norms take their moments over all shares, so that n processes train as one with the whole batch, up
 to rounding. One of them writes. In a single process all of this does nothing.
 """
 
@@ -35,7 +35,7 @@ def wait_for_all() -> None:
 
 
 def leave() -> None:
-    """End one of several processes: gloo may abort after all is done when the interpreter takes it down."""
+    """End this process with the others; if the interpreter ends it, gloo may abort after all work is done."""
     if process_count() > 1:
         dist.barrier()
         dist.destroy_process_group()
@@ -52,7 +52,7 @@ def own_share(rows: Tensor) -> Tensor:
 def share_of(rows: Tensor, index: int, count: int) -> Tensor:
     """Return every ``count``-th of the ``rows`` (B,), from ``index`` on.
 
-    A batch that does not divide is filled up with its own first rows: shares have one size, and so one weight.
+    A batch that does not divide is filled up with its own first rows: shares have equal size and weight.
     """
     full = -(-len(rows) // count) * count
     return rows[torch.arange(full) % len(rows)][index::count]

@@ -51,10 +51,10 @@ def train(
 ) -> None:
     """Fit ``method`` in ``folder``: resume if it was begun, log, guard, checkpoint.
 
-    With ``track`` (``tensorboard`` or ``wandb``) what is logged goes to that tracker too.
+    With ``track`` (``tensorboard`` or ``wandb``) logged values go to that tracker too.
 
     Of several processes (:mod:`skdcgn.training.processes`) each calls this; ``batch_at`` gives each its own share.
-    Another training in the same folder ends first, and then there is nothing left to do.
+    If another process trains in the same folder, this one waits for its end and finds no step to do.
     """
     accelerator = make_accelerator(device)
     method.to(accelerator)

@@ -7,16 +7,16 @@ from typing import Any
 
 
 def cards() -> dict[str, dict[str, Any]]:
-    """Return every teacher the package knows: its own weights and the published ones, by name.
+    """Return the card of every teacher in the zoo, its own weights and the published ones, by name.
 
     A card has ``command`` (made here, bundled), ``url`` (fetched if there is a ``sha256``, else to be passed as a
     local file), ``parts`` (a BigGAN and a U2-Net, fetched and assembled) or ``random`` (sizes and seed of weights).
     """
-    found = {}
+    result = {}
     for file in sorted(resources.files("skdcgn.zoo").iterdir(), key=lambda f: f.name):
         if file.name.endswith(".json"):
-            found[file.name.removesuffix(".json")] = json.loads(file.read_text(encoding="utf-8"))
-    return found
+            result[file.name.removesuffix(".json")] = json.loads(file.read_text(encoding="utf-8"))
+    return result
 
 
 def is_at_hand(name: str) -> bool:
@@ -31,7 +31,7 @@ def is_at_hand(name: str) -> bool:
 
 
 def whereabouts(name: str) -> str:
-    """Return where the weights of the zoo's ``name`` come from, in words."""
+    """Return in words where the weights of ``name`` come from."""
     card = cards()[name]
     if "random" in card:
         return "made when first used: random weights"

@@ -32,7 +32,7 @@ from skdcgn.base.records import to_dict
 from skdcgn.base.seeds import generator
 from skdcgn.cgn.compose import blend
 from skdcgn.cgn.drawings import layers_grid
-from skdcgn.cgn.mechanism import Layers, Mechanism
+from skdcgn.cgn.mechanism import Layers, Mechanism, Teacher
 from skdcgn.cgn.pictures import save_picture
 from skdcgn.features.perceptual import load_features
 from skdcgn.teachers import biggan, u2net
@@ -144,6 +144,7 @@ def begin(config: TeachImageNetConfig) -> tuple[ImageNetCGN, BigGAN, str]:
     """
     if (config.biggan is None) != (config.u2net is None):
         raise UserError("--biggan and --u2net are two parts of one CGN: pass both, or --start")
+    teacher: Teacher
     if config.biggan and config.u2net:
         teacher = initial_cgn(config.biggan, config.u2net, truncation=config.truncation)
     else:

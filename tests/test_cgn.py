@@ -97,11 +97,12 @@ def test_an_image_does_not_depend_on_its_batch(random_cgn):
         assert torch.allclose(together, alone, atol=1e-5)
 
 
-def test_on_a_cpu_many_images_are_drawn_in_parts_that_fit_its_cache(random_cgn, monkeypatch):
-    batch_sizes, forward = [], CGN.forward
-    monkeypatch.setattr(CGN, "forward", lambda *args: batch_sizes.append(len(args[-1])) or forward(*args))
+def test_on_a_cpu_many_images_are_drawn_in_parts_that_fit_its_cache(random_cgn):
+    batch_sizes = []
+    hook = random_cgn.cgn.register_forward_pre_hook(lambda cgn, inputs: batch_sizes.append(len(inputs[-1])))
     noise, labels = torch.randn(2 * AT_ONCE_CPU + 3, 32), torch.arange(2 * AT_ONCE_CPU + 3) % 10
     parts = random_cgn.query("texture", noise, labels)
+    hook.remove()
     assert batch_sizes == [AT_ONCE_CPU, AT_ONCE_CPU, 3]
     with torch.inference_mode():
         whole = random_cgn.cgn(Mechanism.TEXTURE, noise, labels)

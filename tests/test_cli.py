@@ -310,3 +310,10 @@ def test_the_stages_work_one_by_one(tmp_path, skdcgn, monkeypatch):
     assert "digits@" in of_student
     assert load_student(run / "student").mechanisms["shape"].blocks[0].conv1.out_channels == 6
     assert skdcgn("doctor")[1].count("teacher ") >= 4
+
+
+def test_a_reader_that_ends_early_is_no_error():
+    command = [sys.executable, "-m", "skdcgn", "config", "double-colored-digits"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        process.stdout.close()
+        assert process.stderr.read() == ""

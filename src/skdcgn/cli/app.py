@@ -5,6 +5,7 @@ without torch, numpy and pydantic. Its words for ``--help`` stand here.
 """
 
 import logging
+import os
 import sys
 from typing import Annotated, NamedTuple, NoReturn
 
@@ -135,6 +136,9 @@ def main() -> None:
         _fail(f"{error} See {' '.join((app.name[0], *(error.command_chain or ())))} --help.")
     except UserError as error:
         _fail(str(error))
+    except BrokenPipeError:  # the program that reads the output, as head, has ended
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is buffered goes nowhere
+        sys.exit(1)
     except OSError as error:
         _fail(_os_error(error))
     except KeyboardInterrupt:

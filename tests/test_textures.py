@@ -9,8 +9,7 @@ import torch
 from PIL import Image
 
 from skdcgn.base.errors import UserError
-from skdcgn.data import textures
-from skdcgn.data.textures import FIELDS, TABLES, load_textures
+from skdcgn.data.textures import FIELDS, TABLES, load_textures, procedural_textures, seed_cells
 
 PARTS = tuple(TABLES)
 PAIRS = list(itertools.combinations(range(10), 2))
@@ -52,7 +51,7 @@ def test_shape_range_and_type(part, size):
 @pytest.mark.parametrize("part", PARTS)
 def test_the_same_bytes_every_time_whatever_the_global_seed(part):
     first = load_textures(None, part)
-    textures._procedural.cache_clear()
+    procedural_textures.cache_clear()
     torch.manual_seed(123)
     state = torch.get_rng_state()
     assert torch.equal(load_textures(None, part), first)
@@ -67,7 +66,7 @@ def test_a_caller_cannot_spoil_the_next_ones_pictures():
 
 
 def test_all_twenty_take_less_than_two_seconds_of_one_core_and_nothing_the_second_time():
-    textures._procedural.cache_clear()
+    procedural_textures.cache_clear()
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -154,7 +153,7 @@ def test_waves_have_the_stated_length(kind, wavelength):
 def test_borders_are_zero_between_seeds_and_centres_near_them():
     """Cells partition the plane: the border distance is never negative and jumps in tone happen only near it."""
     pattern = TABLES["object"][3]
-    cells = textures._cells(pattern, 150, torch.Generator().manual_seed(0), warp=0)
+    cells = seed_cells(pattern, 150, torch.Generator().manual_seed(0), warp=0)
     assert float(cells.border.min()) >= 0
     change = cells.tone[:, 1:] != cells.tone[:, :-1]
     either = torch.minimum(cells.border[:, 1:], cells.border[:, :-1])

@@ -5,6 +5,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from skdcgn.base.errors import UserError
 from skdcgn.base.seeds import generator
 from skdcgn.cgn.captions import Caption, class_labels, with_heading
 from skdcgn.cgn.compose import blend, compose
@@ -64,8 +65,15 @@ def interpolate(cgn: Teacher, mechanisms: str, first: int, second: int, *, frame
     """Go from class ``first`` to class ``second`` in one mechanism or ``all``, and keep the others: (F, 3, H, W).
 
     The mechanism draws the two ends; the layers between them are linear mixtures of these.
+
+    Raises:
+        UserError: an unknown mechanism, or a class that the CGN does not have.
     """
-    spec = cgn.spec
+    spec, last = cgn.spec, cgn.spec.classes - 1
+    if mechanisms not in (*Mechanism, "all"):
+        raise UserError(f"cannot interpolate {mechanisms!r}: use shape, texture, background or all")
+    if not (0 <= first <= last and 0 <= second <= last):
+        raise UserError(f"cannot interpolate between classes {first} and {second}: use classes 0 to {last}")
     noise = spec.sample_noise(2, generator(seed, "interpolate"))
     ends = torch.tensor([first, second])
     weights = torch.linspace(0, 1, frames)[:, None, None, None]

@@ -85,7 +85,7 @@ def load_textures(folder: Path | None, part: str, size: int = 150) -> Tensor:
     """
     if part not in TABLES:
         raise UserError(f"unknown part {part!r}: use {' or '.join(TABLES)}")
-    return _procedural(part, size).clone() if folder is None else _photographs(folder / part, size)
+    return procedural_textures(part, size).clone() if folder is None else _photographs(folder / part, size)
 
 
 def _photographs(folder: Path, size: int) -> Tensor:
@@ -107,7 +107,8 @@ def _photograph(path: Path, size: int) -> Tensor:
 
 
 @lru_cache(maxsize=4)
-def _procedural(part: str, size: int) -> Tensor:
+def procedural_textures(part: str, size: int) -> Tensor:
+    """Return the project's own textures (10, 3, size, size) in [0, 1] of ``object`` or ``background``."""
     return torch.stack([_render(p, size, generator("textures", part, i)) for i, p in enumerate(TABLES[part])])
 
 
@@ -171,7 +172,7 @@ class Cells(NamedTuple):
     tone: Tensor
 
 
-def _cells(pattern: Pattern, size: int, rng: torch.Generator, warp: float = 0.07) -> Cells:
+def seed_cells(pattern: Pattern, size: int, rng: torch.Generator, warp: float = 0.07) -> Cells:
     """Split the plane between seeds on a jittered brick lattice; lengths are in wavelengths.
 
     The border between seeds a and b is their bisector: at distance (|p - b|^2 - |p - a|^2) / (2 |a - b|).
@@ -192,17 +193,17 @@ def _cells(pattern: Pattern, size: int, rng: torch.Generator, warp: float = 0.07
 
 
 def _spots(pattern: Pattern, size: int, rng: torch.Generator) -> Tensor:
-    return -_cells(pattern, size, rng, warp=0.04).centre
+    return -seed_cells(pattern, size, rng, warp=0.04).centre
 
 
 def _rosettes(pattern: Pattern, size: int, rng: torch.Generator) -> Tensor:
     """Broken rings around the seeds."""
-    rings = (_cells(pattern, size, rng).centre - 0.3).abs()
+    rings = (seed_cells(pattern, size, rng).centre - 0.3).abs()
     return -rings + 0.05 * _maze(pattern._replace(wavelength=pattern.wavelength / 2), size, rng)
 
 
 def _patches(pattern: Pattern, size: int, rng: torch.Generator) -> Tensor:
-    return _cells(pattern, size, rng).border
+    return seed_cells(pattern, size, rng).border
 
 
 def _cracks(pattern: Pattern, size: int, rng: torch.Generator) -> Tensor:
@@ -217,7 +218,7 @@ def _veins(pattern: Pattern, size: int, rng: torch.Generator) -> Tensor:
 
 def _grains(pattern: Pattern, size: int, rng: torch.Generator) -> Tensor:
     """Cells of many tones between the two colours."""
-    return _cells(pattern, size, rng).tone
+    return seed_cells(pattern, size, rng).tone
 
 
 FIELDS: dict[str, Callable[[Pattern, int, torch.Generator], Tensor]] = {

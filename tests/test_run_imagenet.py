@@ -49,11 +49,11 @@ def test_one_command_takes_the_whole_path_and_goes_on_after_a_kill(tmp_path, skd
     assert results["parameters"]["student"] < results["parameters"]["teacher"] == 610_408
     assert results["queries"] == {"shape": 160, "texture": 160, "background": 160}
     assert list(results["ensembles"]) == ["plain", "teacher", "student"]
-    for told in results["ensembles"].values():
-        assert list(told) == ["top-1", "top-5", "shape bias", "mixed_rand", "mixed_same", "original", "BG-gap"]
-        assert told["top-1"]["images"] == TEST
-        assert all(set(found["percent"]) <= HEADS for found in told.values())
-        assert told["top-1"]["percent"]["ensemble"] <= told["top-5"]["percent"]["ensemble"]
+    for scores in results["ensembles"].values():
+        assert list(scores) == ["top-1", "top-5", "shape bias", "mixed_rand", "mixed_same", "original", "BG-gap"]
+        assert scores["top-1"]["images"] == TEST
+        assert all(set(score["percent"]) <= HEADS for score in scores.values())
+        assert scores["top-1"]["percent"]["ensemble"] <= scores["top-5"]["percent"]["ensemble"]
     assert results["ensembles"]["teacher"] != results["ensembles"]["student"]
     page = (tmp_path / "report.html").read_text()
     assert "shape bias, texture head" in page

@@ -45,14 +45,14 @@ def test_results_are_kept_as_they_are_returned(finished):
 def test_a_share_of_a_cgns_training_set_may_be_real_and_biased(analytic_teacher, tmp_path, share):
     config = override(run_preset("smoke"), {"classify.images": 400, "classify.real": share})
     sets = training_sets(MnistData.of(config), {"student": analytic_teacher}, config.classify, tmp_path)
-    data, made = sets["student"](), round((1 - share) * 400)
-    if made:
-        drawn = compose(analytic_teacher, made, per_shape=10, seed=0)
-        assert torch.equal(data.images[:made], drawn.images)
-        assert torch.equal(data.labels[:made], drawn.shape_labels)
+    data, count = sets["student"](), round((1 - share) * 400)
+    if count:
+        counterfactuals = compose(analytic_teacher, count, per_shape=10, seed=0)
+        assert torch.equal(data.images[:count], counterfactuals.images)
+        assert torch.equal(data.labels[:count], counterfactuals.shape_labels)
     biased = sets["biased"]()
-    assert torch.equal(data.images[made:], biased.images[: 400 - made])
-    assert torch.equal(data.labels[made:], biased.labels[: 400 - made])
+    assert torch.equal(data.images[count:], biased.images[: 400 - count])
+    assert torch.equal(data.labels[count:], biased.labels[: 400 - count])
 
 
 @pytest.mark.slow

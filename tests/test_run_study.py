@@ -10,10 +10,10 @@ from skdcgn.results.records import read_study
 
 
 def test_a_study_is_recorded_reported_and_announced_point_by_point(tmp_path):
-    lines, told = [], []
+    lines, messages = [], []
 
     def watch(name, total):
-        return lambda done, losses=None: told.append((name, done, total))
+        return lambda done, losses=None: messages.append((name, done, total))
 
     results = run_study(
         "main",
@@ -38,7 +38,7 @@ def test_a_study_is_recorded_reported_and_announced_point_by_point(tmp_path):
         [f"point {number} of 2", f"published composition, {source}, seed 0"]
         for number, source in ((1, "teacher"), (2, "student"))
     ]
-    assert [entry for entry in told if entry[0] == "study main"] == [("study main", 1, 2), ("study main", 2, 2)]
+    assert [entry for entry in messages if entry[0] == "study main"] == [("study main", 1, 2), ("study main", 2, 2)]
     assert (record.study, record.preset, record.quick) == ("main", "smoke", False)
     assert record.command == "skdcgn study main smoke --seeds 1 --only 'published composition'"
 

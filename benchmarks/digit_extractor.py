@@ -40,7 +40,7 @@ def mixture(sources: list[LabelledImages], count: int, seed: int) -> LabelledIma
     return concatenate(painted)
 
 
-def seen(extractor: Extractor, glyphs: LabelledImages, seed: int) -> dict[str, float]:
+def frechet_of_alterations(extractor: Extractor, glyphs: LabelledImages, seed: int) -> dict[str, float]:
     """Return the Frechet distance of half of the test images to the other half, altered in one thing each.
 
     Random halves: even and odd rows of MNIST's test set are not alike.
@@ -68,16 +68,16 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--data-root", type=Path)
     parser.add_argument("--runs", type=Path, default=Path("runs"))
-    chosen = parser.parse_args()
-    train = [load_glyphs(name, "train", chosen.data_root) for name in chosen.glyphs]
-    test = {name: load_glyphs(name, "test", chosen.data_root) for name in ("mnist", "digits")}
-    config = replace(SHORT_TRAINING, images=chosen.images, epochs=chosen.epochs)
-    data = mixture(train, chosen.images, chosen.seed)
-    run = chosen.runs / f"extractor-{'-'.join(chosen.glyphs)}"
-    classifier = classify(data, config, run, seed=chosen.seed, device="cpu").eval()
-    reached = {
+    arguments = parser.parse_args()
+    train = [load_glyphs(name, "train", arguments.data_root) for name in arguments.glyphs]
+    test = {name: load_glyphs(name, "test", arguments.data_root) for name in ("mnist", "digits")}
+    config = replace(SHORT_TRAINING, images=arguments.images, epochs=arguments.epochs)
+    data = mixture(train, arguments.images, arguments.seed)
+    run = arguments.runs / f"extractor-{'-'.join(arguments.glyphs)}"
+    classifier = classify(data, config, run, seed=arguments.seed, device="cpu").eval()
+    accuracy_by_source = {
         source: {
-            name: round(accuracy(classifier, paint(glyphs, name, correlated=False, seed=chosen.seed)), 2)
+            name: round(accuracy(classifier, paint(glyphs, name, correlated=False, seed=arguments.seed)), 2)
             for name in APPEARANCES
         }
         for source, glyphs in test.items()
@@ -90,18 +90,19 @@ def main() -> None:
         "parameters": sum(p.numel() for p in classifier.parameters()),
         "classes": classifier.head.out_features,
         "image_size": 32,
-        "data": f"training split of glyphs {chosen.glyphs}, a third in each appearance, decorrelated",
+        "data": f"training split of glyphs {arguments.glyphs}, a third in each appearance, decorrelated",
         "command": "python benchmarks/digit_extractor.py "
-        f"--glyphs {' '.join(chosen.glyphs)} --images {chosen.images} --epochs {chosen.epochs} --seed {chosen.seed}",
+        f"--glyphs {' '.join(arguments.glyphs)} --images {arguments.images} "
+        f"--epochs {arguments.epochs} --seed {arguments.seed}",
         "config": to_dict(config),
-        "accuracy_percent": reached,
+        "accuracy_percent": accuracy_by_source,
         "limits": "32 x 32 digits. It was trained to tell shapes whatever their colours and textures, so its distances "
         "see shapes first; see frechet_distance_if_altered. Not to be compared with Inception's FID",
         "licence": "MIT",
         "sha256": sha256(weights),
     }
     write_json(ZOO / f"{DIGITS}.json", card)
-    altered = seen(load_extractor(DIGITS), test["mnist"], chosen.seed)
+    altered = frechet_of_alterations(load_extractor(DIGITS), test["mnist"], arguments.seed)
     write_json(ZOO / f"{DIGITS}.json", {**card, "frechet_distance_if_altered": altered})
     print(json.dumps({**card, "frechet_distance_if_altered": altered}, indent=2))
 

@@ -25,8 +25,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("preset", choices=list(RUNS))
     parser.add_argument("students", type=Path, nargs="+")
-    chosen = parser.parse_args()
-    students = [StudentCGN.load(folder) for folder in chosen.students]
+    arguments = parser.parse_args()
+    students = [StudentCGN.load(folder) for folder in arguments.students]
     precisions = {}
     for precision in Precision:
         with tempfile.TemporaryDirectory() as folder:
@@ -36,15 +36,15 @@ def main() -> None:
             "mean_grey_levels": to_dict(mean_and_deviation([file.mean for file in files])),
             "greatest_grey_levels": to_dict(mean_and_deviation([file.greatest for file in files])),
         }
-        print(precision, *(f"{name} {told['mean']:.3g}" for name, told in precisions[precision.value].items()))
+        print(precision, *(f"{name} {measure['mean']:.3g}" for name, measure in precisions[precision.value].items()))
     record = {
-        "command": f"python benchmarks/exports.py {chosen.preset} STUDENT...",
+        "command": f"python benchmarks/exports.py {arguments.preset} STUDENT...",
         "students": len(students),
         "parameters": students[0].size,
         "versions": versions(),
         "precisions": precisions,
     }
-    write_json(RESULTS / f"exports-{chosen.preset}.json", record)
+    write_json(RESULTS / f"exports-{arguments.preset}.json", record)
 
 
 if __name__ == "__main__":

@@ -46,12 +46,12 @@ def choices(base: TeachConfig, runs: Path) -> dict[str, TeachConfig]:
 
 def scores(teacher: Teacher, test: LabelledImages, run: RunConfig, seeds: list[int], out: Path) -> list[float]:
     """Return the out-of-domain accuracy of a classifier per seed, trained on the teacher's counterfactuals."""
-    reached = []
+    percents = []
     for seed in seeds:
         filters = out / f"{seed}-mask-filter"
         data = counterfactual_set(teacher, MnistData.of(run), run.classify, filters, seed=seed, device="cpu")
-        reached.append(accuracy(classify(data, run.classify, out / str(seed), seed=seed, device="cpu"), test))
-    return reached
+        percents.append(accuracy(classify(data, run.classify, out / str(seed), seed=seed, device="cpu"), test))
+    return percents
 
 
 def main() -> None:
@@ -59,26 +59,26 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=500)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--runs", type=Path, default=Path("runs"))
-    chosen = parser.parse_args()
+    arguments = parser.parse_args()
     run = run_preset(DEFAULT)
     data = MnistData.of(run)
     test, glyphs = data.test_images(), data.load("train")
     rows: dict[str, dict[str, Any]] = {}
-    for name, config in choices(override(teach_preset(DEFAULT), {"steps": chosen.steps}), chosen.runs).items():
+    for name, config in choices(override(teach_preset(DEFAULT), {"steps": arguments.steps}), arguments.runs).items():
         start = time.perf_counter()
-        teacher = teach(config, chosen.runs / f"features-{name}", device="cpu", sample_every=chosen.steps)
+        teacher = teach(config, arguments.runs / f"features-{name}", device="cpu", sample_every=arguments.steps)
         seconds = time.perf_counter() - start
         health = check_health(teacher, glyphs, config.seed)
-        reached = scores(teacher, test, run, chosen.seeds, chosen.runs / f"features-{name}-classifiers")
+        percents = scores(teacher, test, run, arguments.seeds, arguments.runs / f"features-{name}-classifiers")
         rows[name] = {
-            "seconds_per_step": seconds / chosen.steps,
+            "seconds_per_step": seconds / arguments.steps,
             **health._asdict(),
-            "ood_accuracy": reached,
-            "mean": statistics.mean(reached),
-            "deviation": statistics.stdev(reached),
+            "ood_accuracy": percents,
+            "mean": statistics.mean(percents),
+            "deviation": statistics.stdev(percents),
         }
         print(name, json.dumps(rows[name]), flush=True)
-    command = f"python benchmarks/features.py --steps {chosen.steps} --seeds {' '.join(map(str, chosen.seeds))}"
+    command = f"python benchmarks/features.py --steps {arguments.steps} --seeds {' '.join(map(str, arguments.seeds))}"
     write_json(RESULTS / "features.json", {"command": command, "classify": to_dict(run.classify), "rows": rows})
 
 

@@ -18,7 +18,7 @@ from skdcgn.base.presets import IMAGENET_STUDENT
 from skdcgn.base.records import to_dict
 from skdcgn.base.weights import on_meta, parameter_count
 from skdcgn.cgn.compose import compose
-from skdcgn.cgn.mechanism import Mechanism
+from skdcgn.cgn.mechanism import Mechanism, Teacher
 from skdcgn.evaluation.timing import median_seconds
 from skdcgn.results.versions import versions
 from skdcgn.students.generator import StudentCGN
@@ -34,27 +34,27 @@ RESULTS = Path(__file__).parent / "results"
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5)
-    chosen = parser.parse_args()
+    arguments = parser.parse_args()
     torch.manual_seed(0)
     teacher = CGNTeacher(assembled(BigGAN(), U2Net(FULL)).eval(), "random", "cpu")
     sizes = {m.value: to_dict(IMAGENET_STUDENT) for m in Mechanism}
     student = StudentCGN(teacher.spec.to_dict(), sizes)
-    cgns = {"teacher": teacher, "student": student, "student, folded": student.folded()}
-    seconds = median_seconds({name: partial(compose, cgn, 1) for name, cgn in cgns.items()}, chosen.rounds)
+    cgns: dict[str, Teacher] = {"teacher": teacher, "student": student, "student, folded": student.folded()}
+    seconds = median_seconds({name: partial(compose, cgn, 1) for name, cgn in cgns.items()}, arguments.rounds)
+    parameters: dict[str, int | None] = {name: cgn.size for name, cgn in cgns.items()}
+    parameters["published student"] = 3 * parameter_count(on_meta(TinyGAN))
+    times_as_fast = {name: seconds["teacher"] / value for name, value in seconds.items()}
     record = {
-        "command": f"python benchmarks/imagenet.py --rounds {chosen.rounds}",
+        "command": f"python benchmarks/imagenet.py --rounds {arguments.rounds}",
         "versions": versions(),
         "student": to_dict(IMAGENET_STUDENT),
-        "parameters": {
-            **{name: cgn.size for name, cgn in cgns.items()},
-            "published student": 3 * parameter_count(on_meta(TinyGAN)),
-        },
+        "parameters": parameters,
         "seconds_per_counterfactual": seconds,
-        "times_as_fast": {name: seconds["teacher"] / value for name, value in seconds.items()},
+        "times_as_fast": times_as_fast,
     }
     write_json(RESULTS / "imagenet.json", record)
-    for name, count in record["parameters"].items():
-        fast = f", {seconds[name]:.3f} s, {record['times_as_fast'][name]:.0f} x" if name in seconds else ""
+    for name, count in parameters.items():
+        fast = f", {seconds[name]:.3f} s, {times_as_fast[name]:.0f} x" if name in seconds else ""
         print(f"{name}: {count:,} parameters{fast}")
 
 

@@ -23,6 +23,7 @@ from torch.nn.utils.parametrizations import spectral_norm
 from skdcgn.base.config import TINYGAN_CHANNELS, DistillConfig, StudentConfig
 from skdcgn.base.files import write_json
 from skdcgn.base.presets import IMAGENET_STUDENT
+from skdcgn.base.records import override
 from skdcgn.base.seeds import generator
 from skdcgn.cgn.mechanism import Mechanism
 from skdcgn.evaluation.timing import median_seconds
@@ -54,10 +55,10 @@ def teacher_calls(cgn: ImageNetCGN, batch: int, device: torch.device) -> Calls:
     compiled = copy.deepcopy(cgn)
     compiled.compile()
 
-    def draw(chosen: nn.Module, bf16: bool) -> None:
+    def draw(network: nn.Module, bf16: bool) -> None:
         with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=bf16):
             for mechanism in Mechanism:
-                chosen(mechanism, noise, labels).sum().item()  # waits for the device
+                network(mechanism, noise, labels).sum().item()  # waits for the device
 
     return {
         "fp32, as published": lambda: draw(published, False),
@@ -80,7 +81,7 @@ def training_calls(cgn: ImageNetCGN, batch: int, width: int, device: torch.devic
     ours = StudentConfig(
         channels=IMAGENET_STUDENT.channels, grid=spec.image_size // 64, embedding=IMAGENET_STUDENT.embedding
     )
-    given = {
+    pairs = {
         "noise": spec.sample_noise(batch, generator("forms")).to(device),
         "labels": (torch.arange(batch) % spec.classes).to(device),
         "images": (torch.rand(batch, 3, spec.image_size, spec.image_size, generator=generator("forms")) * 2 - 1).to(
@@ -90,10 +91,10 @@ def training_calls(cgn: ImageNetCGN, batch: int, width: int, device: torch.devic
 
     def step(student: StudentConfig, **way: bool) -> Callable[[], Any]:
         torch.manual_seed(0)
-        config = DistillConfig(texture=student, **LOSSES, **way)
+        config = override(DistillConfig(texture=student), {**LOSSES, **way})
         method = Distill(config, new_student(config, Mechanism.TEXTURE, spec))
         method.to(make_accelerator(device.type))
-        return lambda: method.step(given, Step())
+        return lambda: method.step(pairs, Step())
 
     return {
         "TinyGAN, fp32, as published": step(tiny),
@@ -107,17 +108,17 @@ def without_compiled(calls: Calls, device: torch.device) -> Calls:
     return {name: call for name, call in calls.items() if device.type == "cuda" or "compiled" not in name}
 
 
-def measured(calls: Calls, batch: int, rounds: int, device: torch.device) -> dict[str, dict[str, float]]:
+def measure_forms(calls: Calls, batch: int, rounds: int, device: torch.device) -> dict[str, dict[str, float]]:
     """Return, by form, images per second, the ratio to the first form, and on a GPU the peak memory in GiB."""
     seconds = median_seconds(calls, rounds, warm_up=3)
-    first, told = next(iter(seconds.values())), {}
+    first, measurements = next(iter(seconds.values())), {}
     for name, value in seconds.items():
-        told[name] = {"images_per_second": batch / value, "times_as_fast": first / value}
+        measurements[name] = {"images_per_second": batch / value, "times_as_fast": first / value}
         if device.type == "cuda":
             torch.cuda.reset_peak_memory_stats()
             calls[name]()
-            told[name]["peak_memory_gib"] = torch.cuda.max_memory_allocated() / 2**30
-    return told
+            measurements[name]["peak_memory_gib"] = torch.cuda.max_memory_allocated() / 2**30
+    return measurements
 
 
 def main() -> None:
@@ -127,25 +128,28 @@ def main() -> None:
     parser.add_argument("--width", type=int, default=128, help="of the BigGANs; a TinyGAN's is a quarter of it")
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--rounds", type=int, default=10)
-    chosen = parser.parse_args()
-    device = make_accelerator(chosen.device).device
+    arguments = parser.parse_args()
+    device = make_accelerator(arguments.device).device
     torch.manual_seed(0)
-    cgn = assembled(BigGAN(chosen.image_size, width=chosen.width), U2Net(FULL)).eval().to(device)
+    cgn = assembled(BigGAN(arguments.image_size, width=arguments.width), U2Net(FULL)).eval().to(device)
     record: dict[str, Any] = {
         "command": " ".join(
-            ["python benchmarks/imagenet_forms.py", *(f"--{k.replace('_', '-')} {v}" for k, v in vars(chosen).items())]
+            [
+                "python benchmarks/imagenet_forms.py",
+                *(f"--{k.replace('_', '-')} {v}" for k, v in vars(arguments).items()),
+            ]
         ),
         "versions": versions(),
         "device": torch.cuda.get_device_name() if device.type == "cuda" else "cpu",
     }
     for name, calls in (
-        ("teacher", teacher_calls(cgn, chosen.batch, device)),
-        ("training", training_calls(cgn, chosen.batch, chosen.width // 4, device)),
+        ("teacher", teacher_calls(cgn, arguments.batch, device)),
+        ("training", training_calls(cgn, arguments.batch, arguments.width // 4, device)),
     ):
-        record[name] = measured(without_compiled(calls, device), chosen.batch, chosen.rounds, device)
-        for form, told in record[name].items():
-            print(f"{name}, {form}: " + ", ".join(f"{key} {value:.3g}" for key, value in told.items()), flush=True)
-    write_json(RESULTS / f"imagenet-forms-{chosen.device}.json", record)
+        record[name] = measure_forms(without_compiled(calls, device), arguments.batch, arguments.rounds, device)
+        for form, numbers in record[name].items():
+            print(f"{name}, {form}: " + ", ".join(f"{key} {value:.3g}" for key, value in numbers.items()), flush=True)
+    write_json(RESULTS / f"imagenet-forms-{arguments.device}.json", record)
 
 
 if __name__ == "__main__":

@@ -78,19 +78,19 @@ def main() -> None:
     parser.add_argument("--teacher")
     parser.add_argument("--data-root", type=Path)
     parser.add_argument("--runs", type=Path, default=Path("runs"))
-    chosen = parser.parse_args()
+    arguments = parser.parse_args()
     results = []
-    for seed in chosen.seeds:
-        changes = {"seed": seed} | ({"teacher": chosen.teacher} if chosen.teacher else {})
-        config = override(run_preset(chosen.preset), changes)
-        out = chosen.runs / f"table-{chosen.preset}-{seed}"
-        results.append(to_dict(run_mnist(config, out, data_root=chosen.data_root, device="cpu")))
+    for seed in arguments.seeds:
+        changes = {"seed": seed} | ({"teacher": arguments.teacher} if arguments.teacher else {})
+        config = override(run_preset(arguments.preset), changes)
+        out = arguments.runs / f"table-{arguments.preset}-{seed}"
+        results.append(to_dict(run_mnist(config, out, data_root=arguments.data_root, device="cpu")))
         print(seed, json.dumps(results[-1]["ood_accuracy"]), results[-1]["seconds"], flush=True)
     summary = summarise(results)
-    teacher = Path(chosen.teacher).name if chosen.teacher else None
+    teacher = Path(arguments.teacher).name if arguments.teacher else None
     for result in results:
         result["teacher"]["name"] = teacher or result["teacher"]["name"]  # a path of one machine tells nobody anything
-    command = f"python benchmarks/seeds.py {chosen.preset} --seeds {' '.join(map(str, chosen.seeds))}"
+    command = f"python benchmarks/seeds.py {arguments.preset} --seeds {' '.join(map(str, arguments.seeds))}"
     record = {
         "command": command + (f" --teacher {teacher} --data-root DIR" if teacher else ""),
         "machine": f"{platform.machine()}, CPU",
@@ -99,7 +99,7 @@ def main() -> None:
         "runs": results,
     }
     RESULTS.mkdir(exist_ok=True)
-    (RESULTS / f"{chosen.preset}.json").write_text(json.dumps(record, indent=2) + "\n")
+    (RESULTS / f"{arguments.preset}.json").write_text(json.dumps(record, indent=2) + "\n")
     print(markdown(summary))
 
 

@@ -10,8 +10,10 @@ The gigabytes of 1,000 classes x 1,000 images of each mechanism are multiplied, 
 """
 
 import argparse
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -49,19 +51,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pictures", type=Path, required=True, help="folder with sub-folders of photographs")
     parser.add_argument("--rounds", type=int, default=5)
-    chosen = parser.parse_args()
-    drawn = {Mechanism.SHAPE: masks(), Mechanism.TEXTURE: pictures(chosen.pictures)}
+    arguments = parser.parse_args()
+    images_of = {Mechanism.SHAPE: masks(), Mechanism.TEXTURE: pictures(arguments.pictures)}
     rows: dict[str, dict[str, dict[str, float]]] = {}
-    for mechanism, images in drawn.items():
+    for mechanism, images in images_of.items():
         kept = {store: encode(images, mechanism, store) for store in Store}
+        calls: dict[tuple[Store, str], Callable[[], Any]]
         calls = {(store, "write"): partial(encode, images, mechanism, store) for store in Store}
         calls |= {(store, "read"): partial(decode, kept[store], mechanism) for store in Store if kept[store]}
-        seconds = median_seconds(calls, chosen.rounds)
+        seconds = median_seconds(calls, arguments.rounds)
         size = {s: len(save(tensors)) / COUNT if tensors else 4.0 * NOISE + 8 for s, tensors in kept.items()}
         rows[mechanism.value] = {
             store.value: {
                 "kb": size[store] / 1024,
-                **{f"{what}_ms": 1000 * seconds[s, what] / COUNT for s, what in seconds if s is store},
+                **{f"{verb}_ms": 1000 * seconds[s, verb] / COUNT for s, verb in seconds if s is store},
             }
             for store in Store
         }
@@ -73,15 +76,15 @@ def main() -> None:
         for store in Store
     }
     record = {
-        "command": f"python benchmarks/stores.py --pictures DIR --rounds {chosen.rounds}",
+        "command": f"python benchmarks/stores.py --pictures DIR --rounds {arguments.rounds}",
         "versions": versions(),
         "image": rows,
         "gb_of_1000_x_1000_images_of_each_mechanism": planned,
     }
     write_json(RESULTS / "stores.json", record)
     for kind, stores in rows.items():
-        for store, told in stores.items():
-            print(kind, store, ", ".join(f"{key} {value:.2f}" for key, value in told.items()))
+        for store, numbers in stores.items():
+            print(kind, store, ", ".join(f"{key} {value:.2f}" for key, value in numbers.items()))
     print(", ".join(f"{store}: {size:,.0f} GB" for store, size in planned.items()))
 
 

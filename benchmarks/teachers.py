@@ -51,17 +51,17 @@ def accuracies(
     """Return out-of-domain accuracies in percent by training set, one per seed of the classifier."""
     data, budget = MnistData.of(config, data_root), config.classify
     test = data.test_images()
-    reached: dict[str, list[float]] = {}
+    percents: dict[str, list[float]] = {}
     sets = training_sets(data, cgns, budget, runs / "mask-filters", seed=config.seed, device="cpu")
     for name, make in sets.items():
         once = cache(make)  # one set for every seed, made only if a seed is still to be trained
         origin = {"data": name, "teacher": cgns[name].digest if name in cgns else ""}
-        reached[name] = [
+        percents[name] = [
             train_and_test(once, test, budget, runs / f"{name}-{seed}", origin=origin, seed=seed, device="cpu")
             for seed in seeds
         ]
-        print(name, reached[name], flush=True)
-    return reached
+        print(name, percents[name], flush=True)
+    return percents
 
 
 def quality(teacher: Teacher, train: LabelledImages, test: LabelledImages, runs: Path) -> dict[str, Any]:
@@ -73,7 +73,7 @@ def quality(teacher: Teacher, train: LabelledImages, test: LabelledImages, runs:
         "parameters": teacher.size,
         "digest": teacher.digest,
         "health": health._asdict(),
-        "iou": nearest_iou((masks > 0.5).float(), labels, *train),
+        "iou": nearest_iou((masks > 0.5).float(), labels, train.images, train.labels),
         "iou_of_real_held_out_glyphs": nearest_iou(test.images[:1000], test.labels[:1000], train.images, train.labels),
         "leakage": {m.value: leakage(teacher, m, test, runs / m) for m in Mechanism},
     }
@@ -82,12 +82,12 @@ def quality(teacher: Teacher, train: LabelledImages, test: LabelledImages, runs:
 def leakage(teacher: Teacher, mechanism: Mechanism, glyphs: LabelledImages, runs: Path) -> dict[str, float]:
     """Train on one mechanism alone; return how often its own label and how often real glyphs are recognised."""
 
-    def drawn(count: int) -> tuple[Tensor, Tensor]:
+    def sample(count: int) -> tuple[Tensor, Tensor]:
         rng = generator("leakage", mechanism, count)
         labels = torch.randint(teacher.spec.classes, (count,), generator=rng)
         return draw(teacher, mechanism, teacher.spec.sample_noise(count, rng), labels).expand(-1, 3, -1, -1), labels
 
-    (images, labels), held_out = drawn(PROBE.images), drawn(PROBE_TEST)
+    (images, labels), held_out = sample(PROBE.images), sample(PROBE_TEST)
     in_colour = classify(LabelledImages(images, labels), PROBE, runs / "own", device="cpu", origin=teacher.digest)
     in_grey = classify(
         LabelledImages(grey(images), labels), PROBE, runs / "glyphs", device="cpu", origin=teacher.digest
@@ -105,16 +105,18 @@ def grey(images: Tensor) -> Tensor:
     return (centred / centred.std((2, 3), keepdim=True).clamp(min=1e-2)).expand(-1, 3, -1, -1)
 
 
-def markdown(reached: dict[str, list[float]], quality: dict[str, dict[str, Any]]) -> str:
+def markdown(percents: dict[str, list[float]], quality: dict[str, dict[str, Any]]) -> str:
     """Return a row of the README's table per training set."""
     lines = []
-    for name, values in reached.items():
+    for name, values in percents.items():
         line = f"| {name} | {statistics.mean(values):.1f} ± {statistics.stdev(values):.1f} |"
         if name in quality:
-            told = quality[name]
-            read = " / ".join(f"{told['leakage'][m]['real_glyphs']:.0f}" for m in Mechanism)
-            line += f" {told['iou']:.2f} ({told['iou_of_real_held_out_glyphs']:.2f}) |"
-            line += f" {told['health']['diversity']:.2f} | {100 * told['health']['class_accuracy']:.0f} | {read} |"
+            measures = quality[name]
+            read = " / ".join(f"{measures['leakage'][m]['real_glyphs']:.0f}" for m in Mechanism)
+            line += f" {measures['iou']:.2f} ({measures['iou_of_real_held_out_glyphs']:.2f}) |"
+            line += (
+                f" {measures['health']['diversity']:.2f} | {100 * measures['health']['class_accuracy']:.0f} | {read} |"
+            )
         lines.append(line)
     return "\n".join(lines)
 
@@ -122,35 +124,35 @@ def markdown(reached: dict[str, list[float]], quality: dict[str, dict[str, Any]]
 def main() -> None:
     parser = commands.parser(__doc__, "preset")
     parser.add_argument("--published", type=Path)
-    chosen = parser.parse_args()
-    name = chosen.name or chosen.preset
-    given = {"textures": chosen.textures} if chosen.textures else {}
-    config = override(run_preset(chosen.preset), {**PUBLISHED, **RECIPE, **given})
-    cgns = {"teacher": load_teacher(chosen.teacher or config.teacher)}
-    if chosen.published:
-        cgns["published"] = load_teacher(chosen.published)
-    runs = chosen.runs / f"teachers-{name}"
-    reached = accuracies(config, cgns, chosen.seeds, chosen.data_root, runs)
-    train, test = (load_glyphs(config.glyphs, split, chosen.data_root) for split in ("train", "test"))
-    told = {who: quality(cgn, train, test, runs / f"probe-{who}") for who, cgn in cgns.items()}
+    arguments = parser.parse_args()
+    name = arguments.name or arguments.preset
+    textures = {"textures": arguments.textures} if arguments.textures else {}
+    config = override(run_preset(arguments.preset), {**PUBLISHED, **RECIPE, **textures})
+    cgns = {"teacher": load_teacher(arguments.teacher or config.teacher)}
+    if arguments.published:
+        cgns["published"] = load_teacher(arguments.published)
+    runs = arguments.runs / f"teachers-{name}"
+    percents = accuracies(config, cgns, arguments.seeds, arguments.data_root, runs)
+    train, test = (load_glyphs(config.glyphs, split, arguments.data_root) for split in ("train", "test"))
+    qualities = {who: quality(cgn, train, test, runs / f"probe-{who}") for who, cgn in cgns.items()}
     record = {
-        "command": commands.told("teachers.py", [chosen.preset], chosen),
+        "command": commands.command_line("teachers.py", [arguments.preset], arguments),
         "with": {"classify": to_dict(config.classify)},
         "versions": versions(),
-        "summary": {f"ood_accuracy.{who}": to_dict(mean_and_deviation(values)) for who, values in reached.items()},
+        "summary": {f"ood_accuracy.{who}": to_dict(mean_and_deviation(values)) for who, values in percents.items()},
         "runs": [
             {
                 "seed": seed,
-                "ood_accuracy": {who: values[i] for who, values in reached.items()},
+                "ood_accuracy": {who: values[i] for who, values in percents.items()},
                 "teacher": {"digest": cgns["teacher"].digest},
             }
-            for i, seed in enumerate(chosen.seeds)
+            for i, seed in enumerate(arguments.seeds)
         ],
-        "teachers": told,
+        "teachers": qualities,
     }
     write_json(RESULTS / f"teachers-{name}.json", record)
     print(json.dumps(record["summary"], indent=2))
-    print(markdown(reached, told))
+    print(markdown(percents, qualities))
 
 
 if __name__ == "__main__":

@@ -121,7 +121,7 @@ def test_a_launcher_is_told_what_to_launch(tmp_path, monkeypatch, skdcgn):
     status, _, err = skdcgn("run", "imagenet-smoke", "--out", tmp_path / "out")
     assert (status, err) == (
         2,
-        "error: run is one process: launch query, distill and ensemble by torchrun instead, one after another\n",
+        "error: run is one process: start query, distill and ensemble by torchrun instead, one after another\n",
     )
 
 

@@ -27,10 +27,10 @@ def student():
 def test_all_forms_draw_the_same(student):
     inputs = sample_inputs(student.spec, 6, generator("same"))
     with torch.no_grad():
-        wanted = Composition(student)(*inputs)
-        drawn = {name: form(*inputs) for name, form in forms(student, CHEAP).items()}
-    assert tuple(drawn) == CHEAP
-    assert all(torch.allclose(images, wanted, atol=1e-5) for images in drawn.values())
+        expected = Composition(student)(*inputs)
+        images_by_form = {name: form(*inputs) for name, form in forms(student, CHEAP).items()}
+    assert tuple(images_by_form) == CHEAP
+    assert all(torch.allclose(images, expected, atol=1e-5) for images in images_by_form.values())
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
@@ -40,16 +40,16 @@ def test_all_forms_draw_the_same_on_a_gpu(student, monkeypatch):
     inputs = sample_inputs(student.spec, 6, generator("same"))
     placed = Inputs(*(value.cuda() for value in inputs))
     with torch.inference_mode():
-        wanted = Composition(student)(*inputs)
+        expected = Composition(student)(*inputs)
         for name, form in forms(student, FORMS, "cuda").items():
-            assert torch.allclose(form(*placed).cpu(), wanted, atol=1e-4), name
+            assert torch.allclose(form(*placed).cpu(), expected, atol=1e-4), name
 
 
 def test_a_black_box_is_timed_through_its_answers(analytic_teacher):
     inputs = sample_inputs(analytic_teacher.spec, 4, generator("box"))
-    made = forms(analytic_teacher, CHEAP)
-    assert list(made) == ["eager"]
-    assert made["eager"](*inputs).shape == (4, 3, 32, 32)
+    forms_of_box = forms(analytic_teacher, CHEAP)
+    assert list(forms_of_box) == ["eager"]
+    assert forms_of_box["eager"](*inputs).shape == (4, 3, 32, 32)
 
 
 def test_the_numbers_are_ratios_to_the_teacher_in_one_process(student):

@@ -18,37 +18,37 @@ from skdcgn.deploy.generate import write_counterfactuals, write_interpolation
 
 def test_safetensors_hold_the_counterfactuals_exactly(analytic_teacher, tmp_path):
     path, sheet = write_counterfactuals(analytic_teacher, tmp_path, 12, per_shape=3, seed=5)
-    wanted = compose(analytic_teacher, 12, per_shape=3, seed=5)
-    found, _ = read_tensors(path)
-    assert all(torch.equal(found[name], value) for name, value in wanted.to_dict().items())
-    assert torch.equal(read_counterfactuals(path).labels, wanted.shape_labels)
+    expected = compose(analytic_teacher, 12, per_shape=3, seed=5)
+    tensors, _ = read_tensors(path)
+    assert all(torch.equal(tensors[name], value) for name, value in expected.to_dict().items())
+    assert torch.equal(read_counterfactuals(path).labels, expected.shape_labels)
     with Image.open(sheet) as picture:
         assert picture.size[0] > 32
 
 
 def test_pngs_and_their_table_hold_them_to_a_256th(analytic_teacher, tmp_path):
     table, _ = write_counterfactuals(analytic_teacher, tmp_path, 7, seed=1, form="png")
-    wanted = compose(analytic_teacher, 7, seed=1)
+    expected = compose(analytic_teacher, 7, seed=1)
     rows = list(csv.DictReader(table.read_text().splitlines()))
     for index, row in enumerate(rows):
         with Image.open(tmp_path / row["file"]) as picture:
-            found = torch.tensor(list(picture.tobytes())).view(32, 32, 3).permute(2, 0, 1) / 127.5 - 1
-        assert float((found - wanted.images[index]).abs().max()) <= 1 / 255 + 1e-6
-        labels = (wanted.shape_labels, wanted.texture_labels, wanted.background_labels)
+            image = torch.tensor(list(picture.tobytes())).view(32, 32, 3).permute(2, 0, 1) / 127.5 - 1
+        assert float((image - expected.images[index]).abs().max()) <= 1 / 255 + 1e-6
+        labels = (expected.shape_labels, expected.texture_labels, expected.background_labels)
         assert [int(row[m]) for m in Mechanism] == [int(x[index]) for x in labels]
     assert len(rows) == 7
 
 
-@pytest.mark.parametrize("what", ["shape", "texture", "background", "all"])
-def test_interpolation_begins_and_ends_at_the_drawn_images_and_moves_only_what_it_says(analytic_teacher, what):
-    images = interpolate(analytic_teacher, what, 3, 5, frames=9, seed=2)
+@pytest.mark.parametrize("varied", ["shape", "texture", "background", "all"])
+def test_interpolation_begins_and_ends_at_the_drawn_images_and_moves_only_what_it_says(analytic_teacher, varied):
+    images = interpolate(analytic_teacher, varied, 3, 5, frames=9, seed=2)
     from skdcgn.base.seeds import generator
 
     noise = analytic_teacher.spec.sample_noise(2, generator(2, "interpolate"))
     for frame, end in ((0, 0), (-1, 1)):
         layers = []
         for mechanism in Mechanism:
-            row = end if what in (mechanism, "all") else 0
+            row = end if varied in (mechanism, "all") else 0
             layers.append(analytic_teacher.query(mechanism, noise[[row]], torch.tensor([(3, 5)[row]])))
         assert torch.allclose(images[frame], blend(Layers(*layers))[0], atol=1e-6)
 

@@ -191,7 +191,7 @@ def test_a_minimal_change_leaves_the_old_class_and_stops_before_the_new_one_ends
     assert divergence == pytest.approx(0, abs=1e-6) if best else divergence == pytest.approx(worst, abs=0.01)
 
 
-def test_a_trial_that_is_too_small_is_told():
+def test_a_trial_that_is_too_small_is_an_error():
     with pytest.raises(UserError, match="too few"):
         minimality(Extractor("red", "none", 32, 1, on_line), run_trial(Legible(), 1))
 

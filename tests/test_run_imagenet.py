@@ -116,7 +116,7 @@ def test_every_preset_of_photographs_can_be_laid_over(name):
     assert isinstance(IMAGENET_RUNS[name], ImageNetConfig)
 
 
-def test_a_launcher_is_told_what_to_launch(tmp_path, monkeypatch, skdcgn):
+def test_a_launcher_gets_the_command_to_launch(tmp_path, monkeypatch, skdcgn):
     monkeypatch.setenv("WORLD_SIZE", "2")
     status, _, err = skdcgn("run", "imagenet-smoke", "--out", tmp_path / "out")
     assert (status, err) == (

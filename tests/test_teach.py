@@ -114,18 +114,18 @@ def test_a_killed_teacher_resumes_to_the_same_bytes(tmp_path):
 
 def test_a_policy_distorts_images_and_not_the_masks_whose_entropy_counts():
     """Where every layer is made black, so are samples, surfaces, reconstructions and their expectation over crops."""
-    seen = {"discriminator": [], "patches": []}
+    discriminator_inputs = {"discriminator": [], "patches": []}
     config = replace(CONFIG, local=1.0, policy=("texture.constant:#000000", "background.constant:#000000"))
     torch.manual_seed(0)
-    method, given = Teach(config, Spec()), batch()
-    for name, inputs in seen.items():
+    method, data = Teach(config, Spec()), batch()
+    for name, inputs in discriminator_inputs.items():
         method.modules[name].register_forward_pre_hook(lambda module, args, inputs=inputs: inputs.append(args[0]))
-    logged = method.step(given, LAST)
-    for inputs in seen.values():
+    logged = method.step(data, LAST)
+    for inputs in discriminator_inputs.values():
         trained, fooled = inputs
         assert torch.equal(fooled[:, :3], torch.full_like(fooled[:, :3], -1))
         assert torch.equal(trained[8:, :3], torch.full_like(trained[8:, :3], -1))
-    assert logged["reconstruction"] == pytest.approx(float((given["images"] + 1).square().mean()), rel=1e-5)
+    assert logged["reconstruction"] == pytest.approx(float((data["images"] + 1).square().mean()), rel=1e-5)
     assert logged["binary"] > 0.01
 
 

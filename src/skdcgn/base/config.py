@@ -136,7 +136,7 @@ class ClassifyConfig:
 class EnsembleConfig:
     """Training of the invariant ensemble; its loss is stated in :mod:`skdcgn.classifiers.ensemble`."""
 
-    backbone: str = option("small", "small, torchvision:NAME (paper: torchvision:resnet50) or timm:NAME")
+    backbone: str = option("small", "network: small, torchvision:NAME (paper: torchvision:resnet50) or timm:NAME")
     weights: str | None = option(None, "initial weights: a state-dict file or none; default: pretrained")
     width: PositiveInt = option(32, "channels of the first stage of the backbone small")
     image_size: PositiveInt = option(224, "side of the input images in pixels")
@@ -157,8 +157,8 @@ class EnsembleConfig:
 class TeachConfig:
     """Training of a teacher CGN on biased pictures; its losses are stated in :mod:`skdcgn.teachers.teach`."""
 
-    glyphs: str = option("digits", "digits, mnist or a folder with four idx files")
-    appearance: str = option("double-colored", "colored, double-colored or wildlife")
+    glyphs: str = option("digits", "handwritten digits: digits, mnist or a folder with four idx files")
+    appearance: str = option("double-colored", "appearance of the digits: colored, double-colored or wildlife")
     textures: str | None = option(None, "folder of texture pictures for wildlife; default: procedural")
     images: str | None = option(None, "folder of your own pictures, a sub-folder per class, not glyphs")
     image_size: PositiveInt = option(32, "side in pixels: 32, or 64 for your own pictures")
@@ -224,8 +224,8 @@ class RunConfig:
     """A run on digits: query, distill, compose, classify, evaluate."""
 
     preset: str = option("custom", "name of the preset, kept in the results")
-    glyphs: str = option("digits", "digits, mnist or a folder with four idx files")
-    appearance: str = option("double-colored", "colored, double-colored or wildlife")
+    glyphs: str = option("digits", "handwritten digits: digits, mnist or a folder with four idx files")
+    appearance: str = option("double-colored", "appearance of the digits: colored, double-colored or wildlife")
     textures: str | None = option(None, "folder of texture pictures for wildlife; default: procedural")
     teacher: str = option("double-colored-digits", "a name from the zoo, a file or a student's folder")
     seed: int = option(0, "seed of all random numbers")

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 from skdcgn.base.config import Distance, DistillConfig, QueryConfig
+from skdcgn.base.errors import UserError
 from skdcgn.base.progress import Watch, log_progress
 from skdcgn.base.records import to_dict
 from skdcgn.base.seeds import generator
@@ -199,11 +200,14 @@ def distill(
             the longer schedule from there on: the student is not the one of all steps at once.
         track: ``tensorboard`` or ``wandb``, to log there too.
         watch: begins each part's progress report; by default it is logged.
+
+    Raises:
+        UserError: ``source`` is no teacher and no folder of pairs, or ``out`` holds another distillation.
     """
     require_tracker(track)
     out, config = Path(out), config or DistillConfig()
     if isinstance(source, str | Path):
-        pairs = Path(source)
+        pairs = _pairs_folder(source)
     else:
         pairs, query = out / "pairs", query or QueryConfig()
         query_all(source, pairs, query, seed=seed, rank=Rank(process_index(), process_count()), watch=watch)
@@ -223,6 +227,15 @@ def distill(
             callbacks=(report_to(watch, f"distill {mechanism}"),),
         )
     return assemble(students, config, out / "student")
+
+
+def _pairs_folder(source: str | Path) -> Path:
+    if not Path(source).is_dir():
+        raise UserError(
+            f"no folder of pairs {str(source)!r}: pass a folder that query wrote, or a teacher, as "
+            f"load_teacher({str(source)!r}) returns it"
+        )
+    return Path(source)
 
 
 def assemble(mechanisms: dict[Mechanism, StudentGenerator], config: DistillConfig, out: Path) -> StudentCGN:

@@ -275,6 +275,29 @@ def test_a_study_ends_in_a_table_and_a_report(tmp_path, skdcgn, monkeypatch):
 
 
 @pytest.mark.slow
+def test_a_miniature_carries_a_banner_and_no_numbers_to_compare_with(tmp_path, skdcgn):
+    only = ["--only", "published composition", "--out", tmp_path, "--device", "cpu"]
+    status, said, _ = skdcgn("study", "main", "smoke", "--quick", *only)
+    assert status == 0
+    assert "MINIATURE" in said
+    assert "expected" not in said
+    assert "paper" not in said
+    assert re.search("point 2 of [0-9]+", said)
+
+
+def test_a_longer_distillation_continues_and_is_tracked(tmp_path, skdcgn):
+    budget = ["--shape", "20", "--texture", "20", "--background", "20", "--held-out", "10"]
+    skdcgn("query", "double-colored-digits", "--out", tmp_path / "pairs", *budget)
+    distill = ["distill", tmp_path / "pairs", "--out", tmp_path / "run", "--track", "tensorboard"]
+    assert skdcgn(*distill, "--steps", "2")[0] == 0
+    assert list((tmp_path / "run" / "students" / "shape" / "tensorboard").iterdir())
+    status, _, error = skdcgn(*distill, "--steps", "3")
+    assert status == 2
+    assert "--continue" in error
+    assert skdcgn(*distill, "--steps", "3", "--continue")[0] == 0
+    assert "Choose from" in skdcgn(*distill, "--track", "paper")[2]
+
+
 def test_the_stages_work_one_by_one(tmp_path, skdcgn, monkeypatch):
     """query -> distill -> generate -> classify -> evaluate, each reading the folder the one before wrote."""
     short = partial(attribution.train_mechanism_classifiers, config=ClassifyConfig(images=320, epochs=1))

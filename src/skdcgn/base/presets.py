@@ -173,14 +173,15 @@ def find_teaching(name: str) -> TeachConfig | TeachImageNetConfig:
     return find("preset", name, teachers)
 
 
-def find_stage(stage: str, name: str) -> Any:
-    """Return the settings of a stage, ``query`` or ``ensemble`` for example, in the run preset ``name``.
-
-    Raises:
-        UserError: an unknown name, or a run without this stage.
-    """
+def runs_with(stage: str) -> dict[str, RunConfig | ImageNetConfig]:
+    """Return the run presets that have a stage, ``query`` or ``ensemble`` for example, by name."""
     runs: dict[str, RunConfig | ImageNetConfig] = {**RUNS, **IMAGENET_RUNS}
-    return find("preset", name, {key: getattr(run, stage) for key, run in runs.items() if stage in STAGES[type(run)]})
+    return {name: run for name, run in runs.items() if stage in STAGES[type(run)]}
+
+
+def find_stage(stage: str, name: str) -> Any:
+    """Return the settings of a stage in the run preset ``name``; raise UserError if none of that name has the stage."""
+    return getattr(find("preset", name, runs_with(stage)), stage)
 
 
 def run_preset(name: str, *, full: bool = False) -> RunConfig:

@@ -49,7 +49,7 @@ VERBS = {
         "A run that was interrupted continues by the same command."),
     "whole:study": Words(WHOLE, "Measure the points of a study over seeds: of losses, queries, sizes, distortions.",
         "The same command in another shell, or on another machine that sees the folder, takes a share of the work."),
-    "whole:reproduce": Words(WHOLE, "Measure a published table again, beside expected bands and the paper's numbers."),
+    "whole:reproduce": Words(WHOLE, "Measure a table of the documentation again, beside bands and the paper's numbers."),
     "stages:teach": Words(STAGES, "Train a teacher CGN on biased pictures: digits, or your own.",
         "Presets of photographs need no data: BigGAN draws the pictures that the CGN learns to take apart."),
     "stages:query": Words(STAGES, "Ask a teacher for pairs (noise, label, image) of each mechanism, within a budget."),
@@ -67,7 +67,7 @@ VERBS = {
     "about:doctor": Words(ABOUT, "Show what is installed and at hand, and what to do about the rest.",
         "Exit status: 0 if nothing is broken, 1 otherwise. What is downloaded or passed when needed is not broken."),
     "about:config": Words(ABOUT, "Print the whole configuration of a preset as JSON, for --config.",
-        "For example: skdcgn config smoke > mine.json; edit mine.json; skdcgn run smoke --config mine.json"),
+        "For example: skdcgn config smoke > mine.json, edit the file, skdcgn run smoke --config mine.json."),
 }  # fmt: skip
 for index, (place, words) in enumerate(VERBS.items()):
     app.command(

@@ -26,11 +26,9 @@ evaluate = App(
     group_arguments=ARGUMENTS,
     group_parameters=OPTIONS,
 )
-TestPreset = Annotated[str, Parameter(help="Preset whose decorrelated test images are the real ones.")]
+TestPreset = Annotated[str, Parameter(help="Preset whose decorrelated test images are taken.")]
 Textures = Annotated[Path | None, Parameter(help="Folder of texture pictures. Default: the preset's.")]
-TestPictures = Annotated[
-    Path | None, Parameter(help="Your own test pictures, a sub-folder per class, instead of a preset's.")
-]
+TestPictures = Annotated[Path | None, Parameter(help="Your own test pictures instead, a sub-folder per class.")]
 
 
 def name_kind(tokens: tuple[str, ...]) -> tuple[str, ...]:

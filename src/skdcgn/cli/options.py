@@ -7,7 +7,6 @@ from typing import Annotated, Any, TypeVar
 from cyclopts import Parameter, validators
 
 from skdcgn.base.errors import UserError
-from skdcgn.base.presets import IMAGENET_RUNS, RUNS
 from skdcgn.base.records import digest, merge, override
 from skdcgn.cli.help_page import FURTHER
 
@@ -36,9 +35,6 @@ NumbersOption = Annotated[Path | None, Parameter(help="JSON file for the numbers
 ConfigOption = Annotated[
     Path | None, Parameter(help="JSON file of settings that replace the preset's, as skdcgn config prints them.")
 ]
-StagePreset = Annotated[
-    str | None, Parameter(help=f"Start from this preset's settings: {', '.join((*RUNS, *IMAGENET_RUNS))}.")
-]
 DataRoot = Annotated[
     Path | None,
     Parameter(env_var="SKDCGN_DATA", help="Folder with MNIST's four idx files. Default: MNIST is downloaded."),
@@ -47,9 +43,7 @@ DeviceOption = Annotated[Device, Parameter(help="Where networks run.")]
 TrackOption = Annotated[Tracker | None, Parameter(group=FURTHER, help="Log to a tracker too, beside metrics.jsonl.")]
 ContinueOption = Annotated[
     bool,
-    Parameter(
-        name="--continue", negative=(), show_default=False, help="Train a shorter run in the same folder further."
-    ),
+    Parameter(name="--continue", negative=(), show_default=False, help="Continue the shorter run that is in --out."),
 ]
 SeedOption = Annotated[int, Parameter(help="Seed of all random numbers.")]
 CGNArgument = Annotated[str, Parameter(help="A teacher's name, a .safetensors or .pth file, or a student's folder.")]

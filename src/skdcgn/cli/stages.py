@@ -7,7 +7,7 @@ from cyclopts import Parameter, validators
 
 from skdcgn.base.config import ClassifyConfig, DistillConfig, EnsembleConfig, QueryConfig, TeachConfig
 from skdcgn.base.errors import UserError
-from skdcgn.base.presets import DEFAULT, IMAGENET_TEACHERS, TEACHERS, find_stage, find_teaching
+from skdcgn.base.presets import DEFAULT, IMAGENET_TEACHERS, TEACHERS, find_stage, find_teaching, runs_with
 from skdcgn.cli.flags import with_flags
 from skdcgn.cli.help_page import FURTHER
 from skdcgn.cli.options import (
@@ -21,12 +21,16 @@ from skdcgn.cli.options import (
     OutFolder,
     OutOption,
     SeedOption,
-    StagePreset,
     TrackOption,
     configure,
     default_out,
 )
 from skdcgn.cli.terminal import place_of, point_to, progress
+
+
+def preset_words(stage: str) -> str:
+    """Return the help of a stage's ``--preset``."""
+    return f"Start from this preset's settings: {', '.join(runs_with(stage))}."
 
 
 @with_flags(
@@ -43,7 +47,7 @@ def teach(
     sample_every: Annotated[
         int | None,
         Parameter(
-            validator=POSITIVE, help="Steps between sample pictures. Default: 500, or --save-every of photographs."
+            validator=POSITIVE, help="Steps between sample pictures. Default: 500; for photographs, --save-every."
         ),
     ] = None,
     data_root: DataRoot = None,
@@ -96,7 +100,7 @@ def query(
     *,
     out: Annotated[Path, Parameter(help="Folder of the pairs; processes and machines may share it.")],
     seed: SeedOption = 0,
-    preset: StagePreset = None,
+    preset: Annotated[str | None, Parameter(help=preset_words("query"))] = None,
     config: ConfigOption = None,
     rank: Annotated[
         int, Parameter(validator=validators.Number(gte=0), env_var="RANK", help="Number of this process, from 0.")
@@ -126,7 +130,7 @@ def distill(
     out: Annotated[Path, Parameter(help="Folder of the run; the student is written to its sub-folder student.")],
     teacher: Annotated[str | None, Parameter(help="Teacher to query again if the pairs store no images.")] = None,
     seed: SeedOption = 0,
-    preset: StagePreset = None,
+    preset: Annotated[str | None, Parameter(help=preset_words("distill"))] = None,
     config: ConfigOption = None,
     device: DeviceOption = Device.AUTO,
     track: TrackOption = None,
@@ -165,7 +169,7 @@ def classify(
     *,
     out: OutFolder,
     seed: SeedOption = 0,
-    preset: StagePreset = None,
+    preset: Annotated[str | None, Parameter(help=preset_words("classify"))] = None,
     config: ConfigOption = None,
     device: DeviceOption = Device.AUTO,
     track: TrackOption = None,
@@ -206,7 +210,7 @@ def ensemble(
     ] = None,
     images: Annotated[Path | None, Parameter(help="Or else counterfactuals.safetensors that generate wrote.")] = None,
     seed: SeedOption = 0,
-    preset: StagePreset = None,
+    preset: Annotated[str | None, Parameter(help=preset_words("ensemble"))] = None,
     config: ConfigOption = None,
     workers: Annotated[
         int | None,

@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from functools import partial
 from importlib.metadata import version
 
@@ -26,8 +27,10 @@ from skdcgn.base.presets import find_run, find_stage, find_teaching
 from skdcgn.base.records import leaves
 from skdcgn.cli import main
 from skdcgn.cli.options import configure
+from skdcgn.cli.terminal import show_study
 from skdcgn.evaluation import attribution
 from skdcgn.experiments import doctor, run_study
+from skdcgn.results.records import read_study
 from skdcgn.teachers.load import load_student, load_teacher
 
 VERBS = (
@@ -258,13 +261,18 @@ def test_bugs_keep_their_traceback(monkeypatch):
 
 
 @pytest.mark.slow
-def test_a_study_ends_in_a_table_and_a_report(tmp_path, skdcgn, monkeypatch):
+def test_a_study_ends_in_a_table_and_a_report(tmp_path, skdcgn, monkeypatch, capsys):
     monkeypatch.setattr(run_study, "run_study", partial(run_study.run_study, compared=300))
     status, said, _ = skdcgn("study", "main", "smoke", "--seeds", "1", "--out", tmp_path, "--device", "cpu")
     assert status == 0
     assert [word in said for word in ("published composition", "expected, %", "paper, %")] == [True] * 3
     assert "skdcgn study main smoke --seeds 1" in (tmp_path / "main" / "report.html").read_text()
     assert len((tmp_path / "main" / "results.jsonl").read_text().splitlines()) == 6
+    assert re.search("point 2 of 6", said)
+    show_study(replace(read_study(tmp_path / "main"), quick=True))
+    miniature = capsys.readouterr().out
+    assert miniature.startswith("MINIATURE")
+    assert not any(word in miniature for word in ("expected", "paper"))
     only = "published composition"
     skdcgn("study", "main", "smoke", "--seeds", "1", "--out", tmp_path, "--device", "cpu", "--only", only)
     (part,) = (tmp_path / "main").glob("*/")
@@ -275,16 +283,6 @@ def test_a_study_ends_in_a_table_and_a_report(tmp_path, skdcgn, monkeypatch):
 
 
 @pytest.mark.slow
-def test_a_miniature_carries_a_banner_and_no_numbers_to_compare_with(tmp_path, skdcgn):
-    only = ["--only", "published composition", "--out", tmp_path, "--device", "cpu"]
-    status, said, _ = skdcgn("study", "main", "smoke", "--quick", *only)
-    assert status == 0
-    assert "MINIATURE" in said
-    assert "expected" not in said
-    assert "paper" not in said
-    assert re.search("point 2 of [0-9]+", said)
-
-
 def test_a_longer_distillation_continues_and_is_tracked(tmp_path, skdcgn):
     budget = ["--shape", "20", "--texture", "20", "--background", "20", "--held-out", "10"]
     skdcgn("query", "double-colored-digits", "--out", tmp_path / "pairs", *budget)
@@ -295,7 +293,7 @@ def test_a_longer_distillation_continues_and_is_tracked(tmp_path, skdcgn):
     assert status == 2
     assert "--continue" in error
     assert skdcgn(*distill, "--steps", "3", "--continue")[0] == 0
-    assert "Choose from" in skdcgn(*distill, "--track", "paper")[2]
+    assert "Choose from" in skdcgn("distill", tmp_path, "--out", tmp_path, "--track", "paper")[2]
 
 
 def test_the_stages_work_one_by_one(tmp_path, skdcgn, monkeypatch):

@@ -49,7 +49,7 @@ VERBS = {
         "A run that was interrupted continues by the same command."),
     "whole:study": Words(WHOLE, "Measure the points of a study over seeds: of losses, queries, sizes, distortions.",
         "The same command in another shell, or on another machine that sees the folder, takes a share of the work."),
-    "whole:reproduce": Words(WHOLE, "Measure a table of the documentation again, beside bands and the paper's numbers."),
+    "whole:reproduce": Words(WHOLE, "Measure a documented table again, beside bands and the paper's numbers."),
     "stages:teach": Words(STAGES, "Train a teacher CGN on biased pictures: digits, or your own.",
         "Presets of photographs need no data: BigGAN draws the pictures that the CGN learns to take apart."),
     "stages:query": Words(STAGES, "Ask a teacher for pairs (noise, label, image) of each mechanism, within a budget."),

@@ -7,6 +7,7 @@ from typing import Annotated, Any, TypeVar
 from cyclopts import Parameter, validators
 
 from skdcgn.base.errors import UserError
+from skdcgn.base.presets import runs_with
 from skdcgn.base.records import digest, merge, override
 from skdcgn.cli.help_page import FURTHER
 
@@ -47,6 +48,11 @@ ContinueOption = Annotated[
 ]
 SeedOption = Annotated[int, Parameter(help="Seed of all random numbers.")]
 CGNArgument = Annotated[str, Parameter(help="A teacher's name, a .safetensors or .pth file, or a student's folder.")]
+
+
+def preset_words(stage: str) -> str:
+    """Return the help of a stage's ``--preset``."""
+    return f"Start from this preset's settings: {', '.join(runs_with(stage))}."
 
 
 def configure(base: C, file: Path | None, changes: dict[str, Any]) -> C:

@@ -1,15 +1,13 @@
-"""Verbs of single stages: teach, query, distill, generate, classify, ensemble."""
+"""Verbs of the stages before classification: teach, query, distill."""
 
 from pathlib import Path
 from typing import Annotated, Any
 
 from cyclopts import Parameter, validators
 
-from skdcgn.base.config import ClassifyConfig, DistillConfig, EnsembleConfig, QueryConfig, TeachConfig
-from skdcgn.base.errors import UserError
-from skdcgn.base.presets import DEFAULT, IMAGENET_TEACHERS, TEACHERS, find_stage, find_teaching, runs_with
+from skdcgn.base.config import DistillConfig, QueryConfig, TeachConfig
+from skdcgn.base.presets import DEFAULT, IMAGENET_TEACHERS, TEACHERS, find_stage, find_teaching
 from skdcgn.cli.flags import with_flags
-from skdcgn.cli.help_page import FURTHER
 from skdcgn.cli.options import (
     POSITIVE,
     CGNArgument,
@@ -18,19 +16,14 @@ from skdcgn.cli.options import (
     DataRoot,
     Device,
     DeviceOption,
-    OutFolder,
     OutOption,
     SeedOption,
     TrackOption,
     configure,
     default_out,
+    preset_words,
 )
 from skdcgn.cli.terminal import place_of, point_to, progress
-
-
-def preset_words(stage: str) -> str:
-    """Return the help of a stage's ``--preset``."""
-    return f"Start from this preset's settings: {', '.join(runs_with(stage))}."
 
 
 @with_flags(
@@ -156,96 +149,3 @@ def distill(
             extend=extend,
         )
     point_to("student", out / "student", f"({student.size:,} parameters)")
-
-
-@with_flags(
-    ClassifyConfig(),
-    main=("epochs", "batch_size", "learning_rate", "cooldown"),
-    leave_out=("images", "real", "per_shape", "policy", "agreement"),
-)
-def classify(
-    images: Annotated[Path, Parameter(help="counterfactuals.safetensors that generate wrote.")],
-    /,
-    *,
-    out: OutFolder,
-    seed: SeedOption = 0,
-    preset: Annotated[str | None, Parameter(help=preset_words("classify"))] = None,
-    config: ConfigOption = None,
-    device: DeviceOption = Device.AUTO,
-    track: TrackOption = None,
-    extend: ContinueOption = False,
-    changes: dict[str, Any],
-) -> None:
-    """Train a classifier on counterfactuals."""
-    settings = configure(find_stage("classify", preset) if preset else ClassifyConfig(), config, changes)
-    from skdcgn.base.files import sha256
-    from skdcgn.classifiers.small_cnn import classify as train_classifier
-    from skdcgn.data.counterfactuals import read_counterfactuals
-    from skdcgn.training.loop import report_to
-
-    data = read_counterfactuals(images)
-    with progress() as watch:
-        report = report_to(watch, "classify")
-        train_classifier(
-            data,
-            settings,
-            out,
-            seed=seed,
-            device=device,
-            origin=sha256(images),
-            callbacks=(report,),
-            track=track,
-            extend=extend,
-        )
-    point_to("classifier", out)
-
-
-@with_flags(EnsembleConfig(), main=("backbone", "image_size", "epochs", "batch_size"))
-def ensemble(
-    *,
-    real: Annotated[Path, Parameter(help="Folder of real images, a sub-folder per class: ImageNet's train.")],
-    out: OutFolder,
-    cgn: Annotated[
-        str | None, Parameter(help="CGN that composes new counterfactuals at every step: a name, a file or a folder.")
-    ] = None,
-    images: Annotated[Path | None, Parameter(help="Or else counterfactuals.safetensors that generate wrote.")] = None,
-    seed: SeedOption = 0,
-    preset: Annotated[str | None, Parameter(help=preset_words("ensemble"))] = None,
-    config: ConfigOption = None,
-    workers: Annotated[
-        int | None,
-        Parameter(validator=POSITIVE, group=FURTHER, help="Threads that decode images. Default: one per core."),
-    ] = None,
-    device: DeviceOption = Device.AUTO,
-    track: TrackOption = None,
-    extend: ContinueOption = False,
-    changes: dict[str, Any],
-) -> None:
-    """Train the invariant ensemble."""
-    settings = configure(find_stage("ensemble", preset) if preset else EnsembleConfig(), config, changes)
-    from skdcgn.classifiers.ensemble import WORKERS, train_ensemble
-    from skdcgn.data.counterfactuals import stream_from_cgn, stream_from_file
-    from skdcgn.teachers.load import load_teacher
-    from skdcgn.training.loop import report_to
-
-    if cgn is not None and images is None:
-        source = stream_from_cgn(load_teacher(cgn, device=place_of(device)), settings.counterfactuals, seed=seed)
-    elif images is not None and cgn is None:
-        source = stream_from_file(images, settings.counterfactuals, seed=seed)
-    else:
-        raise UserError("pass counterfactuals either by --cgn or by --images")
-    with progress() as watch:
-        report = report_to(watch, "ensemble")
-        train_ensemble(
-            real,
-            source,
-            settings,
-            out,
-            seed=seed,
-            workers=workers or WORKERS,
-            device=device,
-            callbacks=(report,),
-            track=track,
-            extend=extend,
-        )
-    point_to("ensemble", out)

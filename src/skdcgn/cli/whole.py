@@ -57,12 +57,14 @@ def run(
         from skdcgn.experiments.run_mnist import run_mnist
 
         with progress() as watch:
-            show_mnist(run_mnist(settings, folder, data_root=data_root, device=device, watch=watch), settings)
+            results = run_mnist(settings, folder, data_root=data_root, device=device, watch=watch)
+        show_mnist(results, settings)
     else:
         from skdcgn.experiments.run_imagenet import run_imagenet
 
         with progress() as watch:
-            show_imagenet(run_imagenet(settings, folder, device=device, watch=watch))
+            photographs = run_imagenet(settings, folder, device=device, watch=watch)
+        show_imagenet(photographs)
     point_to("report", folder / "report.html")
 
 

@@ -1,4 +1,4 @@
-"""The one exception for mistakes that a user can mend, and the most usual of them: a name that does not exist."""
+"""The exception for mistakes that a user can correct, and the check of names that raises it."""
 
 import difflib
 from collections.abc import Mapping
@@ -8,11 +8,14 @@ T = TypeVar("T")
 
 
 class UserError(Exception):
-    """One line that names the thing and the mend; the command line prints it and exits with status 2."""
+    """A mistake that a user can correct: one line with its cause and its correction.
+
+    The command line prints the line and exits with status 2.
+    """
 
 
 class TrainingStoppedError(UserError):
-    """A run went wrong (NaN, collapse); its last good checkpoint is kept."""
+    """A training diverged or collapsed; its last good checkpoint is kept."""
 
 
 RENAMED = {"natural-smoke": "imagenet-smoke"}  # names of earlier versions
@@ -23,11 +26,11 @@ def current_name(name: str) -> str:
     return RENAMED.get(name, name)
 
 
-def find(kind: str, name: str, known: Mapping[str, T]) -> T:
-    """Return ``known[name]``; raise UserError with the nearest name, or all of them."""
+def find(kind: str, name: str, choices: Mapping[str, T]) -> T:
+    """Return ``choices[name]``; raise UserError with the nearest name, or with all names, if there is none."""
     name = current_name(name)
-    if name not in known:
-        close = difflib.get_close_matches(name, known, n=1)
-        hint = f"did you mean {close[0]!r}?" if close else f"use one of {', '.join(known)}"
+    if name not in choices:
+        close = difflib.get_close_matches(name, choices, n=1)
+        hint = f"did you mean {close[0]!r}?" if close else f"use one of {', '.join(choices)}"
         raise UserError(f"unknown {kind} {name!r}: {hint}")
-    return known[name]
+    return choices[name]

@@ -188,15 +188,15 @@ def recolour(picture: Tensor, share: float, rng: torch.Generator) -> Tensor:
     order = torch.rand(count, channels, generator=rng).argsort(1)[..., None, None].expand_as(picture)
     sign = torch.randint(2, (count, channels, 1, 1), generator=rng) * 2.0 - 1
     changed = sign.to(picture) * picture.gather(1, order.to(picture.device))
-    return torch.where(_chosen(picture, share, rng), changed, picture)
+    return torch.where(_selected(picture, share, rng), changed, picture)
 
 
 @INTERVENTIONS.on_layer(PICTURES, "turn", Number(0.5, high=1))
 def turn(picture: Tensor, share: float, rng: torch.Generator) -> Tensor:
     """Mirror, flip and transpose a ``share`` of the pictures, each half the time (eight symmetries of a square)."""
-    chosen = _chosen(picture, share, rng)
+    selected = _selected(picture, share, rng)
     for change in (lambda x: x.flip(3), lambda x: x.flip(2), lambda x: x.mT):
-        picture = torch.where(chosen & _chosen(picture, 0.5, rng), change(picture), picture)
+        picture = torch.where(selected & _selected(picture, 0.5, rng), change(picture), picture)
     return picture
 
 
@@ -207,8 +207,8 @@ def swap(layers: Layers, share: float, rng: torch.Generator) -> Layers:
     Labels stay with the mechanism that drew: the texture's is that of the picture which now lies behind the object.
     """
     mask, texture, background = layers
-    chosen = _chosen(texture, share, rng)
-    return Layers(mask, torch.where(chosen, background, texture), torch.where(chosen, texture, background))
+    selected = _selected(texture, share, rng)
+    return Layers(mask, torch.where(selected, background, texture), torch.where(selected, texture, background))
 
 
 # Masks and pictures
@@ -239,7 +239,7 @@ def _low(images: Tensor) -> float:
     return 0.0 if images.shape[1] == 1 else -1.0
 
 
-def _chosen(images: Tensor, share: float, rng: torch.Generator) -> Tensor:
+def _selected(images: Tensor, share: float, rng: torch.Generator) -> Tensor:
     return (torch.rand(len(images), 1, 1, 1, generator=rng) < share).to(images.device)
 
 

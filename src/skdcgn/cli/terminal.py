@@ -123,9 +123,9 @@ def show_study(record: "StudyRecord") -> None:
     title, accuracy = f"{record.study}, {record.preset}", "out-of-domain accuracy, %"
     shown = new_table(title, ["point", "trained on"], [accuracy, *compared])
     comparisons = [()] * len(record.summary) if record.quick else _comparisons(record)
-    for row, beside in zip(record.summary, comparisons, strict=True):
+    for row, columns in zip(record.summary, comparisons, strict=True):
         mean = with_deviation(row.ood_accuracy.mean, row.ood_accuracy.deviation)
-        shown.add_row(row.point, row.source, mean, *beside)
+        shown.add_row(row.point, row.source, mean, *columns)
     output().print(shown)
 
 

@@ -55,23 +55,25 @@ def stand_in(cgn: Teacher, out: Path, *, seed: int = 0) -> Folders:
             _write(compose(cgn, count, policy=agreeing, seed=derive_seed(seed, part)), out / part)
         _write_cues(compose(cgn, TEST, seed=derive_seed(seed, "cues")), out / "cue-conflict")
         for variant, policy in VARIANTS.items():
-            made = compose(cgn, TEST, policy=policy, seed=derive_seed(seed, variant))
-            _write_nine(made, out / "in9" / variant / "val")
-        known = {str(label): label if label < len(NINE) else -1 for label in range(len(NAMES))}
-        write_bytes(out / "in9" / "in_to_in9.json", json.dumps(known).encode())
+            counterfactuals = compose(cgn, TEST, policy=policy, seed=derive_seed(seed, variant))
+            _write_nine(counterfactuals, out / "in9" / variant / "val")
+        in9_map = {str(label): label if label < len(NINE) else -1 for label in range(len(NAMES))}
+        write_bytes(out / "in9" / "in_to_in9.json", json.dumps(in9_map).encode())
         write_json(done, {"teacher": cgn.digest, "seed": seed})
     return Folders(out / "train", out / "val", out / "cue-conflict", out / "in9")
 
 
-def _write(made: Counterfactuals, folder: Path) -> None:
-    for index, (picture, label) in enumerate(zip(as_rgb(made.images), made.shape_labels.tolist(), strict=True)):
+def _write(counterfactuals: Counterfactuals, folder: Path) -> None:
+    for index, (picture, label) in enumerate(
+        zip(as_rgb(counterfactuals.images), counterfactuals.shape_labels.tolist(), strict=True)
+    ):
         write_bytes(folder / NAMES[label] / f"{index}.png", encode(picture.permute(1, 2, 0)))
 
 
-def _write_cues(made: Counterfactuals, folder: Path) -> None:
+def _write_cues(counterfactuals: Counterfactuals, folder: Path) -> None:
     counted: Counter[str] = Counter()
-    labels = zip(made.shape_labels.tolist(), made.texture_labels.tolist(), strict=True)
-    for picture, (shape, texture) in zip(as_rgb(made.images), labels, strict=True):
+    labels = zip(counterfactuals.shape_labels.tolist(), counterfactuals.texture_labels.tolist(), strict=True)
+    for picture, (shape, texture) in zip(as_rgb(counterfactuals.images), labels, strict=True):
         cues = []
         for name in (NAMES[shape], NAMES[texture]):
             counted[name] += 1
@@ -79,7 +81,9 @@ def _write_cues(made: Counterfactuals, folder: Path) -> None:
         write_bytes(folder / NAMES[shape] / f"{'-'.join(cues)}.png", encode(picture.permute(1, 2, 0)))
 
 
-def _write_nine(made: Counterfactuals, folder: Path) -> None:
-    for index, (picture, label) in enumerate(zip(as_rgb(made.images), made.shape_labels.tolist(), strict=True)):
+def _write_nine(counterfactuals: Counterfactuals, folder: Path) -> None:
+    for index, (picture, label) in enumerate(
+        zip(as_rgb(counterfactuals.images), counterfactuals.shape_labels.tolist(), strict=True)
+    ):
         if label < len(NINE):
             write_bytes(folder / f"{label:02d}_{NINE[label]}" / f"{index}.png", encode(picture.permute(1, 2, 0)))

@@ -152,8 +152,8 @@ def _in_int8(data: bytes, spec: Spec) -> bytes:
 
     class Random(CalibrationDataReader):  # type: ignore[misc]
         def __init__(self) -> None:
-            drawn = sample_inputs(spec, CALIBRATION, generator("export", "calibrate"))
-            self.rest = iter([{name: value.numpy() for name, value in drawn._asdict().items()}])
+            inputs = sample_inputs(spec, CALIBRATION, generator("export", "calibrate"))
+            self.rest = iter([{name: value.numpy() for name, value in inputs._asdict().items()}])
 
         def get_next(self) -> dict[str, Any] | None:
             return next(self.rest, None)

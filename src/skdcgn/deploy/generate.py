@@ -30,23 +30,28 @@ def write_counterfactuals(
     ``safetensors``: images and three label vectors in one file. ``png``: one picture each, named by its number,
     and ``labels.csv``. Both come with ``sheet.png``, the first hundred at a glance.
     """
-    made = compose(cgn, n, per_shape=per_shape, policy=policy, seed=seed)
-    save_picture(out / "sheet.png", grid(as_rgb(made.images[:SHEET]), 10), scale=2)
-    main = _write_pngs(made, out) if form == "png" else _write_tensors(made, out)
+    counterfactuals = compose(cgn, n, per_shape=per_shape, policy=policy, seed=seed)
+    save_picture(out / "sheet.png", grid(as_rgb(counterfactuals.images[:SHEET]), 10), scale=2)
+    main = _write_pngs(counterfactuals, out) if form == "png" else _write_tensors(counterfactuals, out)
     return [main, out / "sheet.png"]
 
 
-def _write_tensors(made: Counterfactuals, out: Path) -> Path:
-    write_tensors(out / COUNTERFACTUALS_FILE, made.to_dict())
+def _write_tensors(counterfactuals: Counterfactuals, out: Path) -> Path:
+    write_tensors(out / COUNTERFACTUALS_FILE, counterfactuals.to_dict())
     return out / COUNTERFACTUALS_FILE
 
 
-def _write_pngs(made: Counterfactuals, out: Path) -> Path:
+def _write_pngs(counterfactuals: Counterfactuals, out: Path) -> Path:
     table = io.StringIO()
     rows = csv.writer(table, lineterminator="\n")
     rows.writerow(["file", "shape", "texture", "background"])
-    labels = zip(made.shape_labels.tolist(), made.texture_labels.tolist(), made.background_labels.tolist(), strict=True)
-    for index, (picture, three) in enumerate(zip(as_rgb(made.images), labels, strict=True)):
+    labels = zip(
+        counterfactuals.shape_labels.tolist(),
+        counterfactuals.texture_labels.tolist(),
+        counterfactuals.background_labels.tolist(),
+        strict=True,
+    )
+    for index, (picture, three) in enumerate(zip(as_rgb(counterfactuals.images), labels, strict=True)):
         name = f"{index:06d}.png"
         write_bytes(out / name, encode(picture.permute(1, 2, 0)))
         rows.writerow([name, *three])
@@ -57,7 +62,7 @@ def _write_pngs(made: Counterfactuals, out: Path) -> Path:
 def write_interpolation(
     cgn: Teacher,
     out: Path,
-    what: str,
+    mechanisms: str,
     classes: tuple[int, int] | None = None,
     *,
     frames: int = 12,
@@ -68,7 +73,7 @@ def write_interpolation(
     Args:
         cgn: a teacher or a student.
         out: the folder.
-        what: a mechanism, or ``all``.
+        mechanisms: those that change: one of them, or ``all``.
         classes: the two classes; None takes the first and the last.
         frames: from one class to the other.
         seed: of the noise.
@@ -77,8 +82,8 @@ def write_interpolation(
         UserError: an unknown mechanism, or a class that the CGN does not have.
     """
     first, second = classes or (0, cgn.spec.classes - 1)
-    images = interpolate(cgn, what, first, second, frames=frames, seed=seed)
-    strip, animation = out / f"interpolation_{what}.png", out / f"interpolation_{what}.gif"
+    images = interpolate(cgn, mechanisms, first, second, frames=frames, seed=seed)
+    strip, animation = out / f"interpolation_{mechanisms}.png", out / f"interpolation_{mechanisms}.gif"
     save_strip(strip, images)
     save_gif(animation, images)
     return [strip, animation]

@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib.pyplot as plt
+from bands import with_band
 from matplotlib.ticker import LogLocator, NullFormatter
 
-from bands import with_band
 from skdcgn.base.files import write_json
 from skdcgn.base.presets import run_preset
 from skdcgn.base.records import to_dict

@@ -14,7 +14,6 @@ import statistics
 from pathlib import Path
 from typing import Any
 
-from bands import with_band
 from skdcgn.base.files import read_json, read_tensors, sha256, write_json, write_tensors
 from skdcgn.base.presets import teach_preset
 from skdcgn.base.records import merge, to_dict
@@ -22,6 +21,8 @@ from skdcgn.cgn.compose import draw
 from skdcgn.cgn.drawings import class_columns
 from skdcgn.cgn.mechanism import Mechanism
 from skdcgn.metrics.pixels import paired_l1
+from skdcgn.results.expected import expected_accuracy
+from skdcgn.results.statistics import MeanDeviation
 from skdcgn.teachers.load import load_cgn
 from skdcgn.training.run_folder import read_metrics
 
@@ -48,7 +49,7 @@ def measured(name: str) -> dict[str, Any]:
         return {}
     table, prefix, count = tables[0], "ood_accuracy.", len(tables[0]["runs"])
     scores = {
-        key.removeprefix(prefix): with_band(**value, count=count)
+        key.removeprefix(prefix): to_dict(expected_accuracy(MeanDeviation(**value), count))
         for key, value in table["summary"].items()
         if key.startswith(prefix)
     }

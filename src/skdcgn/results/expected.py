@@ -1,95 +1,160 @@
-"""What a repeated experiment may be expected to reach: the bands of cards and of bundled studies."""
+"""Expected accuracies of a repeated experiment: the bands on zoo cards and of the bundled studies."""
 
 import json
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping
+from dataclasses import asdict, replace
 from functools import cache
 from importlib import resources
-from typing import Any
+
+from pydantic.dataclasses import dataclass
 
 from skdcgn.base.config import RunConfig, TeachConfig
 from skdcgn.base.presets import RUNS
 from skdcgn.base.records import from_dict, override, to_dict
 from skdcgn.results.records import MnistResults
+from skdcgn.results.statistics import MeanDeviation, prediction_interval
+from skdcgn.results.study_record import Changes, StudyRecord, lay_points
 from skdcgn.zoo import cards
 
 
 @dataclass(frozen=True)
 class Band:
-    """Where a repeated recipe's accuracy lies, in percent: the 95 % prediction interval of the card's seeds."""
+    """The 95 % prediction interval of one more seed's accuracy, in percent."""
 
     low: float
     high: float
 
-    def verdict(self, reached: float) -> str:
-        """Say whether ``reached`` lies within, to the digit that is printed."""
-        inside = round(self.low, 1) <= round(reached, 1) <= round(self.high, 1)
+    def verdict(self, accuracy: float) -> str:
+        """Say whether ``accuracy`` lies within the band, to the printed digit."""
+        inside = round(self.low, 1) <= round(accuracy, 1) <= round(self.high, 1)
         return f"{'inside' if inside else 'OUTSIDE'} {self.low:.1f}-{self.high:.1f}"
+
+
+@dataclass(frozen=True)
+class ExpectedAccuracy(Band):
+    """A band with the mean and the sample deviation that it comes from."""
+
+    mean: float
+    deviation: float
+
+
+def expected_accuracy(over: MeanDeviation, seeds: int) -> ExpectedAccuracy:
+    """Return the band of one more seed after ``seeds``, at least 2, of this mean and deviation."""
+    low, high = prediction_interval(over, seeds)
+    return ExpectedAccuracy(
+        low=round(low, 2), high=round(high, 2), mean=round(over.mean, 2), deviation=round(over.deviation, 2)
+    )
+
+
+@dataclass(frozen=True)
+class ExpectedPoint:
+    """The changes of a study's point, how its CGN was taught if it was, and the band of each source."""
+
+    name: str
+    changes: Changes
+    out_of_domain_accuracy_percent: dict[str, ExpectedAccuracy]
+    teach: TeachConfig | None = None
+
+
+@dataclass(frozen=True)
+class ExpectedStudy:
+    """A study that was measured: its command, the configuration that its points change, and its points."""
+
+    command: str
+    base: RunConfig
+    points: tuple[ExpectedPoint, ...]
+
+
+def expected_study(record: StudyRecord) -> ExpectedStudy:
+    """Return the bands of a study's points that were measured with more than one seed."""
+    rows: dict[str, dict[str, ExpectedAccuracy]] = {}
+    for row in record.summary:
+        if len(row.seeds) > 1:
+            rows.setdefault(row.point, {})[row.source] = expected_accuracy(row.ood_accuracy, len(row.seeds))
+    points = zip(record.points, lay_points(record.base, record.points, record.teaching), strict=True)
+    return ExpectedStudy(
+        record.command,
+        record.base,
+        tuple(
+            ExpectedPoint(point.name, point.changes, rows[point.name], configuration.teach)
+            for point, configuration in points
+            if point.name in rows
+        ),
+    )
+
+
+@cache
+def bundled_studies() -> tuple[ExpectedStudy, ...]:
+    """Return the studies whose bands the package has."""
+    files = sorted((resources.files("skdcgn.zoo") / "expected").iterdir(), key=lambda file: file.name)
+    return tuple(from_dict(ExpectedStudy, json.loads(file.read_text(encoding="utf-8")), file.name) for file in files)
 
 
 DATA = ("glyphs", "appearance", "textures", "test_copies")
 
 
 def bands(config: RunConfig, teach: TeachConfig | None = None) -> dict[str, Band]:
-    """Return what one may expect of a configuration that was measured, by training set; seed and teacher may be others.
+    """Return the band of each training set, from the card of the preset and from the bundled studies.
 
-    It stands on the card of the preset's recipe, or among the points of a study. Empty where neither was measured with
-    these data and this classifier; without the student where its queries or its distillation were others: no other row
-    depends on those. ``teach``: how the teacher is taught for it, where that is not left to the preset.
+    Seed and teacher may differ from those of the measurement. Empty if nothing was measured with these data and this
+    classifier; without ``student`` if its queries or its distillation differ.
+
+    Args:
+        teach: how the teacher is taught, if the study teaches it.
     """
-    preset, card = RUNS.get(config.preset), cards().get(config.preset, {})
-    found: dict[str, Band] = {}
-    if preset is None:
-        return found
-    lesson = replace(teach, seed=0) if teach else None
-    for record in studied():
-        if record["base"]["preset"] != config.preset:
+    if config.preset not in RUNS:
+        return {}
+    return _study_bands(config, teach) | ({} if teach else _card_bands(config))
+
+
+def _study_bands(config: RunConfig, teach: TeachConfig | None) -> dict[str, Band]:
+    teaching = replace(teach, seed=0) if teach else None
+    of_studies: dict[str, Band] = {}
+    for study in bundled_studies():
+        if study.base.preset != config.preset:
             continue
-        base = replace(from_dict(RunConfig, record["base"]), seed=config.seed, teacher=config.teacher)
-        for point in record["points"]:
-            taught = from_dict(TeachConfig, point["teach"]) if "teach" in point else None
-            measured = override(base, point["changes"])
-            if taught == lesson and _with_student_of(config, measured) == config:
-                found |= _bands(point, student=measured == config)
-    given, usual = to_dict(config), to_dict(preset)
-    if teach is None and all(given[key] == usual[key] for key in DATA) and "measured_with" in card:
-        # fields younger than the card had their defaults
-        told = {part: from_dict(type(getattr(config, part)), values) for part, values in card["measured_with"].items()}
-        measured = replace(config, **told)
-        if _with_student_of(config, measured) == config:
-            found |= _bands(card, student=measured == config)
-    return found
+        base = replace(study.base, seed=config.seed, teacher=config.teacher)
+        for point in study.points:
+            if point.teach == teaching:
+                measured = override(base, point.changes)
+                of_studies |= _bands_that_hold(config, measured, point.out_of_domain_accuracy_percent)
+    return of_studies
 
 
-def _with_student_of(config: RunConfig, measured: RunConfig) -> RunConfig:
-    return replace(measured, query=config.query, distill=config.distill)
+def _card_bands(config: RunConfig) -> dict[str, Band]:
+    card, values, preset = cards().get(config.preset, {}), to_dict(config), to_dict(RUNS[config.preset])
+    if "measured_with" not in card or any(values[key] != preset[key] for key in DATA):
+        return {}
+    # fields that are younger than the card had their defaults
+    parts = {name: from_dict(type(getattr(config, name)), part) for name, part in card["measured_with"].items()}
+    accuracies = from_dict(dict[str, ExpectedAccuracy], card["out_of_domain_accuracy_percent"], config.preset)
+    return _bands_that_hold(config, replace(config, **parts), accuracies)
 
 
-def _bands(told: dict[str, Any], *, student: bool) -> dict[str, Band]:
-    rows = told["out_of_domain_accuracy_percent"].items()
-    return {name: Band(numbers["low"], numbers["high"]) for name, numbers in rows if student or name != "student"}
+def _bands_that_hold(
+    config: RunConfig, measured: RunConfig, accuracies: Mapping[str, ExpectedAccuracy]
+) -> dict[str, Band]:
+    """Return the bands of ``measured`` that hold for ``config``: a student's only if both are the same."""
+    if replace(measured, query=config.query, distill=config.distill) != config:
+        return {}
+    return {
+        name: Band(one.low, one.high) for name, one in accuracies.items() if measured == config or name != "student"
+    }
 
 
-@cache
-def studied() -> list[dict[str, Any]]:
-    """Return what the bundled studies found (benchmarks/figures.py writes it): base, and changes of each point."""
-    kept = resources.files("skdcgn.zoo") / "expected"
-    return [json.loads(file.read_text(encoding="utf-8")) for file in sorted(kept.iterdir(), key=lambda f: f.name)]
-
-
-def table(results: MnistResults, expected: dict[str, Band]) -> list[tuple[str, ...]]:
+def table(results: MnistResults, expected: Mapping[str, Band]) -> list[tuple[str, ...]]:
     """Return the rows of the main table: name, parameters, counterfactuals per second, accuracy, verdict on it."""
-    rows: list[tuple[str, ...]] = []
     sizes, speeds = asdict(results.parameters), asdict(results.counterfactuals_per_second)
-    for name in ("biased", "teacher", "student", "oracle"):
+    rows: list[tuple[str, ...]] = []
+    for name, accuracy in asdict(results.ood_accuracy).items():
         size, speed = sizes.get(name), speeds.get(name)
-        reached = getattr(results.ood_accuracy, name)
         rows.append(
             (
                 name,
                 f"{size:,}" if size else ("unknown" if name == "teacher" else "-"),
                 f"{speed:,.0f}" if speed else "-",
-                f"{reached:.1f} %",
-                expected[name].verdict(reached) if name in expected else "-",
+                f"{accuracy:.1f} %",
+                expected[name].verdict(accuracy) if name in expected else "-",
             )
         )
     return rows

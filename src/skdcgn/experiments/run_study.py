@@ -1,7 +1,7 @@
 """``skdcgn study`` and ``skdcgn reproduce``: plan the points of a study, measure them over seeds, record, report.
 
 OUT/teacher-*, pairs-*, student-*, classifier-* are shared by all studies of one folder. OUT/STUDY/ gets results.jsonl
-(a line per score, while the study goes on), study.json and report.html.
+(a line per score, while the study goes on), study.json, report.html and figure.png.
 """
 
 import shlex
@@ -18,6 +18,7 @@ from skdcgn.experiments.stages import Workspace
 from skdcgn.experiments.studies import Study, find_study, find_table, miniature, select_points
 from skdcgn.experiments.study import COMPARED, measure_points, study_record
 from skdcgn.report.study import write_study_report
+from skdcgn.report.study_png import save_study_figure
 from skdcgn.results.records import write_study
 from skdcgn.results.study_record import PointScore, StudyPoint, StudyRecord, lay_points
 
@@ -25,11 +26,12 @@ Announce = Callable[[str], None]
 
 
 class StudyResults(NamedTuple):
-    """What a study gave, the folder that keeps it, and its report."""
+    """What a study gave, the folder that keeps it, its report, and its figure if it has three points or more."""
 
     record: StudyRecord
     folder: Path
     report: Path
+    figure: Path | None
 
 
 class StudyPlan(NamedTuple):
@@ -134,7 +136,8 @@ def run_study(
             quick=quick,
         )
         write_study(folder, record)
-    return StudyResults(record, folder, write_study_report(folder))
+    figure = save_study_figure(record, folder / "figure.png")
+    return StudyResults(record, folder, write_study_report(folder), figure)
 
 
 def score_line(score: PointScore) -> str:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 Series = dict[str, tuple[list[float], list[float]]]  # by name: steps, values
 Spread = dict[str, list[tuple[float, float, float]]]  # by name: place, mean, deviation
 Levels = dict[str, tuple[float, float]]  # by name: mean, deviation
+Colors = tuple[str, ...]  # of lines, in turn
 
 FAR = 8.0  # places so many times apart get a logarithmic axis
 STEEP = 20.0  # losses so many times apart get a logarithmic axis
@@ -128,24 +129,28 @@ def bands(
     """
     with style():
         figure, axes = panel(2.3, 1.8, left=0.46, right=2.16, bottom=0.42, top=1.54)
-        axes.set_title(title)
-        axes.set_ylim(limits)
+        axes.set(title=title, ylim=limits)
         _label(axes, axis, "accuracy, %")
-        every = sorted({place for values in series.values() for place, _, _ in values})
-        lines = _across(axes.axhline, axes.axhspan, levels, lambda mean: (every[-1], mean))
-        for color, (label, values) in zip(LINES[len(levels) :], series.items(), strict=False):
-            if not values:
-                continue
-            places, means, deviations = (list(column) for column in zip(*values, strict=True))
-            axes.plot(places, means, color=color, linewidth=1.2, marker="o", markersize=2.5)
-            low, high = ([m + sign * d for m, d in zip(means, deviations, strict=True)] for sign in (-1, 1))
-            axes.fill_between(places, low, high, color=color, alpha=0.15, linewidth=0)
-            lines.append(Line(color, label, [Mark(x, m, with_deviation(m, d), f"{axis} {x:,g}") for x, m, d in values]))
-        if every[0] > 0 and every[-1] > FAR * every[0]:
-            axes.set_xscale("log")
-            axes.set_xticks(every, [f"{place:,g}" for place in every])
-            axes.set_xticks([], minor=True)
-        return inline(figure, name, alt, lines, along="x")
+        return inline(figure, name, alt, draw_bands(axes, series, levels, axis=axis), along="x")
+
+
+def draw_bands(axes: "Axes", series: Spread, levels: Levels, *, axis: str, colors: Colors = LINES) -> list[Line]:
+    """Draw what :func:`bands` shows on ``axes``; return the marks."""
+    every = sorted({place for values in series.values() for place, _, _ in values})
+    lines = _across(axes.axhline, axes.axhspan, levels, lambda mean: (every[-1], mean), colors)
+    for color, (label, values) in zip(colors[len(levels) :], series.items(), strict=False):
+        if not values:
+            continue
+        places, means, deviations = (list(column) for column in zip(*values, strict=True))
+        axes.plot(places, means, color=color, linewidth=1.2, marker="o", markersize=2.5)
+        low, high = ([m + sign * d for m, d in zip(means, deviations, strict=True)] for sign in (-1, 1))
+        axes.fill_between(places, low, high, color=color, alpha=0.15, linewidth=0)
+        lines.append(Line(color, label, [Mark(x, m, with_deviation(m, d), f"{axis} {x:,g}") for x, m, d in values]))
+    if every[0] > 0 and every[-1] > FAR * every[0]:
+        axes.set_xscale("log")
+        axes.set_xticks(every, [f"{place:,g}" for place in every])
+        axes.set_xticks([], minor=True)
+    return lines
 
 
 def dots(name: str, alt: str, rows: Sequence[str], series: Spread, levels: Levels) -> Markup:
@@ -157,28 +162,39 @@ def dots(name: str, alt: str, rows: Sequence[str], series: Spread, levels: Level
         height, below = 0.5 + 0.24 * len(rows), 0.42
         left = min(LETTER * max(map(len, rows)) + 0.17, 2.16)
         figure, axes = panel(3.6, height, left=left, right=3.5, bottom=below, top=height)
-        axes.set(ylim=(len(rows) - 0.5, -0.5), xlabel="accuracy out of domain, %")
-        axes.set_yticks(range(len(rows)), rows)
-        axes.grid(axis="x")
-        lines = _across(axes.axvline, axes.axvspan, levels, lambda mean: (mean, 0.0))
-        for index, (color, (label, values)) in enumerate(zip(LINES[len(levels) :], series.items(), strict=False)):
-            if not values:
-                continue
-            places, means, deviations = (list(column) for column in zip(*values, strict=True))
-            shifted = [place + 0.12 * (index - (len(series) - 1) / 2) for place in places]
-            axes.errorbar(means, shifted, xerr=deviations, fmt="o", color=color, markersize=3.5, elinewidth=1)
-            names = [rows[int(place)] for place in places]
-            points = zip(means, shifted, deviations, names, strict=True)
-            lines.append(Line(color, label, [Mark(m, y, with_deviation(m, d), row) for m, y, d, row in points]))
-        return inline(figure, name, alt, lines, along="y")
+        return inline(figure, name, alt, draw_dots(axes, rows, series, levels), along="y")
+
+
+def draw_dots(
+    axes: "Axes", rows: Sequence[str], series: Spread, levels: Levels, *, colors: Colors = LINES
+) -> list[Line]:
+    """Draw what :func:`dots` shows on ``axes``; return the marks."""
+    axes.set(ylim=(len(rows) - 0.5, -0.5), xlabel="accuracy out of domain, %")
+    axes.set_yticks(range(len(rows)), rows)
+    axes.grid(axis="x")
+    lines = _across(axes.axvline, axes.axvspan, levels, lambda mean: (mean, 0.0), colors)
+    for index, (color, (label, values)) in enumerate(zip(colors[len(levels) :], series.items(), strict=False)):
+        if not values:
+            continue
+        places, means, deviations = (list(column) for column in zip(*values, strict=True))
+        shifted = [place + 0.12 * (index - (len(series) - 1) / 2) for place in places]
+        axes.errorbar(means, shifted, xerr=deviations, fmt="o", color=color, markersize=3.5, elinewidth=1)
+        names = [rows[int(place)] for place in places]
+        points = zip(means, shifted, deviations, names, strict=True)
+        lines.append(Line(color, label, [Mark(m, y, with_deviation(m, d), row) for m, y, d, row in points]))
+    return lines
 
 
 def _across(
-    line: Callable[..., Any], band: Callable[..., Any], levels: Levels, place: Callable[[float], tuple[float, float]]
+    line: Callable[..., Any],
+    band: Callable[..., Any],
+    levels: Levels,
+    place: Callable[[float], tuple[float, float]],
+    colors: Colors,
 ) -> list[Line]:
     """Draw each level as a line across the axes in a band of its deviation; return their marks, at ``place(mean)``."""
     lines = []
-    for color, (label, (mean, deviation)) in zip(LINES, levels.items(), strict=False):
+    for color, (label, (mean, deviation)) in zip(colors, levels.items(), strict=False):
         line(mean, color=color, linewidth=1.2)
         band(mean - deviation, mean + deviation, color=color, alpha=0.15, linewidth=0)
         lines.append(Line(color, label, [Mark(*place(mean), with_deviation(mean, deviation), "")]))

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from markupsafe import Markup
 
 from skdcgn.report.figures import Figure
-from skdcgn.report.plots import Key, Levels, Spread, bands, dots, line_keys
+from skdcgn.report.plots import Key, Spread, bands, dots, line_keys
 from skdcgn.report.study_points import PointAccuracy, sources, teacher_level, without_level
 
 MARGIN = 0.05  # above and below the drawn values, as a share of their range
@@ -20,7 +20,7 @@ def study_figure(accuracies: Sequence[PointAccuracy], axis: str) -> Figure:
         return Figure([], [])
     level, points = teacher_level(accuracies), without_level(accuracies)
     levels = {one.source: (one.mean, one.deviation) for one in level}
-    limits = _limits(accuracies)
+    limits = accuracy_limits(accuracies)
     panels: list[Markup] = []
     for curve in dict.fromkeys(one.point.curve for one in points):
         own = [one for one in points if one.point.curve == curve]
@@ -28,12 +28,12 @@ def study_figure(accuracies: Sequence[PointAccuracy], axis: str) -> Figure:
             [*(f"{one.source}: {one}" for one in level), *(f"{one.source}, {one.point.name}: {one}" for one in own)]
         )
         if curve:
-            series = {source: _along(own, source) for source in sources(points)}
+            series = {source: curve_places(own, source) for source in sources(points)}
             panels.append(
                 bands(f"curve-{len(panels)}", alt, series, levels, title=curve, axis=axis, limits=limits),
             )
         else:
-            panels.append(_dots(f"dots-{len(panels)}", alt, own, sources(points), levels))
+            panels.append(dots(f"dots-{len(panels)}", alt, *dot_places(own, sources(points)), levels))
     return Figure(panels, _legend([*levels, *sources(points)], accuracies))
 
 
@@ -43,7 +43,7 @@ def _legend(names: list[str], accuracies: Sequence[PointAccuracy]) -> list[Key]:
     return [*keys, deviation] if any(one.deviation for one in accuracies) else keys
 
 
-def _limits(accuracies: Sequence[PointAccuracy]) -> tuple[float, float]:
+def accuracy_limits(accuracies: Sequence[PointAccuracy]) -> tuple[float, float]:
     """Return limits that hold every mean and its deviation, the same for every panel."""
     low = min(one.mean - one.deviation for one in accuracies)
     high = max(one.mean + one.deviation for one in accuracies)
@@ -51,14 +51,16 @@ def _limits(accuracies: Sequence[PointAccuracy]) -> tuple[float, float]:
     return low - margin, high + margin
 
 
-def _along(points: Sequence[PointAccuracy], source: str) -> list[tuple[float, float, float]]:
+def curve_places(points: Sequence[PointAccuracy], source: str) -> list[tuple[float, float, float]]:
+    """Return (place on the curve, mean, deviation) of each point of ``source``."""
     return [(one.point.at, one.mean, one.deviation) for one in points if one.source == source]
 
 
-def _dots(name: str, alt: str, points: Sequence[PointAccuracy], names: list[str], levels: Levels) -> Markup:
+def dot_places(points: Sequence[PointAccuracy], names: Sequence[str]) -> tuple[list[str], Spread]:
+    """Return the rows, a point each, and (row, mean, deviation) of each point by source."""
     rows = list(dict.fromkeys(one.point.name for one in points))
     series: Spread = {
         source: [(float(rows.index(one.point.name)), one.mean, one.deviation) for one in points if one.source == source]
         for source in names
     }
-    return dots(name, alt, rows, series, levels)
+    return rows, series

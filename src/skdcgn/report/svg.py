@@ -9,9 +9,10 @@ of it to a reader who points there. The axes that drew the values place the mark
 
 import io
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from math import isfinite
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from xml.etree import ElementTree
 from xml.etree.ElementTree import Element
@@ -81,13 +82,16 @@ class Line(NamedTuple):
 
 
 @contextmanager
-def style() -> Iterator[None]:
-    """Use the report's style over matplotlib's defaults, whatever the user's matplotlibrc says."""
+def style(colors: Mapping[str, str] = MappingProxyType({})) -> Iterator[None]:
+    """Use the report's style over matplotlib's defaults, whatever the user's matplotlibrc says.
+
+    ``colors`` replaces placeholder colours in a drawing that no page colours.
+    """
     import matplotlib
 
     with matplotlib.rc_context():
         matplotlib.rcdefaults()
-        matplotlib.rcParams.update(STYLE)
+        matplotlib.rcParams.update({key: colors.get(value, value) for key, value in STYLE.items()})
         yield
 
 

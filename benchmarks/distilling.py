@@ -19,7 +19,7 @@ from skdcgn.base.records import override, to_dict
 from skdcgn.cgn.drawings import class_columns
 from skdcgn.cgn.mechanism import Mechanism, Spec
 from skdcgn.evaluation.timing import median_seconds
-from skdcgn.experiments.studies import LOSSES
+from skdcgn.experiments.student_studies import LOSSES
 from skdcgn.pairs.query import query_all
 from skdcgn.results.statistics import mean_and_deviation
 from skdcgn.results.versions import versions

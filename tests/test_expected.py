@@ -86,8 +86,8 @@ def test_the_band_of_a_cgn_that_is_taught_again_is_its_own():
     made = lay_points(preset, find_study("taught").points(preset), teach_preset(preset.preset))
     found = {point.name: bands(replace(point.config, seed=4), replace(point.teach, seed=4)) for point in made}
     means = {name: (band["teacher"].low + band["teacher"].high) / 2 for name, band in found.items()}
-    assert means["noise, taught"] < 30 < means["plain"]
-    plain, noisy = made[0], next(point for point in made if point.name == "noise, taught")
+    assert means["noise in teaching"] < 30 < means["plain"]
+    plain, noisy = made[0], next(point for point in made if point.name == "noise in teaching")
     assert plain.config == noisy.config  # only how their CGNs were taught tells them apart
     assert bands(plain.config) not in found.values()
     assert bands(plain.config, override(plain.teach, {"steps": 999})) == {}

@@ -9,16 +9,9 @@ from skdcgn.base.errors import UserError
 from skdcgn.base.presets import RUNS, run_preset, teach_preset
 from skdcgn.base.records import override
 from skdcgn.cgn.policy import parse_policy
-from skdcgn.experiments.studies import (
-    ALL,
-    LAYOUTS,
-    STUDIES,
-    TABLES,
-    find_study,
-    find_table,
-    miniature,
-    select_points,
-)
+from skdcgn.experiments.student_studies import LAYOUTS
+from skdcgn.experiments.studies import STUDIES, TABLES, find_study, find_table, miniature, select_points
+from skdcgn.experiments.study_points import ALL
 from skdcgn.results.published import PAPER, PUBLISHED, RECIPE, published_accuracy
 from skdcgn.results.study_record import lay_points
 
@@ -58,12 +51,12 @@ def test_composition_goes_from_the_published_to_the_presets_a_step_at_a_time():
     points = lay_points(base, STUDIES["composition"].points(base))
     assert [point.name for point in points] == [
         "published",
-        "He's weights",
-        "rate to zero",
+        "He initialisation",
+        "cooldown",
         "k = 1",
         "+ shape.elastic:1",
         "+ shape.sharpen:4",
-        "+ judged shapes",
+        "+ mask filter",
     ]
     assert points[0].config.classify.per_shape == 10
     assert points[0].config.classify.policy == ()
@@ -75,13 +68,19 @@ def test_masks_are_cut_before_they_are_sharpened_whether_the_preset_does_so_or_n
     for policy in (words, [words[0], words[2]]):
         base = override(BASE, {"classify.policy": policy, "distill.masks": "l2"})
         points = {point.name: point.config for point in lay_points(base, STUDIES["masks"].points(base))}
-        assert list(points) == ["median", "median, any level", "mean", "mean, any level"]
+        assert list(points) == ["median", "median, random level", "mean", "mean, random level"]
         assert [config.distill.masks for config in points.values()] == ["l1", "l1", "l2", "l2"]
         assert points["mean"].classify.policy == points["median"].classify.policy == (words[0], words[2])
-        assert points["mean, any level"].classify.policy == points["median, any level"].classify.policy == tuple(words)
+        assert (
+            points["mean, random level"].classify.policy
+            == points["median, random level"].classify.policy
+            == tuple(words)
+        )
 
 
-@pytest.mark.parametrize(("preset", "name"), [("colored-mnist", "mean, any level"), ("double-colored-mnist", "median")])
+@pytest.mark.parametrize(
+    ("preset", "name"), [("colored-mnist", "mean, random level"), ("double-colored-mnist", "median")]
+)
 def test_what_a_preset_does_with_masks_is_a_point_of_their_study(preset, name):
     base = run_preset(preset)
     points = {point.name: point.config for point in lay_points(base, STUDIES["masks"].points(base))}
@@ -90,7 +89,7 @@ def test_what_a_preset_does_with_masks_is_a_point_of_their_study(preset, name):
 
 def test_a_step_that_the_preset_does_not_take_is_left_out():
     base = override(BASE, {**PUBLISHED, **RECIPE, "classify.he_init": True})
-    assert [point.name for point in STUDIES["composition"].points(base)] == ["published", "He's weights"]
+    assert [point.name for point in STUDIES["composition"].points(base)] == ["published", "He initialisation"]
 
 
 @pytest.mark.parametrize("name", ["shape", "distortions", "taught", "correlation"])
@@ -122,7 +121,7 @@ def test_a_distortion_is_in_the_composition_or_in_the_teaching_and_the_budget_is
     assert (plain.config.classify.policy, plain.teach.policy, plain.teach.steps) == ((), (), 1000)
     for name, point in points.items():
         composed, taught = point.config.classify.policy, point.teach.policy
-        assert (len(composed), len(taught)) == ((1, 0) if name.endswith("composed") else (0, 1))
+        assert (len(composed), len(taught)) == ((1, 0) if name.endswith("in composition") else (0, 1))
         assert replace(point.config, classify=plain.config.classify) == plain.config
         assert replace(point.teach, policy=()) == plain.teach
     words = [point.config.classify.policy or point.teach.policy for point in points.values()]
@@ -209,7 +208,7 @@ def test_an_unknown_study_names_the_nearest():
 def test_some_points_are_those_of_the_whole_in_its_order():
     planned = STUDIES["main"].points(BASE)
     assert select_points(planned, []) == planned
-    assert select_points(planned, ["the preset's"]) == planned[1:]
-    assert select_points(planned, ["the preset's", "published composition"]) == planned
-    with pytest.raises(UserError, match="unknown point 'the presets': did you mean \"the preset's\""):
-        select_points(planned, ["the presets"])
+    assert select_points(planned, ["preset"]) == planned[1:]
+    assert select_points(planned, ["preset", "published composition"]) == planned
+    with pytest.raises(UserError, match="unknown point 'presets': did you mean 'preset'"):
+        select_points(planned, ["presets"])

@@ -13,8 +13,9 @@ from skdcgn.base.progress import log_progress
 from skdcgn.base.records import override, to_dict
 from skdcgn.evaluation.scores import PixelL1
 from skdcgn.experiments.stages import Workspace
-from skdcgn.experiments.studies import Study, named
+from skdcgn.experiments.studies import Study
 from skdcgn.experiments.study import measure_points, study_record, summarize
+from skdcgn.experiments.study_points import named
 from skdcgn.results.records import read_study, write_study
 from skdcgn.results.statistics import MeanDeviation
 from skdcgn.results.study_record import PointConfig, PointScore, StudyPoint, lay_points

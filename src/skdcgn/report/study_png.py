@@ -1,4 +1,4 @@
-"""``figure.png`` of a study, for documents: the plots of its report in one picture, or its trade-offs if it is timed."""
+"""``figure.png`` of a study, for documents: the plots of its report in one picture; of a timed study its trade-offs."""
 
 from collections.abc import Sequence
 from itertools import cycle
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 COLORS = {INK: "#1d1f21", MUTED: "#63666a", RULE: "#e4e4df"}
 LINES = ("#1c5d99", "#b3541e", "#4d7c3a", "#8a4f8f", "#7d7a2c")
 MARKERS = "Dv^os"
+ORDER = ("teacher", "student", "oracle", "biased")  # of colours, the same in all figures
 LEAST_POINTS = 3  # a table shows fewer as well as a figure does
 ACCURACY = "accuracy out of domain, %"
 
@@ -39,6 +40,7 @@ def panels(record: StudyRecord) -> "Figure":
 
     accuracies = point_accuracies(record)
     points, groups = without_level(accuracies), panel_points(accuracies)
+    names = sorted(sources(points), key=ORDER.index)
     levels = {one.source: (one.mean, one.deviation) for one in teacher_level(accuracies)}
     along = any(one.point.curve for one in points)
     rows = max(len({one.point.name for one in own}) for own in groups.values())
@@ -49,13 +51,13 @@ def panels(record: StudyRecord) -> "Figure":
         axes.set_title(title)
         if along:
             axes.set(ylim=accuracy_limits(accuracies), xlabel=record.axis)
-            series = {source: curve_places(own, source) for source in sources(points)}
+            series = {source: curve_places(own, source) for source in names}
             draw_bands(axes, series, levels, axis=record.axis, colors=LINES)
         else:
-            draw_dots(axes, *dot_places(own, sources(points)), levels, colors=LINES)
+            draw_dots(axes, *dot_places(own, names), levels, colors=LINES)
     if along:
         all_axes[0].set_ylabel(ACCURACY)
-    _add_legend(figure, [*levels, *sources(points)])
+    _add_legend(figure, [*levels, *names])
     return figure
 
 

@@ -1,4 +1,4 @@
-"""One way to load a teacher, and every wrong file told in one line."""
+"""One way to load a teacher, and an error of one line for every wrong file."""
 
 import os
 import pickle

@@ -1,4 +1,4 @@
-"""Pairs: noise, label and image stay together, whatever is killed, corrupted or asked again."""
+"""Pairs: noise, label and image stay together, after kills, damage and repeated queries."""
 
 import json
 
@@ -74,7 +74,7 @@ def test_a_killed_query_goes_on_and_counts_what_was_lost(analytic_teacher, tmp_p
         ask(Interrupted(analytic_teacher, 1), tmp_path / "killed")
     manifest = ask(analytic_teacher, tmp_path / "killed")
     ask(analytic_teacher, tmp_path / "whole")
-    assert manifest.queries == 35  # the second shard was asked twice
+    assert manifest.queries == 35  # the second shard was queried twice
     for left, right in zip(read_pairs(tmp_path / "killed"), read_pairs(tmp_path / "whole"), strict=True):
         assert torch.equal(left, right)
 
@@ -167,8 +167,10 @@ def test_what_keeps_no_images_asks_nothing_until_it_is_read(analytic_teacher, tm
     other.digest = "another"
     with pytest.raises(UserError, match="--teacher"):
         read_pairs(tmp_path, other)
-    ask(analytic_teacher, tmp_path.with_name("kept"))
-    for left, right in zip(read_pairs(tmp_path, analytic_teacher), read_pairs(tmp_path.with_name("kept")), strict=True):
+    ask(analytic_teacher, tmp_path.with_name("stored"))
+    for left, right in zip(
+        read_pairs(tmp_path, analytic_teacher), read_pairs(tmp_path.with_name("stored")), strict=True
+    ):
         assert torch.equal(left, right)
 
 

@@ -35,7 +35,7 @@ TOLERANCE = 2e-3  # of a loss: float32 sums in another order, over fifty steps
 
 @pytest.fixture(scope="module")
 def places(analytic_teacher, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("given")
+    folder = tmp_path_factory.mktemp("inputs")
     query_all(analytic_teacher, folder / "pairs", QueryConfig(shape=100, texture=16, background=16, held_out=4))
     images = write_counterfactuals(analytic_teacher, folder / "images", 64)[0]
     for label in range(10):

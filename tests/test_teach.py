@@ -39,7 +39,7 @@ def test_two_steps_change_every_tensor():
     for _ in range(2):
         method.step(batch(), LAST)
     after = method.state()
-    constant = {f"{judge}/head.parametrizations.weight.0._u" for judge in ("discriminator", "patches")}  # of norm one
+    constant = {f"{name}/head.parametrizations.weight.0._u" for name in ("discriminator", "patches")}  # of norm one
     assert {k for k, v in before.items() if torch.equal(v, after[k])} <= constant
 
 

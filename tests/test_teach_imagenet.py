@@ -90,7 +90,7 @@ def test_accumulated_batches_have_the_gradient_of_the_whole(monkeypatch):
 
 
 def test_checkpointing_changes_no_gradient():
-    plain, checkpointed = (gradients(method_with(texture=0.0, checkpointing=kept), some()) for kept in (False, True))
+    plain, checkpointed = (gradients(method_with(texture=0.0, checkpointing=way), some()) for way in (False, True))
     for mechanism in Mechanism:
         torch.testing.assert_close(checkpointed[mechanism], plain[mechanism])
 

@@ -19,7 +19,7 @@ from skdcgn.base.errors import UserError
 
 
 @contextmanager
-def alone(lock: Path, *, wait: bool = True) -> Iterator[bool]:
+def exclusive(lock: Path, *, wait: bool = True) -> Iterator[bool]:
     """Let one process at a time into the block, by the file ``lock``, which a killed process releases.
 
     Yields True with the lock; without ``wait``, False if another process has it.

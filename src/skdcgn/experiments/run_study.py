@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from skdcgn.base.config import RunConfig, TeachConfig
-from skdcgn.base.files import alone
+from skdcgn.base.files import exclusive
 from skdcgn.base.presets import run_preset, teach_preset
 from skdcgn.base.progress import Watch, log_progress, logger
 from skdcgn.base.records import digest, override
@@ -125,7 +125,7 @@ def run_study(
         scores.append(score)
         announce(f"point {len(scores)} of {total}: {score_line(score)}")
         tell(len(scores))
-    with alone(folder / ".lock"):  # processes that shared the work time its students one after the other
+    with exclusive(folder / ".lock"):  # processes that shared the work time its students one after the other
         record = study_record(
             plan.study,
             plan.base,

@@ -16,7 +16,7 @@ from pydantic.dataclasses import dataclass
 
 from skdcgn.base.config import RunConfig, TeachConfig
 from skdcgn.base.errors import TrainingStoppedError, UserError
-from skdcgn.base.files import alone, read_json, write_bytes, write_json
+from skdcgn.base.files import exclusive, read_json, write_bytes, write_json
 from skdcgn.base.records import digest, from_dict, to_dict
 from skdcgn.cgn.compose import compose
 from skdcgn.cgn.mechanism import Mechanism, Teacher
@@ -86,7 +86,7 @@ def measure_points(
             if number in scores:
                 continue
             job = digest([to_dict(replace(point.config, seed=seed)), source, to_dict(point.teach)])
-            with alone(workspace.folder / f".{job}.lock", wait=wait) as locked:
+            with exclusive(workspace.folder / f".{job}.lock", wait=wait) as locked:
                 if not locked:
                     continue
                 try:

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from skdcgn.base.config import Noise, QueryConfig, Store
 from skdcgn.base.errors import UserError
-from skdcgn.base.files import alone, write_tensors
+from skdcgn.base.files import exclusive, write_tensors
 from skdcgn.base.progress import Tell, Watch, ignore, log_progress
 from skdcgn.base.seeds import derive_seed, generator
 from skdcgn.cgn.mechanism import Mechanism, Teacher
@@ -84,7 +84,7 @@ def query_pairs(
         noise=source,
         classes=classes_of(teacher),
     )
-    with alone(folder / f".{rank.manifest}.lock"):
+    with exclusive(folder / f".{rank.manifest}.lock"):
         manifest, stored = _begin(folder, plan, rank)
         shards, queries = {shard.file: shard for shard in manifest.shards}, manifest.queries
         for index in range(rank.own, -(-count // shard_size), rank.ranks):

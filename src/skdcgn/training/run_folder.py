@@ -49,6 +49,8 @@ class RunFolder:
         values, file = to_dict(config), path / "config.json"
         if file.exists():
             stored = read_json(file)
+            if not isinstance(stored, dict):
+                raise UserError(f"{file} holds no configuration: choose another --out, or delete that folder")
             if stored.get("digest") == self.digest:
                 return
             self._continue(stored, values, extend)
@@ -57,23 +59,22 @@ class RunFolder:
     def _continue(self, stored: dict[str, Any], values: dict[str, Any], extend: bool) -> None:
         """Note in ``continued.json`` that this run continues the ``stored`` one; raise UserError if it may not."""
         changes = [key for key, value in values.items() if stored.get(key) != value]
-        length = next(
-            (key for key in LENGTHS if changes == [key] and stored.keys() - {"digest"} == values.keys()), None
-        )
+        same_keys = stored.keys() - {"digest"} == values.keys()
+        length = next((key for key in LENGTHS if changes == [key] and same_keys), None)
         if length is None or not 0 < stored[length] < values[length]:
             raise UserError(
                 f"{self.path} holds a run with another configuration (differs in {', '.join(changes) or 'its kind'}): "
                 "choose another --out, or delete that folder"
             )
-        shorter, longer = f"{stored[length]} {length}", f"{values[length]} {length}"
+        longer = f"{values[length]} {length}"
         if not extend:
             raise UserError(
-                f"{self.path} holds this run with {shorter}: pass --continue (extend=True) to train it on to "
-                f"{values[length]}, or choose another --out"
+                f"{self.path} holds this run with {stored[length]} {length}: pass --continue (extend=True) to train on "
+                f"to {values[length]}, or choose another --out"
             )
         logger.warning(
-            f"{self.path}: continues from {shorter} to {longer}; learning rates follow the longer schedule from here "
-            f"on, so that the weights may differ from those of {longer} at once"
+            f"{self.path}: continued from {stored[length]} to {longer}; where learning rates depend on the length of a "
+            f"run, the weights will not be those of {longer} from the start"
         )
         write_json(self._continued, [*self._shorter_runs(), {"digest": stored["digest"], length: stored[length]}])
 

@@ -276,9 +276,9 @@ def test_a_study_ends_in_a_table_and_a_report(tmp_path, skdcgn, monkeypatch, cap
     only = "published composition"
     skdcgn("study", "main", "smoke", "--seeds", "1", "--out", tmp_path, "--device", "cpu", "--only", only)
     (part,) = (tmp_path / "main").glob("*/")
-    told = json.loads((part / "study.json").read_text())
-    assert told["command"] == f"skdcgn study main smoke --seeds 1 --only '{only}'"
-    assert {row["point"] for row in told["summary"]} == {only}
+    record = json.loads((part / "study.json").read_text())
+    assert record["command"] == f"skdcgn study main smoke --seeds 1 --only '{only}'"
+    assert {row["point"] for row in record["summary"]} == {only}
     assert len((tmp_path / "main" / "results.jsonl").read_text().splitlines()) == 6  # the whole is still there
 
 
@@ -318,16 +318,16 @@ def test_the_stages_work_one_by_one(tmp_path, skdcgn, monkeypatch):
     assert "out-of-domain accuracy on double-colored-digits: " in of_classifier
     assert "predicted class, %" in of_classifier
     assert [line.split()[0] for line in of_classifier.splitlines()[-3:]] == ["shape", "texture", "background"]
-    told = json.loads((tmp_path / "classifier.json").read_text())
-    counts = torch.tensor(told["confusion"])
-    assert told["ood_accuracy"] == pytest.approx(100 * float(counts.diag().sum() / counts.sum()), abs=1e-4)
-    assert set(told["sensitivity"]["texture"]) == {"accuracy", "unchanged", "followed"}
+    numbers = json.loads((tmp_path / "classifier.json").read_text())
+    counts = torch.tensor(numbers["confusion"])
+    assert numbers["ood_accuracy"] == pytest.approx(100 * float(counts.diag().sum() / counts.sum()), abs=1e-4)
+    assert set(numbers["sensitivity"]["texture"]) == {"accuracy", "unchanged", "followed"}
     assert "frechet_distance" in of_student
     assert all(word in of_student for word in ("effectiveness", "minimality", "composition 0 ", "PSNR", "realism"))
-    told = json.loads((tmp_path / "student.json").read_text())
-    assert set(told) >= {"frechet_distance", "pairs", "axioms"}
-    assert told["pairs"]["shape"]["pairs"] == 20
-    assert set(told["axioms"]["effectiveness"]) == {"none", "shape", "texture", "background"}
+    numbers = json.loads((tmp_path / "student.json").read_text())
+    assert set(numbers) >= {"frechet_distance", "pairs", "axioms"}
+    assert numbers["pairs"]["shape"]["pairs"] == 20
+    assert set(numbers["axioms"]["effectiveness"]) == {"none", "shape", "texture", "background"}
     assert "digits@" in of_student
     assert load_student(run / "student").mechanisms["shape"].blocks[0].conv1.out_channels == 6
     assert skdcgn("doctor")[1].count("teacher ") >= 4

@@ -136,7 +136,7 @@ class ClassifyConfig:
 class EnsembleConfig:
     """Training of the invariant ensemble; its loss is stated in :mod:`skdcgn.classifiers.ensemble`."""
 
-    backbone: str = option("small", "network: small, torchvision:NAME (paper: torchvision:resnet50) or timm:NAME")
+    backbone: str = option("small", "network: small, torchvision:NAME (paper: torchvision:resnet50), timm:NAME")
     weights: str | None = option(None, "initial weights: a state-dict file or none; default: pretrained")
     width: PositiveInt = option(32, "channels of the first stage of the backbone small")
     image_size: PositiveInt = option(224, "side of the input images in pixels")
@@ -227,7 +227,7 @@ class RunConfig:
     glyphs: str = option("digits", "handwritten digits: digits, mnist or a folder with four idx files")
     appearance: str = option("double-colored", "appearance of the digits: colored, double-colored or wildlife")
     textures: str | None = option(None, "folder of texture pictures for wildlife; default: procedural")
-    teacher: str = option("double-colored-digits", "a name from the zoo, a file or a student's folder")
+    teacher: str = option("double-colored-digits", "teacher: a name from the zoo, a file or a student's folder")
     seed: int = option(0, "seed of all random numbers")
     test_copies: PositiveInt = option(10, "coloured copies of each test glyph")
     query: QueryConfig = QueryConfig()
@@ -240,7 +240,7 @@ class ImageNetConfig:
     """A run on photographs: query, distill, train an invariant ensemble per set of counterfactuals, evaluate."""
 
     preset: str = option("custom", "name of the preset, kept in the results")
-    teacher: str = option("imagenet-smoke", "a name from the zoo, a file or a student's folder")
+    teacher: str = option("imagenet-smoke", "teacher: a name from the zoo, a file or a student's folder")
     seed: int = option(0, "seed of all random numbers")
     real: str | None = option(None, "training photographs, a sub-folder per class; default: from the teacher")
     val: str | None = option(None, "validation photographs, for top-1 and top-5")

@@ -1,7 +1,7 @@
 """The reports in a browser: the script works, nothing complains, and the page fits its reader's screen.
 
 Copies of the reports stand in frames as wide as the screen, since no window of Chromium is as narrow as a phone. Each
-copy uses itself as a reader would and posts what came of it; the browser prints the page around them and takes its
+copy uses itself as a reader would and posts what it observed; the browser prints the page around them and takes its
 picture.
 """
 
@@ -28,17 +28,17 @@ PAPER = {"light": (0xFD, 0xFD, 0xFB), "dark": (0x15, 0x17, 0x1A)}
 HEIGHT = 800
 AROUND = """<!DOCTYPE html><title>reports</title><body style="margin: 0"><pre hidden></pre>
 <script>
-const heard = {};
-onmessage = ({ data: [name, did] }) => {
-  heard[name] = did;
-  document.querySelector("pre").textContent = JSON.stringify(heard);
+const observations = {};
+onmessage = ({ data: [name, observed] }) => {
+  observations[name] = observed;
+  document.querySelector("pre").textContent = JSON.stringify(observations);
 };
 </script>
 """
 READER = """<script>
 const sleep = (milliseconds) => new Promise((resolve) => setTimeout(resolve, milliseconds));
 const until = async (selector) => { while (!document.querySelector(selector)) await sleep(20); };
-const told = () => document.querySelector(".tip")?.innerText.split("\\n") ?? null;
+const tooltip = () => document.querySelector(".tip")?.innerText.split("\\n") ?? null;
 
 function sortBy(table, column) {
   const heading = table.tHead.rows[0].cells[column];
@@ -52,13 +52,13 @@ function pointAt(svg, across, down) {
   const box = svg.getBoundingClientRect();
   const place = { clientX: box.left + across * box.width, clientY: box.top + down * box.height };
   svg.dispatchEvent(new PointerEvent("pointermove", place));
-  return told();
+  return tooltip();
 }
 
 function press(svg, ...keys) {
   svg.focus();
   keys.forEach((key) => svg.dispatchEvent(new KeyboardEvent("keydown", { key })));
-  return told();
+  return tooltip();
 }
 
 const scratch = document.createElement("canvas").getContext("2d", { willReadFrequently: true });
@@ -76,17 +76,17 @@ function slideTo(value) {
 
 onload = async () => {
   const tables = [...document.querySelectorAll("table")], figures = [...document.querySelectorAll("svg")];
-  const did = await use(tables, figures);
-  did.headings = tables.map((table) => table.querySelectorAll("th[aria-sort] > button[type=button]").length);
-  did.focusable = figures.every((svg) => svg.tabIndex === 0);
+  const observed = await use(tables, figures);
+  observed.headings = tables.map((table) => table.querySelectorAll("th[aria-sort] > button[type=button]").length);
+  observed.focusable = figures.every((svg) => svg.tabIndex === 0);
   await sleep(100);
   const boxes = [...document.querySelectorAll(".scroll")];
-  did.scrolling = boxes.map((box) => box.scrollWidth > box.clientWidth);
-  did.hints = boxes.map((box) => !box.previousElementSibling.hidden);
-  did.width = [document.documentElement.scrollWidth, innerWidth];
-  did.dark = matchMedia("(prefers-color-scheme: dark)").matches;
+  observed.scrolling = boxes.map((box) => box.scrollWidth > box.clientWidth);
+  observed.hints = boxes.map((box) => !box.previousElementSibling.hidden);
+  observed.width = [document.documentElement.scrollWidth, innerWidth];
+  observed.dark = matchMedia("(prefers-color-scheme: dark)").matches;
   console.info("the reader was here");
-  parent.postMessage([document.title, did], "*");
+  parent.postMessage([document.title, observed], "*");
 };
 </script>
 """
@@ -114,7 +114,7 @@ pytestmark = pytest.mark.skipif(BROWSER is None, reason="no chromium, chromium-b
 
 
 def study_report(folder: Path) -> Path:
-    """A study with points on a curve, whose names sort by their numbers, and one point beside it."""
+    """A study with points on a curve, whose names sort by their numbers, and one point without a curve."""
     planned = [StudyPoint(f"noise {at:g}", {}, ("teacher",), "noise", at) for at in (0.5, 0.25, 10.0)]
     planned.append(StudyPoint("plain, with a name that is long enough to be a burden", {}))
     scores = [(plan.name, source, 80.0 - plan.at) for plan in planned for source in plan.sources]
@@ -123,7 +123,7 @@ def study_report(folder: Path) -> Path:
 
 
 def browse(folder: Path, width: int, scheme: str, reports: dict[Path, str]) -> tuple[list[str], list[str]]:
-    """Let readers use reports on a screen; return what their frames posted and what the console says."""
+    """Let readers use reports on a screen; return the messages of their frames and the lines of the console."""
     around = AROUND
     for number, (report, use) in enumerate(reports.items()):
         copy = folder / f"{number}.html"
@@ -144,17 +144,17 @@ def browse(folder: Path, width: int, scheme: str, reports: dict[Path, str]) -> t
     done = subprocess.run(
         [BROWSER, *flags, (folder / "around.html").as_uri()], capture_output=True, text=True, timeout=60, check=True
     )
-    posted = re.findall(r"(?s)<pre hidden=\"\">(.*?)</pre>", done.stdout)
-    return posted, re.findall(r"CONSOLE[:(]\d+\)?\] \"(.*?)\", source", done.stderr)
+    messages = re.findall(r"(?s)<pre hidden=\"\">(.*?)</pre>", done.stdout)
+    return messages, re.findall(r"CONSOLE[:(]\d+\)?\] \"(.*?)\", source", done.stderr)
 
 
 @pytest.mark.parametrize(("width", "scheme"), [(390, "dark"), (1200, "light")])
 def test_readers_find_what_they_look_for(tmp_path: Path, width: int, scheme: str) -> None:
     run, study = write_mnist_report(write_run(tmp_path / "run")), study_report(tmp_path / "study")
-    (posted,), console = browse(tmp_path, width, scheme, {run: USE_RUN, study: USE_STUDY})
+    (messages,), console = browse(tmp_path, width, scheme, {run: USE_RUN, study: USE_STUDY})
     assert console == ["the reader was here"] * 2
-    did: dict[str, dict[str, Any]] = json.loads(html.unescape(posted))
-    of_run, of_study = did["double-colored-digits · skdcgn report"], did["shape, smoke · skdcgn report"]
+    observed: dict[str, dict[str, Any]] = json.loads(html.unescape(messages))
+    of_run, of_study = observed["double-colored-digits · skdcgn report"], observed["shape, smoke · skdcgn report"]
     for one in (of_run, of_study):
         assert one["width"] == [width, width]
         assert one["dark"] == (scheme == "dark")
@@ -166,39 +166,39 @@ def test_readers_find_what_they_look_for(tmp_path: Path, width: int, scheme: str
     check_picture(tmp_path / "picture.png", scheme)
 
 
-def check_run(did: dict[str, Any]) -> None:
-    assert did["headings"] == [5, 7, 3]
-    assert did["sorted"] == [
+def check_run(observed: dict[str, Any]) -> None:
+    assert observed["headings"] == [5, 7, 3]
+    assert observed["sorted"] == [
         ["ascending", "teacher", "student", "biased", "oracle"],  # 700 before 5,200; nothing last
         ["descending", "student", "teacher", "biased", "oracle"],
         ["none", "biased", "teacher", "student", "oracle"],
     ]
-    assert did["pointed"] == [
+    assert observed["pointed"] == [
         ["80.5\u00a0%", "student, 4.1 points below the oracle"],
         ["0.250", "pixel, step 200"],
         ["0.500", "feature, step 200"],
     ]
-    assert did["pressed"] == [
+    assert observed["pressed"] == [
         ["1.000", "pixel, step 50"],
         ["0.500", "pixel, step 100"],
         ["0.500", "feature, step 200"],
         None,
     ]
-    assert did["slid"] == [
+    assert observed["slid"] == [
         [f"frame {frame + 1} of 12", *[frame] * 4]  # frame n has the red n
         for frame in (0, 7, 11)
     ]
 
 
-def check_study(did: dict[str, Any]) -> None:
+def check_study(observed: dict[str, Any]) -> None:
     plain = "plain, with a name that is long enough to be a burden"
-    assert did["headings"] == [6]
-    assert did["sorted"] == [
+    assert observed["headings"] == [6]
+    assert observed["sorted"] == [
         ["ascending", "noise 0.25", "noise 0.5", "noise 10", plain],
         ["descending", plain, "noise 10", "noise 0.5", "noise 0.25"],
         ["none", "noise 0.5", "noise 0.25", "noise 10", plain],
     ]
-    assert did["pointed"] == [["70.0 ± 0.5", "teacher, amount 10"], ["80.0 ± 0.5", f"student, {plain}"]]
+    assert observed["pointed"] == [["70.0 ± 0.5", "teacher, amount 10"], ["80.0 ± 0.5", f"student, {plain}"]]
 
 
 def check_picture(path: Path, scheme: str) -> None:

@@ -370,7 +370,7 @@ def test_a_smaller_but_slower_student_is_not_praised(run: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("teacher", "student", "said"),
+    ("teacher", "student", "phrase"),
     [
         (1600, 100, ("is 16× smaller than its teacher", True)),
         (740, 100, ("is 7.4× smaller than its teacher", True)),
@@ -379,24 +379,24 @@ def test_a_smaller_but_slower_student_is_not_praised(run: Path) -> None:
         (None, 1500, ("has 1,500 parameters (its teacher's size is unknown)", True)),
     ],
 )
-def test_sizes_in_words(teacher: int | None, student: int, said: tuple[str, bool]) -> None:
-    assert size_phrase(Sizes(teacher, student)) == said
+def test_sizes_in_words(teacher: int | None, student: int, phrase: tuple[str, bool]) -> None:
+    assert size_phrase(Sizes(teacher, student)) == phrase
 
 
 @pytest.mark.parametrize(
-    ("student", "said"),
+    ("student", "phrase"),
     [
         (250, ("draws 2.5× as fast", True)),
         (101, ("draws about as fast", True)),
         (50, ("draws only 0.5× as fast", False)),
     ],
 )
-def test_speeds_in_words(student: float, said: tuple[str, bool]) -> None:
-    assert speed_phrase(Speeds(100, student)) == said
+def test_speeds_in_words(student: float, phrase: tuple[str, bool]) -> None:
+    assert speed_phrase(Speeds(100, student)) == phrase
 
 
 @pytest.mark.parametrize(
-    ("biased", "teacher", "student", "said"),
+    ("biased", "teacher", "student", "phrase"),
     [
         (10.2, 81.0, 80.5, "Of the 70.8 points that its teacher gains over biased data, the student keeps 70.3."),
         (10.0, 80.0, 80.0, "The student gains 70.0 points over biased data, as much as its teacher."),
@@ -406,8 +406,8 @@ def test_speeds_in_words(student: float, said: tuple[str, bool]) -> None:
         (45.0, 60.0, 45.0, "do not improve on biased data here; its teacher's gain 15.0 points."),
     ],
 )
-def test_the_verdict_is_honest(biased: float, teacher: float, student: float, said: str) -> None:
-    assert verdict(OodAccuracy(biased, teacher, student, 90.0)).endswith(said)
+def test_the_verdict_is_honest(biased: float, teacher: float, student: float, phrase: str) -> None:
+    assert verdict(OodAccuracy(biased, teacher, student, 90.0)).endswith(phrase)
 
 
 @pytest.mark.parametrize(

@@ -26,16 +26,19 @@ def curve(source, *means, deviation=0.5):
 
 
 def test_a_curve_is_reported_by_its_ends():
-    (said,) = findings(curve("student", 80.0, 70.0, 60.0), "amount")
-    assert said == "Student, noise: accuracy falls by 20.0 points from 80.0 ± 0.5 % at 0 to 60.0 ± 0.5 % at 2 (amount)."
+    (sentence,) = findings(curve("student", 80.0, 70.0, 60.0), "amount")
+    assert (
+        sentence
+        == "Student, noise: accuracy falls by 20.0 points from 80.0 ± 0.5 % at 0 to 60.0 ± 0.5 % at 2 (amount)."
+    )
 
 
 def test_what_seeds_explain_is_not_called_a_change():
-    (said,) = findings(curve("student", 80.0, 81.0), "amount")
+    (sentence,) = findings(curve("student", 80.0, 81.0), "amount")
     same = "Student, noise: accuracy is the same within seed noise, 80.0 ± 0.5 % at 0 and 81.0 ± 0.5 % at {} (amount)."
-    assert said == same.format(1)
-    (said,) = findings(curve("student", 80.0, 70.0, 81.0), "amount")
-    assert said == same.format(2) + " In between, it is 70.0 ± 0.5 % at 1."
+    assert sentence == same.format(1)
+    (sentence,) = findings(curve("student", 80.0, 70.0, 81.0), "amount")
+    assert sentence == same.format(2) + " In between, it is 70.0 ± 0.5 % at 1."
 
 
 def test_the_best_of_points_without_order_is_named_and_doubted():
@@ -50,13 +53,13 @@ def test_the_best_of_points_without_order_is_named_and_doubted():
 
 
 def test_student_and_teacher_are_compared_where_both_were_measured():
-    said = findings(curve("teacher", 80.0, 70.0, 60.0) + curve("student", 82.0, 69.0), "amount")
+    sentences = findings(curve("teacher", 80.0, 70.0, 60.0) + curve("student", 82.0, 69.0), "amount")
     alone = findings(curve("teacher", 80.0) + curve("student", 82.0), "amount")
     assert alone == ["At “noise 0”, the student reaches 2.0 points more than its teacher."]
     assert findings(curve("teacher", 80.0) + curve("student", 80.0), "amount") == [
         "At “noise 0”, the student reaches as much as its teacher."
     ]
-    assert said[-1] == (
+    assert sentences[-1] == (
         "On average over 2 settings, the student reaches 0.5 points more than its teacher (from -1.0 to +2.0)."
     )
 
@@ -183,8 +186,8 @@ def test_far_places_are_printed_as_numbers(tmp_path):
 
 
 def test_a_curve_that_settles_is_reported_where():
-    (said,) = findings(curve("student", 50.0, 79.5, 80.0, 80.0), "amount")
-    assert said.endswith("at 3 (amount). From 1 on, it is level within seed noise.")
+    (sentence,) = findings(curve("student", 50.0, 79.5, 80.0, 80.0), "amount")
+    assert sentence.endswith("at 3 (amount). From 1 on, it is level within seed noise.")
 
 
 def test_a_teacher_that_no_change_touches_is_a_line_across_every_panel():

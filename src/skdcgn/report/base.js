@@ -132,7 +132,7 @@ for (const strips of document.querySelectorAll(".strips")) {
   if (!images.length) continue;
   const last = Math.max(...images.map((image) => image.dataset.frames)) - 1;
   const slider = make("input", { type: "range", min: 0, max: last, value: 0, ariaLabel: "Frame" });
-  const said = make("output", {});
+  const output = make("output", {});
   const views = images.map((image) => {
     const side = image.naturalHeight || image.height;
     const canvas = make("canvas", { width: side, height: side, role: "img" });
@@ -157,14 +157,14 @@ for (const strips of document.querySelectorAll(".strips")) {
 
   function show(frame) {
     slider.value = within(frame, 0, last);
-    said.value = slider.ariaValueText = `frame ${slider.valueAsNumber + 1} of ${last + 1}`;
+    output.value = slider.ariaValueText = `frame ${slider.valueAsNumber + 1} of ${last + 1}`;
     views.forEach((view) => draw(view, slider.valueAsNumber));
   }
 
   slider.oninput = () => show(slider.valueAsNumber);
   const enlarged = views.map(({ canvas, name }) => make("figure", {}, make("figcaption", {}, name), canvas));
   const player = make("div", { className: "player" }, make("div", { className: "frames" }, ...enlarged));
-  player.append(make("label", {}, slider, said));
+  player.append(make("label", {}, slider, output));
   Promise.all(images.map((image) => image.decode())).then(() => {
     strips.prepend(player);
     show(Math.round(last / 2));

@@ -296,6 +296,7 @@ def test_a_longer_distillation_continues_and_is_tracked(tmp_path, skdcgn):
     assert "Choose from" in skdcgn("distill", tmp_path, "--out", tmp_path, "--track", "paper")[2]
 
 
+@pytest.mark.slow
 def test_the_stages_work_one_by_one(tmp_path, skdcgn, monkeypatch):
     """query -> distill -> generate -> classify -> evaluate, each reading the folder the one before wrote."""
     short = partial(attribution.train_mechanism_classifiers, config=ClassifyConfig(images=320, epochs=1))

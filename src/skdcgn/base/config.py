@@ -136,7 +136,7 @@ class ClassifyConfig:
 class EnsembleConfig:
     """Training of the invariant ensemble; its loss is stated in :mod:`skdcgn.classifiers.ensemble`."""
 
-    backbone: str = option("small", "network: small, torchvision:NAME (paper: torchvision:resnet50), timm:NAME")
+    backbone: str = option("small", "network: small, torchvision:NAME (the paper: resnet50) or timm:NAME")
     weights: str | None = option(None, "initial weights: a state-dict file or none; default: pretrained")
     width: PositiveInt = option(32, "channels of the first stage of the backbone small")
     image_size: PositiveInt = option(224, "side of the input images in pixels")

@@ -66,7 +66,9 @@ def test_a_package_is_asked_for_features_without_its_head(source, packages):
 
 
 def test_by_default_a_package_brings_its_weights_and_a_dead_link_is_reported(packages):
-    with pytest.raises(UserError, match=r"weights of torchvision:resnet50 cannot be fetched .*by --weights, or none"):
+    with pytest.raises(
+        UserError, match=r"weights of torchvision:resnet50 cannot be downloaded .*by --weights, or none"
+    ):
         load_backbone("torchvision:resnet50")
     assert packages == [("resnet50", {"weights": "DEFAULT"})]
 
@@ -95,7 +97,7 @@ def test_an_unknown_backbone_is_reported_with_those_there_are(name):
 
 
 def test_a_package_that_is_not_there_and_a_model_that_it_does_not_know(monkeypatch, packages):
-    with pytest.raises(UserError, match="torchvision makes no model 'unheard'"):
+    with pytest.raises(UserError, match="torchvision has no model 'unheard'"):
         load_backbone("torchvision:unheard", weights="none")
     monkeypatch.setitem(sys.modules, "timm", None)
     with pytest.raises(UserError, match=r"timm is not installed .*pip install timm, or use --backbone small"):

@@ -4,8 +4,8 @@ An intervention changes either layers, after they are drawn, or labels, before::
 
     @INTERVENTIONS.on_layer((Mechanism.SHAPE,), "invert", Number(0.5, high=1))
     def invert(mask: Tensor, share: float, rng: torch.Generator) -> Tensor:
-        chosen = torch.rand(len(mask), 1, 1, 1, generator=rng) < share
-        return torch.where(chosen.to(mask.device), 1 - mask, mask)
+        rows = torch.rand(len(mask), 1, 1, 1, generator=rng) < share
+        return torch.where(rows.to(mask.device), 1 - mask, mask)
 
 Then ``shape.invert:0.5`` is a word of every policy.
 """
@@ -51,7 +51,7 @@ Definition = LayerChange | LabelChange
 
 
 class Catalogue:
-    """What each mechanism's interventions are, by name."""
+    """The interventions of each mechanism, by name."""
 
     def __init__(self) -> None:
         self._entries: dict[Mechanism, dict[str, Definition]] = {mechanism: {} for mechanism in Mechanism}

@@ -1,4 +1,4 @@
-"""Interventions: what is done to the labels of a CGN before it draws, and to its layers before they are composed.
+"""Interventions: changes of the labels of a CGN before it draws, and of its layers before they are composed.
 
 Masks m (B, 1, H, W) stay in [0, 1] and are 0 outside; pictures (B, 3, H, W) stay in [-1, 1] and repeat outside as
 tiles; labels (B,) int64 stay below the number of classes. Each intervention is a function of these, an amount and a
@@ -28,9 +28,9 @@ INTERVENTIONS = Catalogue()
 SHAPE, PICTURES, EVERY = (Mechanism.SHAPE,), (Mechanism.TEXTURE, Mechanism.BACKGROUND), tuple(Mechanism)
 MOST_PIXELS = 64
 
-ELASTIC_NODES = 5  # displacements are drawn on a grid of so many nodes a side and are smooth between them
+ELASTIC_NODES = 5  # a side of the grid of random displacements, which are interpolated between them
 MASK_MARGIN = 1e-4
-LEAST_DEVIATION = 1e-2  # pixels: so narrow a Gaussian is zero, in floating point, on every pixel but its own
+LEAST_DEVIATION = 1e-2  # pixels: a narrower Gaussian is zero, in floating point, on all pixels but its own
 
 # Masks
 
@@ -45,7 +45,7 @@ def sharpen(mask: Tensor, power: float, rng: torch.Generator) -> Tensor:
 def level(mask: Tensor, reach: float, rng: torch.Generator) -> Tensor:
     """Divide the odds of m by those of t, a level per image, uniform in [0.5 - reach, 0.5 + reach]: t becomes a half.
 
-    What was grey, as in the mean of several masks, comes out as one mask of many: sharpened, thick or thin strokes.
+    Grey values, as of a mean of several masks, come out as one of these masks: sharpened, thick or thin strokes.
     """
     t = (0.5 + reach * _uniform((len(mask), 1, 1, 1), rng)).to(mask)
     return (_log_odds(mask) - t.logit()).sigmoid()
@@ -69,19 +69,19 @@ def opacity(mask: Tensor, factor: float, rng: torch.Generator) -> Tensor:
 
 @INTERVENTIONS.on_layer(SHAPE, "constant", Number(0.5, high=1))
 def solid(mask: Tensor, level: float, rng: torch.Generator) -> Tensor:
-    """The same level everywhere: no shape is left."""
+    """The same level everywhere."""
     return torch.full_like(mask, level)
 
 
 @INTERVENTIONS.on_layer(SHAPE, "dilate", Number(1, high=MOST_PIXELS))
 def dilate(mask: Tensor, pixels: float, rng: torch.Generator) -> Tensor:
-    """Take the greatest value among the 3 x 3 neighbours once per pixel, in part for a fraction of one."""
+    """Take the greatest value among the 3 x 3 neighbours, once for each pixel; a fraction of a pixel counts in part."""
     return _by_pixels(mask, _greatest, torch.tensor(pixels))
 
 
 @INTERVENTIONS.on_layer(SHAPE, "erode", Number(1, high=MOST_PIXELS))
 def erode(mask: Tensor, pixels: float, rng: torch.Generator) -> Tensor:
-    """Take the smallest value among the 3 x 3 neighbours once per pixel, in part for a fraction of one."""
+    """Take the smallest value among the 3 x 3 neighbours, once for each pixel; a fraction of a pixel counts in part."""
     return _by_pixels(mask, _smallest, torch.tensor(pixels))
 
 
@@ -108,13 +108,13 @@ def _smallest(mask: Tensor) -> Tensor:
 
 @INTERVENTIONS.on_layer(SHAPE, "rotate", Number(90, low=-360, high=360))
 def rotate(mask: Tensor, degrees: float, rng: torch.Generator) -> Tensor:
-    """Turn every mask by so many degrees about its centre, anticlockwise."""
+    """Turn every mask about its centre, anticlockwise."""
     return _rotated(mask, torch.full((len(mask),), degrees))
 
 
 @INTERVENTIONS.on_layer(SHAPE, "spin", Number(180, high=180))
 def spin(mask: Tensor, degrees: float, rng: torch.Generator) -> Tensor:
-    """Turn each mask about its centre by an angle of its own, uniform in [-degrees, degrees]."""
+    """Turn each mask about its centre by its own angle, uniform in [-degrees, degrees]."""
     return _rotated(mask, degrees * _uniform((len(mask),), rng))
 
 
@@ -131,10 +131,10 @@ def affine(mask: Tensor, amount: float, rng: torch.Generator) -> Tensor:
 
 @INTERVENTIONS.on_layer(SHAPE, "shift", WholeNumber(3, high=MOST_PIXELS))
 def shift(mask: Tensor, pixels: int, rng: torch.Generator) -> Tensor:
-    """Move each mask by whole pixels of its own, uniform in -pixels ... pixels down and across."""
+    """Move each mask by its own whole numbers of pixels, uniform in -pixels ... pixels, down and across."""
     height, width = mask.shape[-2:]
-    top, left = torch.randint(2 * pixels + 1, (2, len(mask), 1, 1), generator=rng)
-    rows, columns = top + torch.arange(height)[:, None], left + torch.arange(width)  # (B, H, 1), (B, 1, W)
+    top, side = torch.randint(2 * pixels + 1, (2, len(mask), 1, 1), generator=rng)
+    rows, columns = top + torch.arange(height)[:, None], side + torch.arange(width)  # (B, H, 1), (B, 1, W)
     batch = torch.arange(len(mask))[:, None, None]
     return F.pad(mask, [pixels] * 4)[batch.to(mask.device), 0, rows.to(mask.device), columns.to(mask.device)][:, None]
 
@@ -170,7 +170,7 @@ def jitter(picture: Tensor, amount: float, rng: torch.Generator) -> Tensor:
 
 @INTERVENTIONS.on_layer(PICTURES, "grey", Number(1, high=1))
 def grey(picture: Tensor, strength: float, rng: torch.Generator) -> Tensor:
-    """Draw each channel towards the mean of the three: all the way for 1, half for 0.5."""
+    """Move each channel towards the mean of the three: to the mean for 1, half of the way for 0.5."""
     return torch.lerp(picture, picture.mean(1, keepdim=True).expand_as(picture), strength)
 
 
@@ -204,7 +204,7 @@ def turn(picture: Tensor, share: float, rng: torch.Generator) -> Tensor:
 def swap(layers: Layers, share: float, rng: torch.Generator) -> Layers:
     """Lay the background's picture on the object and the texture behind it, in a ``share`` of the images.
 
-    Labels stay with the mechanism that drew: the texture's is that of the picture which now lies behind the object.
+    Labels stay with the mechanism: the texture label is that of the picture behind the object.
     """
     mask, texture, background = layers
     selected = _selected(texture, share, rng)
@@ -222,13 +222,13 @@ def noise(images: Tensor, deviation: float, rng: torch.Generator) -> Tensor:
 
 @INTERVENTIONS.on_layer(EVERY, "blur", Number(1, high=MOST_PIXELS))
 def blur(images: Tensor, deviation: float, rng: torch.Generator) -> Tensor:
-    """Convolve with a Gaussian of so many pixels' deviation, which is not cut off."""
+    """Convolve with a Gaussian, untruncated, of ``deviation`` pixels."""
     down, across = (_gaussian(size, deviation, tiled=images.shape[1] > 1).to(images) for size in images.shape[-2:])
     return (down @ images @ across.mT).clamp(_low(images), 1)
 
 
 def _gaussian(size: int, deviation: float, tiled: bool) -> Tensor:
-    """Weights (size, size) with which each place (a column) counts at each place (a row)."""
+    """Weights (size, size) of each place (a column) in the sum at each place (a row)."""
     along = torch.arange(size, dtype=torch.float64)
     away = along[:, None] - along + size * torch.arange(-1.0, 2)[:, None, None]  # of its copies in three tiles
     weights = (-0.5 * (away / max(deviation, LEAST_DEVIATION)).square()).exp()
@@ -247,14 +247,14 @@ def _uniform(shape: tuple[int, ...], rng: torch.Generator) -> Tensor:
     return 2 * torch.rand(*shape, generator=rng) - 1  # in [-1, 1]
 
 
-# Labels: a mechanism's own (B,), the shape's that a classifier is asked for (B,), how many classes there are
+# Labels: a mechanism's own (B,), the shape's (B,), which is the class to predict, and the number of classes
 
 
 @INTERVENTIONS.on_labels(SHAPE, "relabel", Number(1, high=1))
 def relabel(own: Tensor, shape: Tensor, classes: int, share: float, rng: torch.Generator) -> Tensor:
     """Another class than the shape's, each of them equally often, with probability ``share``."""
     if classes < 2:
-        raise UserError("shape.relabel: the CGN knows one class alone: leave it out")
+        raise UserError("shape.relabel: the CGN has one class alone: leave it out")
     other = (shape + torch.randint(1, classes, shape.shape, generator=rng)) % classes
     return torch.where(torch.rand(shape.shape, generator=rng) < share, other, own)
 

@@ -1,9 +1,8 @@
-"""The three mechanisms of a CGN, what they draw, and the one check of shapes and ranges.
+"""The three mechanisms of a CGN, their layers, and the one check of shapes and ranges.
 
-A CGN draws ``x = m * t + (1 - m) * b`` from a shape mask m, a texture t and a background b, each a
-function of noise u and a class label y (Sauer & Geiger, ICLR 2021, Eq. 2; the composition itself is in
-:mod:`skdcgn.cgn.compose`). A teacher or a student is anything that answers
-``query(mechanism, noise, labels)`` deterministically.
+A CGN draws ``x = m * t + (1 - m) * b`` from a shape mask m, a texture t and a background b, each a function of noise u
+and a class label y (Sauer & Geiger, ICLR 2021, Eq. 2; the composition itself is in :mod:`skdcgn.cgn.compose`). A
+teacher or a student is any object whose ``query(mechanism, noise, labels)`` is deterministic.
 """
 
 from collections.abc import Callable
@@ -36,7 +35,7 @@ class Mechanism(StrEnum):
 
 
 class Layers(NamedTuple):
-    """What the three mechanisms drew: mask (B, 1, H, W) in [0, 1], pictures (B, 3, H, W) in [-1, 1]."""
+    """The layers of images: mask (B, 1, H, W) in [0, 1], texture and background (B, 3, H, W) in [-1, 1]."""
 
     mask: Tensor
     texture: Tensor
@@ -44,7 +43,7 @@ class Layers(NamedTuple):
 
 
 def _truncated_normal(uniform: Tensor) -> Tensor:
-    """N(0, 1) given that it lies in [-2, 2]."""
+    """N(0, 1) truncated to [-2, 2]."""
     low = torch.special.ndtr(torch.tensor(-2.0))
     return torch.special.ndtri(torch.lerp(low, 1 - low, uniform)).clamp(-2, 2)
 
@@ -61,11 +60,11 @@ INVERSES: dict[str, Callable[[Tensor], Tensor]] = {
 
 @dataclass(frozen=True)
 class Spec:
-    """What one needs to know to query a black box that draws square images.
+    """How to query a black box that draws square images.
 
     Args:
         image_size: side of an image in pixels.
-        noise_dim: how many numbers the noise has (Z).
+        noise_dim: numbers in the noise (Z).
         classes: labels run from 0 to classes - 1.
         distribution: of each number of the noise: ``normal`` (mean 0, variance 1), ``truncated-normal`` (the same,
             within [-2, 2]) or ``uniform`` (within [-1, 1]).
@@ -102,8 +101,8 @@ class Spec:
 class Teacher(Protocol):
     """A black-box CGN.
 
-    ``digest`` names its weights or its origin, so that answers are never mixed up; ``size`` is how many
-    numbers it holds, None where nobody can know.
+    ``digest`` names its weights or its origin: equal digests, equal answers. ``size`` is the number of its parameters,
+    None if it is unknown.
     """
 
     @property

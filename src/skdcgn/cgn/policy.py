@@ -21,7 +21,7 @@ from skdcgn.cgn.mechanism import Layers, Mechanism, as_mechanism
 
 @dataclass(frozen=True)
 class Intervention:
-    """One intervention, on the labels of its mechanism or on what the mechanism drew.
+    """One intervention, on the labels or the layer of its mechanism.
 
     Args:
         mechanism: ``shape``, ``texture`` or ``background``.
@@ -45,7 +45,7 @@ class Intervention:
 
     @property
     def definition(self) -> Definition:
-        """What it does, as registered."""
+        """The function that it calls, as registered."""
         return _find(self.mechanism, self.name)
 
     @property
@@ -73,9 +73,13 @@ class Policy:
             one.validate(self.classes)
 
     def labels(self, mechanism: Mechanism, own: Tensor, shape: Tensor, rng: torch.Generator) -> Tensor:
-        """Return the labels (B,) to draw a mechanism with: of its own, and the shape's that a classifier is asked for.
+        """Return the labels (B,) with which a mechanism draws.
 
-        Interventions on one mechanism see nothing of those on another: the shape's labels are those before any.
+        Args:
+            mechanism: the one that draws.
+            own: its labels (B,) before the policy.
+            shape: the labels (B,) of the shape before the policy, the classes to predict.
+            rng: for the interventions on these labels.
         """
         for one in self.interventions:
             if one.mechanism is mechanism and isinstance(change := one.definition, LabelChange):
@@ -83,7 +87,7 @@ class Policy:
         return own
 
     def layers(self, layers: Layers, rng: torch.Generator) -> Layers:
-        """Change layers (B, C, H, W); each image of the batch draws its own."""
+        """Change layers (B, C, H, W); each image of the batch draws random numbers of its own."""
         for one in self.interventions:
             if isinstance(change := one.definition, LayerChange):
                 layers = change.act(layers, one.amount, rng)
@@ -117,7 +121,7 @@ def _find(mechanism: Mechanism, name: str) -> Definition:
     names = INTERVENTIONS[mechanism]
     if name in names:
         return names[name]
-    misplaced = any(name in INTERVENTIONS[other] for other in Mechanism)  # and no misspelling of another name
+    misplaced = any(name in INTERVENTIONS[other] for other in Mechanism)  # and so not misspelt
     close = [] if misplaced else difflib.get_close_matches(name, names, n=1)
     hint = f"did you mean {mechanism}.{close[0]}?" if close else f"use one of {', '.join(names)}"
     raise UserError(f"unknown intervention '{mechanism}.{name}': {hint}")

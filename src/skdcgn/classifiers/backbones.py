@@ -1,7 +1,7 @@
-"""Backbones: a name becomes a network from images to features, whose own last layer is gone.
+"""Backbones by name: networks from images to features, without their classification layer.
 
-``small`` is bundled and has no trained weights. ``torchvision:NAME`` and ``timm:NAME`` are asked of those packages,
-which are imported here and nowhere else, when a name wants them.
+``small`` is bundled and has no trained weights. ``torchvision:NAME`` and ``timm:NAME`` come from those packages, which
+are imported when a name needs them.
 """
 
 from importlib import import_module
@@ -20,7 +20,7 @@ SOURCES = ("torchvision", "timm")
 class Block(nn.Module):
     """y = relu(x' + f(x)), where x' is x itself or, where the size changes, its projection (He et al. 2016, Eq. 1-2).
 
-    The last norm of f begins at zero, and so does f: activations keep their size even if the norms' statistics are
+    The last norm of f starts at zero, and so does f: activations keep their size even if the norms' statistics are
     frozen at 0 and 1.
     """
 
@@ -65,8 +65,8 @@ def load_backbone(name: str, *, width: int = 32, weights: str | None = None) -> 
     Args:
         name: ``small``, ``torchvision:NAME`` or ``timm:NAME``.
         width: channels of the first stage of ``small``.
-        weights: a state-dict file, or ``none``. Default: the package's own ImageNet weights, a download; of ``small``
-            there are none.
+        weights: a state-dict file, or ``none``. Default: the package's own ImageNet weights, a download; ``small`` has
+            none.
 
     Raises:
         UserError: no such backbone, a package that is missing, weights that do not fit or cannot be fetched.
@@ -88,10 +88,11 @@ def _of_package(source: str, model: str, *, pretrained: bool) -> nn.Module:
         return _of_timm(package, model, pretrained) if source == "timm" else _of_torchvision(package, model, pretrained)
     except OSError as error:
         raise UserError(
-            f"the weights of {source}:{model} cannot be fetched ({error}): pass a state-dict file by --weights, or none"
+            f"the weights of {source}:{model} cannot be downloaded ({error}): "
+            "pass a state-dict file by --weights, or none"
         ) from None
     except (ValueError, RuntimeError) as error:
-        raise UserError(f"{source} makes no model {model!r} ({error}): choose a name that it lists") from None
+        raise UserError(f"{source} has no model {model!r} ({error}): choose a name that it lists") from None
 
 
 def _package(source: str) -> Any:
@@ -109,14 +110,14 @@ def _of_timm(timm: Any, model: str, pretrained: bool) -> nn.Module:
 
 
 def _of_torchvision(torchvision: Any, model: str, pretrained: bool) -> nn.Module:
-    """Ask torchvision; of all its classifiers the child that comes last is the head."""
+    """Return torchvision's model without its last child, which is the head of every classifier there."""
     network: nn.Module = torchvision.models.get_model(model, weights="DEFAULT" if pretrained else None)
     setattr(network, [name for name, _ in network.named_children()][-1], nn.Identity())
     return network
 
 
 def fill_backbone(backbone: nn.Module, path: Path) -> None:
-    """Load a state dict, whose head is left out; raise UserError if it does not fit."""
+    """Load a state dict except for its head; raise UserError if it does not fit."""
     from skdcgn.base.weights import read_state_dict
 
     try:

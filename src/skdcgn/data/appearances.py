@@ -1,16 +1,13 @@
-"""Appearances: how a glyph is dressed, and whether the dress gives its class away.
+"""Appearances: colours or textures of glyphs, which follow the class or do not.
 
-In a *correlated* data set, colour or texture follows the class, and a classifier learns the shortcut; in a
-*decorrelated* one they are drawn independently. Everything is drawn once, from the seed, in one vectorised
-pass. The recipes are those of Sauer & Geiger (2021), Sec. 4.1:
-
-- ``colored``: a glyph in its class colour (jitter variance 0.02 per channel) on black;
-- ``double-colored``: object and background in class colours (jitter deviation 0.01 per channel), where the
-  object colour of class i is the background colour of class i - 6;
-- ``wildlife``: object and background are random 32 x 32 crops of their class's texture picture.
+In a *correlated* data set, colour or texture follows the class, and a classifier learns that shortcut; in a
+*decorrelated* one they are independent of it. All images are painted at once, from one seed. The recipes are those of
+Sauer & Geiger (2021), Sec. 4.1; a further one is a function with a name in ``APPEARANCES``.
 """
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -24,7 +21,6 @@ from skdcgn.data.images import LabelledImages
 from skdcgn.data.textures import load_textures
 
 CLASSES = 10
-APPEARANCES = ("colored", "double-colored", "wildlife")
 COLORED_VARIANCE = 0.02
 DOUBLE_COLORED_DEVIATION = 0.01
 CROP_PADDING = 3
@@ -44,6 +40,42 @@ DOUBLE_COLORED = (
 OBJECT_SHIFT = 6
 
 
+class Labels(NamedTuple):
+    """The classes (N,) int64 whose colour or texture objects and backgrounds get."""
+
+    objects: Tensor
+    backgrounds: Tensor
+
+
+# Labels, pixels of a side, folder of textures, generator -> object and background in [0, 1], each (N, 3, H, W) or
+# broadcast to it.
+Appearance = Callable[[Labels, int, Path | None, torch.Generator], tuple[Tensor, Tensor]]
+
+
+def colored(labels: Labels, size: int, textures: Path | None, rng: torch.Generator) -> tuple[Tensor, Tensor]:
+    """The object in its class colour, jittered with variance 0.02 per channel; a black background."""
+    return _jittered(_rgb(COLORED)[labels.objects], COLORED_VARIANCE**0.5, rng), torch.zeros(1, 3, 1, 1)
+
+
+def double_colored(labels: Labels, size: int, textures: Path | None, rng: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Object and background in class colours, jittered with deviation 0.01 per channel.
+
+    The object colour of class i is the background colour of class i - 6.
+    """
+    palette = _rgb(DOUBLE_COLORED)
+    coat = _jittered(palette[(labels.objects - OBJECT_SHIFT) % CLASSES], DOUBLE_COLORED_DEVIATION, rng)
+    return coat, _jittered(palette[labels.backgrounds], DOUBLE_COLORED_DEVIATION, rng)
+
+
+def wildlife(labels: Labels, size: int, textures: Path | None, rng: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Object and background as random crops of their class's texture picture."""
+    coat = _crops(load_textures(textures, "object"), labels.objects, size, rng)
+    return coat, _crops(load_textures(textures, "background"), labels.backgrounds, size, rng)
+
+
+APPEARANCES: dict[str, Appearance] = {"colored": colored, "double-colored": double_colored, "wildlife": wildlife}
+
+
 def paint(
     glyphs: LabelledImages,
     appearance: str,
@@ -53,32 +85,26 @@ def paint(
     copies: int = 1,
     textures: Path | None = None,
 ) -> LabelledImages:
-    """Dress every glyph ``copies`` times; return (N * copies) images with the glyphs' labels.
+    """Paint every glyph ``copies`` times; return (N * copies) images in [-1, 1] with the glyphs' labels.
 
     Args:
         glyphs: masks (N, 1, H, W) and labels (N,).
-        appearance: ``colored``, ``double-colored`` or ``wildlife``.
-        correlated: colour or texture follows the label (training) or is drawn uniformly (test, oracle).
+        appearance: a name in ``APPEARANCES``.
+        correlated: colours and textures are those of the label (training), or of uniform random classes (test, oracle).
         seed: the same seed gives the same bytes.
         textures: folder with ``object`` and ``background`` pictures for ``wildlife``; None: the project's own.
+
+    Raises:
+        UserError: no such appearance, or a folder of textures that cannot be read.
     """
+    if appearance not in APPEARANCES:
+        raise UserError(f"unknown appearance {appearance!r}: use one of {', '.join(APPEARANCES)}")
     rng = generator(seed, "paint", appearance, int(correlated))
     masks, labels = glyphs.images.repeat(copies, 1, 1, 1), glyphs.labels.repeat(copies)
-    object_labels = labels if correlated else torch.randint(CLASSES, labels.shape, generator=rng)
-    background_labels = labels if correlated else torch.randint(CLASSES, labels.shape, generator=rng)
-    size = masks.shape[-1]
-    if appearance == "colored":
-        coat = _jittered(_rgb(COLORED)[object_labels], COLORED_VARIANCE**0.5, rng)
-        ground = torch.zeros(1, 3, 1, 1)
-    elif appearance == "double-colored":
-        palette = _rgb(DOUBLE_COLORED)
-        coat = _jittered(palette[(object_labels - OBJECT_SHIFT) % CLASSES], DOUBLE_COLORED_DEVIATION, rng)
-        ground = _jittered(palette[background_labels], DOUBLE_COLORED_DEVIATION, rng)
-    elif appearance == "wildlife":
-        coat = _crops(load_textures(textures, "object"), object_labels, size, rng)
-        ground = _crops(load_textures(textures, "background"), background_labels, size, rng)
-    else:
-        raise UserError(f"unknown appearance {appearance!r}: use one of {', '.join(APPEARANCES)}")
+    of_objects, of_backgrounds = (
+        labels if correlated else torch.randint(CLASSES, labels.shape, generator=rng) for _ in range(2)
+    )
+    coat, ground = APPEARANCES[appearance](Labels(of_objects, of_backgrounds), masks.shape[-1], textures, rng)
     return LabelledImages(blend(Layers(masks, coat, ground)).mul_(2).sub_(1), labels, glyphs.names)
 
 

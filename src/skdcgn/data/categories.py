@@ -1,8 +1,8 @@
 """The sixteen categories of Geirhos et al. (2019), each with its classes among ImageNet's thousand, by WordNet id.
 
-A category holds the classes below it in WordNet's hierarchy, but for those that its authors left out by hand. A
-classifier's probability of a category is the mean over the category's classes, not their sum: otherwise ``dog``, with
-109 classes, would win before anything is seen (Geirhos et al. 2018, appendix).
+A category holds the classes below it in WordNet's hierarchy, without those that its authors excluded by hand. The
+probability of a category is the mean over its classes, not their sum, so that a category of many classes (``dog`` has
+109) has no advantage (Geirhos et al. 2018, appendix).
 """
 
 from collections.abc import Sequence

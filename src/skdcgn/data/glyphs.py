@@ -25,8 +25,11 @@ ROTATION, SCALE, SHIFT = 0.17, 0.08, 0.08  # radians, share of the size, share o
 def load_glyphs(source: str, split: str, data_root: Path | None = None) -> LabelledImages:
     """Return the ``train`` or ``test`` glyphs of ``digits``, ``mnist`` or a folder of idx files.
 
-    As in Sauer & Geiger (2021), MNIST's training file is both: the first 50,000 train, the last 10,000
-    test. A folder's own test files are its test split.
+    As in Sauer & Geiger (2021), both splits of MNIST are in its training file: the first 50,000 train, the last 10,000
+    test. A folder's test split is its own test files.
+
+    Raises:
+        UserError: no such source or split, or files that cannot be read.
     """
     if split not in ("train", "test"):
         raise UserError(f"unknown split {split!r}: use train or test")
@@ -45,7 +48,7 @@ def load_glyphs(source: str, split: str, data_root: Path | None = None) -> Label
 
 
 def binarise(images: Tensor) -> Tensor:
-    """Bring pictures (N, H, W) uint8 to 32 x 32 by nearest neighbour and threshold at 0.1, as published."""
+    """Resize pictures (N, H, W) uint8 to 32 x 32 by nearest neighbour and threshold them at 0.1, as published."""
     resized = F.interpolate(images[:, None].float() / 255, size=(SIZE, SIZE), mode="nearest")
     return (resized > 0.1).float()  # (N, 1, 32, 32)
 

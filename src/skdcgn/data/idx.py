@@ -1,8 +1,7 @@
-"""MNIST's idx files: read with checks, found in a folder, or downloaded with checksums.
+"""MNIST's idx files: from a folder, or downloaded with checksums; whatever is wrong with one is named in one line.
 
-An idx file is two zero bytes, a type (8: unsigned bytes), the number of dimensions, each dimension as a
-big-endian 32-bit number, then the numbers themselves. Every way in which such a file can be wrong ends in one
-line here, because a half-finished download is the commonest first experience with a data set.
+An idx file is two zero bytes, a type (8: unsigned bytes), the number of dimensions, each dimension as a big-endian
+32-bit number, then the numbers themselves.
 """
 
 import gzip
@@ -45,7 +44,8 @@ MEND = "point --data-root or SKDCGN_DATA at a folder with MNIST's four idx files
 def read_idx(path: Path) -> NDArray[np.uint8]:
     """Return the array of 1 to 3 dimensions in an idx file of unsigned bytes, gzipped or plain.
 
-    Raise UserError if the file is missing, no idx file, cut short, too long, or holds nothing.
+    Raises:
+        UserError: the file is missing, no idx file, cut short, too long or empty.
     """
     data = _contents(path)
     shape = _shape(path, data)
@@ -71,7 +71,7 @@ def load_idx_folder(folder: Path, split: str) -> tuple[Tensor, Tensor]:
 
 
 def mnist_folder(data_root: Path | None) -> Path:
-    """Return ``data_root``, else the environment's SKDCGN_DATA, else where a checked download lies."""
+    """Return ``data_root``, else the environment's SKDCGN_DATA, else the folder of a checked download."""
     if data_root is not None:
         return data_root
     if os.environ.get("SKDCGN_DATA"):
@@ -116,8 +116,8 @@ def _find_pair(folder: Path, split: str) -> tuple[Path, Path]:
         pair = _either(place / images), _either(place / labels)
         if pair[0] and pair[1]:
             return pair[0], pair[1]
-    looked = ", ".join(map(str, places))
-    raise UserError(f"no {images} and {labels}, plain or .gz, side by side in any of {looked}: {MEND}")
+    folders = ", ".join(map(str, places))
+    raise UserError(f"no {images} and {labels}, plain or .gz, in one of the folders {folders}: {MEND}")
 
 
 def _either(plain: Path) -> Path | None:
@@ -144,6 +144,6 @@ def download(name: str, folder: Path, checksum: str, mirrors: Sequence[str] = MI
         try:
             pooch.retrieve(mirror + name, f"sha256:{checksum}", fname=name, path=folder)
             return
-        except (OSError, ValueError) as error:  # no answer, or the wrong bytes: the next mirror may do better
+        except (OSError, ValueError) as error:  # no answer or the wrong bytes: try the next mirror
             failures.append(f"{mirror} ({type(error).__name__})")
     raise UserError(f"could not download {name} to {folder} from {' or '.join(failures)}: {MEND}")

@@ -1,8 +1,8 @@
-"""A stand-in for ImageNet's data sets, in their layouts, drawn by a CGN of sixteen classes: to try the code offline.
+"""A stand-in for ImageNet's data sets, in their layouts, drawn by a CGN of sixteen classes, to try the code offline.
 
-``train`` and ``val`` are pictures whose three labels agree, as a shortcut would have it; ``cue-conflict`` are those
-whose shape and texture differ; ``in9`` has foregrounds of nine classes on backgrounds of their own class
-(``original``, ``mixed_same``) or of any (``mixed_rand``). They show what the CGN draws, so no number says anything.
+The three labels of the pictures in ``train`` and ``val`` agree; in ``cue-conflict`` shape and texture differ; ``in9``
+has foregrounds of nine classes on backgrounds of their own class (``original``, ``mixed_same``) or of any
+(``mixed_rand``). Accuracies on them describe the CGN, and say nothing of ImageNet.
 """
 
 import json
@@ -14,23 +14,25 @@ from skdcgn.base.errors import UserError
 from skdcgn.base.files import write_bytes, write_json
 from skdcgn.base.seeds import derive_seed
 from skdcgn.cgn.compose import Counterfactuals, compose
-from skdcgn.cgn.mechanism import Teacher
+from skdcgn.cgn.mechanism import Mechanism, Teacher
 from skdcgn.cgn.pictures import as_rgb, encode
+from skdcgn.cgn.policy import Intervention
 from skdcgn.data.categories import CATEGORIES
 
 NAMES = tuple(CATEGORIES)
 NINE = ("dog", "bird", "vehicle", "reptile", "carnivore", "insect", "instrument", "primate", "fish")
-ONE_TEXTURE, ONE_BACKGROUND = "texture.correlate:1", "background.correlate:1"
+SAME_TEXTURE = Intervention(Mechanism.TEXTURE, "correlate", 1.0)
+SAME_BACKGROUND = Intervention(Mechanism.BACKGROUND, "correlate", 1.0)
 VARIANTS = {
-    "original": (ONE_TEXTURE, ONE_BACKGROUND),
-    "mixed_same": (ONE_TEXTURE, ONE_BACKGROUND),
-    "mixed_rand": (ONE_TEXTURE,),
+    "original": (SAME_TEXTURE, SAME_BACKGROUND),
+    "mixed_same": (SAME_TEXTURE, SAME_BACKGROUND),
+    "mixed_rand": (SAME_TEXTURE,),
 }
 TRAIN, TEST = 240, 80
 
 
 class Folders(NamedTuple):
-    """Where images are: to train on, for top-1 and top-5, cue conflicts, ImageNet-9; None where there are none."""
+    """Folders of images: to train on, for top-1 and top-5, cue conflicts, ImageNet-9; None where there are none."""
 
     real: Path
     val: Path | None = None
@@ -39,7 +41,7 @@ class Folders(NamedTuple):
 
 
 def stand_in(cgn: Teacher, out: Path, *, seed: int = 0) -> Folders:
-    """Draw the four data sets into ``out``, unless that was done before; return where they are.
+    """Draw the four data sets into ``out``, unless they are there; return their folders.
 
     Raises:
         UserError: the CGN has other than sixteen classes.
@@ -50,7 +52,7 @@ def stand_in(cgn: Teacher, out: Path, *, seed: int = 0) -> Folders:
         )
     done = out / "done.json"
     if not done.exists():
-        agreeing = (ONE_TEXTURE, ONE_BACKGROUND)
+        agreeing = (SAME_TEXTURE, SAME_BACKGROUND)
         for part, count in (("train", TRAIN), ("val", TEST)):
             _write(compose(cgn, count, policy=agreeing, seed=derive_seed(seed, part)), out / part)
         _write_cues(compose(cgn, TEST, seed=derive_seed(seed, "cues")), out / "cue-conflict")
@@ -71,13 +73,13 @@ def _write(counterfactuals: Counterfactuals, folder: Path) -> None:
 
 
 def _write_cues(counterfactuals: Counterfactuals, folder: Path) -> None:
-    counted: Counter[str] = Counter()
+    counts: Counter[str] = Counter()
     labels = zip(counterfactuals.shape_labels.tolist(), counterfactuals.texture_labels.tolist(), strict=True)
     for picture, (shape, texture) in zip(as_rgb(counterfactuals.images), labels, strict=True):
         cues = []
         for name in (NAMES[shape], NAMES[texture]):
-            counted[name] += 1
-            cues.append(f"{name}{counted[name]}")
+            counts[name] += 1
+            cues.append(f"{name}{counts[name]}")
         write_bytes(folder / NAMES[shape] / f"{'-'.join(cues)}.png", encode(picture.permute(1, 2, 0)))
 
 

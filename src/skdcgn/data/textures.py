@@ -1,11 +1,10 @@
 """Texture pictures for the ``wildlife`` appearance: a folder's photographs, or the project's own patterns.
 
-The patterns are computed, so that the wildlife data exist without anyone's photographs. A pattern is a field f
-on the plane and two colours: ``picture = ground + s((f - q) / w) (figure - ground)``, where the quantile q sets
-how much is figure, w how soft its edge is, and s is the logistic function. The fields are white noise with a
-chosen spectrum, as an activator and an inhibitor leave it in an animal's skin (Turing 1952; Young 1984), or
-distances to scattered seeds (Worley 1996) on a plane that noise has warped. Objects wear coats; backgrounds
-are leaves and ground, in such an order that no animal stands on ground of its own colour.
+A pattern is a field f on the plane and two colours: ``picture = ground + s((f - q) / w) (figure - ground)``, where the
+quantile q sets the share of the figure, w the width of its edge, and s is the logistic function. The fields are white
+noise with a spectrum like that of an activator and an inhibitor in an animal's skin (Turing 1952; Young 1984), or
+distances to scattered seeds (Worley 1996) on a plane that noise warps. Objects have coats of animals; backgrounds are
+leaves and ground, of another colour than the animal of their class.
 """
 
 from collections.abc import Callable
@@ -29,10 +28,16 @@ MARGIN = 3  # cells of seeds beyond the picture's edge, further than the warp re
 
 
 class Pattern(NamedTuple):
-    """One class's look.
+    """The pattern of one class.
 
-    Colours are 0-255, the wavelength is in pixels, the angle (of stripes and fibres) in degrees, the share is
-    how much of the picture is figure, softness the width of its edge in deviations of the field.
+    Args:
+        kind: a field in ``FIELDS``.
+        figure: red, green, blue of the figure, 0 to 255.
+        ground: red, green, blue of the ground, 0 to 255.
+        wavelength: pixels.
+        angle: degrees, of stripes and fibres.
+        share: of the picture that is figure.
+        softness: width of the figure's edge in deviations of the field.
     """
 
     kind: str
@@ -79,9 +84,12 @@ def load_textures(folder: Path | None, part: str, size: int = 150) -> Tensor:
     """Return ten texture pictures (10, 3, size, size) in [0, 1], one per class.
 
     Args:
-        folder: holds ``object`` and ``background`` with ten pictures each, in the order of their names;
-            None makes the project's own.
+        folder: holds ``object`` and ``background`` with ten pictures each, in the order of their names; None: the
+            project's own patterns.
         part: ``object`` or ``background``.
+
+    Raises:
+        UserError: no such part or folder, or other than ten pictures that can be read.
     """
     if part not in TABLES:
         raise UserError(f"unknown part {part!r}: use {' or '.join(TABLES)}")
@@ -113,7 +121,7 @@ def procedural_textures(part: str, size: int) -> Tensor:
 
 
 def _render(pattern: Pattern, size: int, rng: torch.Generator) -> Tensor:
-    """Mix the two colours by the pattern's field and put light on the result."""
+    """Mix the two colours by the pattern's field and multiply by light."""
     field = FIELDS[pattern.kind](pattern, size, rng)
     edge = (field - field.quantile(1 - pattern.share)) / (pattern.softness * field.std())
     figure, ground = (torch.tensor(colour)[:, None, None] / 255 for colour in (pattern.figure, pattern.ground))
@@ -135,7 +143,7 @@ def _waves(size: int, angle: float) -> tuple[Tensor, Tensor]:
 
 
 def _ring(radius: Tensor, wavelength: float) -> Tensor:
-    """Keep frequencies around one wavelength, at most the picture: short activation, longer inhibition."""
+    """Keep frequencies around one wavelength, which is at most the picture's side."""
     return torch.exp(-(((radius * min(wavelength, len(radius)) - 1) / 0.25) ** 2))
 
 

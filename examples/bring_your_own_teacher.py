@@ -9,7 +9,6 @@ from pathlib import Path
 import torch
 
 import skdcgn
-from skdcgn.base.config import DistillConfig, QueryConfig
 from skdcgn.cgn.pictures import as_rgb, grid, save_picture
 
 SIDE = 32
@@ -34,5 +33,7 @@ def shapes(mechanism: str, noise: torch.Tensor, labels: torch.Tensor) -> torch.T
 
 steps, out = int(sys.argv[1]) if len(sys.argv) > 1 else 1000, Path("runs/own-teacher")
 teacher = skdcgn.load_teacher(shapes, spec=skdcgn.Spec(image_size=SIDE, noise_dim=4, classes=3))
-student = skdcgn.distill(teacher, out, DistillConfig(steps=steps), QueryConfig(shape=2000, texture=500, background=500))
+student = skdcgn.distill(
+    teacher, out, skdcgn.DistillConfig(steps=steps), skdcgn.QueryConfig(shape=2000, texture=500, background=500)
+)
 save_picture(out / "counterfactuals.png", grid(as_rgb(skdcgn.compose(student, n=60).images), columns=10), scale=2)

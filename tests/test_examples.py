@@ -13,6 +13,14 @@ PICTURES = {
     "bring_your_own_teacher.py": "runs/own-teacher/counterfactuals.png",
 }
 TRAINING = "train_with_counterfactuals.py"
+EXTENDING = {  # arguments, and how the last line of what is printed begins
+    "loss.py": (["3"], "3 {'pixel': "),
+    "teacher.py": ([], "120 queries for 40 counterfactuals"),
+    "appearance.py": ([], "test ["),
+    "intervention.py": ([], "48 of 100 images"),
+    "study.py": (["smoke"], "report: "),
+    "metric.py": ([], "blurred masks: "),
+}
 
 
 def run(path: Path, *arguments: str, folder: Path) -> str:
@@ -24,11 +32,19 @@ def run(path: Path, *arguments: str, folder: Path) -> str:
 
 def test_every_example_is_run_by_a_test() -> None:
     assert {path.name for path in EXAMPLES.glob("*.py")} == {*PICTURES, TRAINING}
+    assert {path.name for path in (EXAMPLES / "extending").glob("*.py")} == set(EXTENDING)
 
 
-@pytest.mark.parametrize("name", [*PICTURES, TRAINING])
-def test_an_example_is_short(name: str) -> None:
-    assert len((EXAMPLES / name).read_text(encoding="utf-8").splitlines()) < 40
+@pytest.mark.parametrize("path", EXAMPLES.rglob("*.py"), ids=lambda path: path.name)
+def test_an_example_is_short(path: Path) -> None:
+    assert len(path.read_text(encoding="utf-8").splitlines()) < 40
+
+
+@pytest.mark.parametrize("name", EXTENDING)
+def test_an_extension_works(name: str, tmp_path: Path) -> None:
+    arguments, beginning = EXTENDING[name]
+    lines = run(EXAMPLES / "extending" / name, *arguments, folder=tmp_path).splitlines()
+    assert lines[-1].startswith(beginning)
 
 
 @pytest.mark.parametrize("name", PICTURES)

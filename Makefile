@@ -27,7 +27,7 @@ check: .venv/developed ## format, lint and types
 
 # Strict: a broken link, an unknown name or a failing notebook is an error. make test builds the site too (test_docs.py).
 docs: .venv/developed ## the documentation, into build/site
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
+	OMP_NUM_THREADS=1 NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
 	@echo 'open build/site/index.html, or serve it with its search: $(BIN)/mkdocs serve'
 
 lock: .venv/developed ## pin what pyproject.toml names; UPGRADE=--upgrade: at its newest versions

@@ -41,6 +41,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
+@pytest.mark.slow
 def test_no_page_of_the_site_fetches_anything_from_another_host(site: Path) -> None:
     pages = list(site.rglob("*.html"))
     assert len(pages) > 10
@@ -51,6 +52,7 @@ def test_no_page_of_the_site_fetches_anything_from_another_host(site: Path) -> N
         assert not foreign, f"{page.name} fetches {foreign}"
 
 
+@pytest.mark.slow
 def test_formulas_become_mathml_which_needs_no_script(site: Path) -> None:
     pages = {page: page.read_text(encoding="utf-8") for page in site.rglob("*.html")}
     assert any("<math" in text for text in pages.values())

@@ -35,11 +35,12 @@ def test_every_example_is_run_by_a_test() -> None:
     assert {path.name for path in (EXAMPLES / "extending").glob("*.py")} == set(EXTENDING)
 
 
-@pytest.mark.parametrize("path", EXAMPLES.rglob("*.py"), ids=lambda path: path.name)
+@pytest.mark.parametrize("path", sorted(EXAMPLES.rglob("*.py")), ids=lambda path: path.name)
 def test_an_example_is_short(path: Path) -> None:
     assert len(path.read_text(encoding="utf-8").splitlines()) < 40
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", EXTENDING)
 def test_an_extension_works(name: str, tmp_path: Path) -> None:
     arguments, beginning = EXTENDING[name]
@@ -47,12 +48,14 @@ def test_an_extension_works(name: str, tmp_path: Path) -> None:
     assert lines[-1].startswith(beginning)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", PICTURES)
 def test_an_example_draws_counterfactuals(name: str, tmp_path: Path) -> None:
     run(EXAMPLES / name, "40", folder=tmp_path)
     assert (tmp_path / PICTURES[name]).is_file()
 
 
+@pytest.mark.slow
 def test_the_training_example_reports_both_accuracies(tmp_path: Path) -> None:
     lines = run(EXAMPLES / TRAINING, "5", folder=tmp_path).splitlines()
     assert [line.split(":")[0] for line in lines] == ["biased", "counterfactual"]

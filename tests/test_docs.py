@@ -2,15 +2,19 @@
 
 import os
 import re
+import shlex
 import subprocess
 import sys
+from collections.abc import Iterator
+from functools import cache
 from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parents[1]
-README = (ROOT / "README.md").read_text(encoding="utf-8")
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+KINDS = ("classifier", "cgn", "ensemble", "run")  # of evaluate
 
 
 class Fetched(HTMLParser):
@@ -70,3 +74,44 @@ def test_the_raw_files_that_the_results_name_exist() -> None:
     for page in (ROOT / "docs" / "results").glob("*.md"):
         for name in re.findall(r"`(?:benchmarks/results/)?([a-z0-9-]+\.json)`", page.read_text(encoding="utf-8")):
             assert (results / name).is_file(), f"{page.name} names {name}"
+
+
+def test_the_readme_fits_on_two_screens_and_has_one_table() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert len(text) <= 8000
+    assert len(re.findall(r"^\|[ :|-]+\|$", text, re.MULTILINE)) == 1
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_a_page_links_to_files_that_exist(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text(encoding="utf-8")):
+        name = target.partition("#")[0]
+        assert re.match("https?:", name) or not name or (page.parent / name).exists(), f"{page.name} links to {target}"
+
+
+def commands(page: Path) -> Iterator[list[str]]:
+    """Yield the words of each skdcgn command on a page, from blocks and from inline code."""
+    text = page.read_text(encoding="utf-8").replace("\\\n", " ")
+    lines = re.findall(r"^ *(?:\S+=\S+ )?(?:torchrun .* -m |\$L |\$ )?(skdcgn .*)$", text, re.MULTILINE)
+    for line in [*lines, *re.findall(r"`(skdcgn\s[^`]*)`", text)]:
+        yield shlex.split(line, comments=True)[1:]
+
+
+@cache
+def options(verb: tuple[str, ...]) -> set[str]:
+    """Return every option of a verb, as its help lists them."""
+    command = [sys.executable, "-m", "skdcgn", *verb, "--help-all"]
+    return set(re.findall(r"--[a-z0-9-]+", subprocess.run(command, capture_output=True, text=True, check=True).stdout))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_the_commands_on_a_page_exist(page: Path) -> None:
+    for words in commands(page):
+        typed = {word.partition("=")[0] for word in words if word.startswith("--")}
+        verb = tuple(words[: 2 if words[0] == "evaluate" and words[1:] and words[1] in KINDS else 1])
+        if verb[0].isupper() or verb[0].startswith("-"):
+            continue
+        verbs = [("evaluate", kind) for kind in KINDS] if verb == ("evaluate",) else [verb]
+        missing = typed - set().union(*map(options, verbs))
+        assert not missing, f"{page.name}: skdcgn {' '.join(words)}: no {missing}"

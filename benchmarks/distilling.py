@@ -64,15 +64,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("presets", nargs="*", default=[name for name in RUNS if name != "smoke"])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    chosen = parser.parse_args()
-    for preset in chosen.presets:
-        rows = [seconds(preset, seed) for seed in chosen.seeds]
-        taken = {stage: mean_and_deviation([row[stage] for row in rows]) for stage in rows[0]}
-        print(preset, {stage: round(summary.mean, 1) for stage, summary in taken.items()}, flush=True)
+    arguments = parser.parse_args()
+    for preset in arguments.presets:
+        rows = [seconds(preset, seed) for seed in arguments.seeds]
+        seconds_of_stage = {stage: mean_and_deviation([row[stage] for row in rows]) for stage in rows[0]}
+        print(preset, {stage: round(summary.mean, 1) for stage, summary in seconds_of_stage.items()}, flush=True)
         record = {
-            "command": " ".join(["python benchmarks/distilling.py", preset, "--seeds", *map(str, chosen.seeds)]),
+            "command": " ".join(["python benchmarks/distilling.py", preset, "--seeds", *map(str, arguments.seeds)]),
             "versions": versions(),
-            "seconds": {**{stage: to_dict(summary) for stage, summary in taken.items()}, "runs": rows},
+            "seconds": {**{stage: to_dict(summary) for stage, summary in seconds_of_stage.items()}, "runs": rows},
             "step": step_seconds(preset),
         }
         write_json(RESULTS / f"distilling-{preset}.json", record)

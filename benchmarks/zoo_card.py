@@ -119,10 +119,10 @@ def main() -> None:
     parser.add_argument("name")
     parser.add_argument("run", type=Path, nargs="?", help="folder that skdcgn teach wrote; without it, weights stay")
     parser.add_argument("--half", action="store_true", help="store the weights in half precision")
-    chosen = parser.parse_args()
-    path = ZOO / f"{chosen.name}.json"
-    card = new_card(chosen.name, chosen.run, chosen.half) if chosen.run else read_json(path)
-    card = {key: value for key, value in card.items() if key not in MEASURED} | measured(chosen.name)
+    arguments = parser.parse_args()
+    path = ZOO / f"{arguments.name}.json"
+    card = new_card(arguments.name, arguments.run, arguments.half) if arguments.run else read_json(path)
+    card = {key: value for key, value in card.items() if key not in MEASURED} | measured(arguments.name)
     write_json(path, {key: card[key] for key in sorted(card, key=lambda key: key in LAST)})
     print(json.dumps(card, indent=2))
 

@@ -64,9 +64,9 @@ def test_a_band_holds_for_other_seeds_and_teachers_but_not_for_other_budgets_or_
 def test_another_student_takes_nothing_from_what_is_expected_of_the_others():
     preset = run_preset("double-colored-digits")
     for changes in ({"distill.steps": 7}, {"query.shape": 70}):
-        found = bands(override(preset, changes))
-        assert found == {name: band for name, band in bands(preset).items() if name != "student"}
-        assert found.keys() == {"biased", "teacher", "oracle"}
+        expected_bands = bands(override(preset, changes))
+        assert expected_bands == {name: band for name, band in bands(preset).items() if name != "student"}
+        assert expected_bands.keys() == {"biased", "teacher", "oracle"}
 
 
 def test_a_point_that_a_study_measured_has_its_band():
@@ -74,22 +74,24 @@ def test_a_point_that_a_study_measured_has_its_band():
     preset = study.base
     (noisy,) = [plan for plan in find_study("shape").points(preset) if plan.name == "noise 1"]
     config = override(preset, noisy.changes)
-    found = bands(replace(config, seed=7))
-    assert found.keys() == {"teacher", "student"}
-    assert found["student"].low < 11 < found["student"].high
-    assert bands(override(config, {"distill.steps": 7})) == {"teacher": found["teacher"]}
+    expected_bands = bands(replace(config, seed=7))
+    assert expected_bands.keys() == {"teacher", "student"}
+    assert expected_bands["student"].low < 11 < expected_bands["student"].high
+    assert bands(override(config, {"distill.steps": 7})) == {"teacher": expected_bands["teacher"]}
     assert bands(override(config, {"classify.policy": ["shape.noise:0.9"]})) == {}
 
 
 def test_the_band_of_a_cgn_that_is_taught_again_is_its_own():
     preset = run_preset("double-colored-mnist")
-    made = lay_points(preset, find_study("taught").points(preset), teach_preset(preset.preset))
-    found = {point.name: bands(replace(point.config, seed=4), replace(point.teach, seed=4)) for point in made}
-    means = {name: (band["teacher"].low + band["teacher"].high) / 2 for name, band in found.items()}
+    points = lay_points(preset, find_study("taught").points(preset), teach_preset(preset.preset))
+    expected_bands = {
+        point.name: bands(replace(point.config, seed=4), replace(point.teach, seed=4)) for point in points
+    }
+    means = {name: (band["teacher"].low + band["teacher"].high) / 2 for name, band in expected_bands.items()}
     assert means["noise in teaching"] < 30 < means["plain"]
-    plain, noisy = made[0], next(point for point in made if point.name == "noise in teaching")
+    plain, noisy = points[0], next(point for point in points if point.name == "noise in teaching")
     assert plain.config == noisy.config  # only how their CGNs were taught tells them apart
-    assert bands(plain.config) not in found.values()
+    assert bands(plain.config) not in expected_bands.values()
     assert bands(plain.config, override(plain.teach, {"steps": 999})) == {}
 
 

@@ -8,8 +8,11 @@ from skdcgn.base.config import ClassifyConfig
 from skdcgn.base.errors import UserError
 from skdcgn.base.seeds import generator
 from skdcgn.classifiers.small_cnn import classify
+from skdcgn.cli.terminal import show_cgn
 from skdcgn.data.images import LabelledImages
-from skdcgn.experiments.evaluate import artifact_kind, evaluate_cgn, evaluate_classifier, evaluate_run
+from skdcgn.experiments.artifacts import artifact_kind
+from skdcgn.experiments.evaluate import evaluate_cgn, evaluate_classifier, evaluate_run
+from skdcgn.teachers.load import load_teacher
 
 
 def trained(folder, classes, size):
@@ -60,3 +63,18 @@ def test_a_folder_says_where_its_student_lies(tmp_path):
     (tmp_path / "begun" / "pairs").mkdir(parents=True)
     with pytest.raises(UserError, match="has not ended: repeat its command"):
         artifact_kind(tmp_path / "begun")
+
+
+def test_the_axioms_are_measured_by_classifiers_of_another_cgns_counterfactuals(tmp_path, capsys):
+    budget = ClassifyConfig(images=320, epochs=1)
+    teacher = load_teacher("double-colored-digits")
+    evaluation = evaluate_cgn(
+        teacher, n=120, mechanism_classifiers=tmp_path / "classifiers", teacher=teacher, budget=budget, device="cpu"
+    )
+    axioms = evaluation.to_dict()["axioms"]
+    assert set(axioms["effectiveness"]) == {"none", "shape", "texture", "background"}
+    show_cgn(evaluation)
+    shown = capsys.readouterr().out
+    assert all(word in shown for word in ("effectiveness", "minimality", "composition 0 ", "realism", "digits@"))
+    with pytest.raises(UserError, match="--mechanism-classifiers DIR"):
+        evaluate_cgn(teacher, teacher=teacher)

@@ -42,8 +42,8 @@ class Progress(NamedTuple):
 
     def __str__(self) -> str:
         """Return one line, as ``distill shape: 500 of 3000, pixel 0.0432, 2:31 left``."""
-        left = f"{_duration(self.seconds_left)} left" if self.seconds_left is not None else ""
-        parts = (f"{self.done} of {self.total}", format_losses(self.losses, 3), left)
+        remaining = f"{_duration(self.seconds_left)} left" if self.seconds_left is not None else ""
+        parts = (f"{self.done} of {self.total}", format_losses(self.losses, 3), remaining)
         return f"{self.name}: " + ", ".join(part for part in parts if part)
 
 

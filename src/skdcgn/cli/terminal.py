@@ -97,7 +97,7 @@ def new_table(title: str, words: Sequence[str], numbers: Sequence[str]) -> "Tabl
 
 
 def show_mnist(results: "MnistResults", config: "RunConfig") -> None:
-    """Print the main table, each accuracy beside the band that the recipe's card gives."""
+    """Print the main table, each accuracy with the band of its recipe's card."""
     from skdcgn.results.expected import bands, table
 
     shown = new_table(
@@ -114,7 +114,7 @@ def show_mnist(results: "MnistResults", config: "RunConfig") -> None:
 
 
 def show_study(record: "StudyRecord") -> None:
-    """Print a row per point and source; beside its mean, unless it is a miniature, the band and the paper's number."""
+    """Print a row per point and source: its mean and, unless it is a miniature, the band and the paper's number."""
     from skdcgn.report.words import with_deviation
 
     if record.quick:

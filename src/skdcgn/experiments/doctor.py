@@ -34,7 +34,7 @@ class Finding(NamedTuple):
 def examine(
     data_root: Path | None = None, *, packages: Sequence[str] = CORE, free_gib: float | None = None
 ) -> Iterator[Finding]:
-    """Yield what was found of packages, device, disk, teachers and data.
+    """Yield the state of packages, device, disk, teachers and data.
 
     Args:
         data_root: folder with MNIST's files; None: they are downloaded.

@@ -1,12 +1,11 @@
 """Evaluation of what a folder or a name holds: a classifier, a CGN, an ensemble or a finished run."""
 
 from dataclasses import asdict, dataclass, field
-from enum import StrEnum
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from skdcgn.base.config import RunConfig
+from skdcgn.base.config import ClassifyConfig, RunConfig
 from skdcgn.base.errors import UserError
 from skdcgn.base.files import read_json
 from skdcgn.base.presets import DEFAULT, run_preset
@@ -17,6 +16,7 @@ from skdcgn.classifiers.small_cnn import Predict, accuracy, load_classifier, pre
 from skdcgn.data.glyphs import SIZE
 from skdcgn.data.images import LabelledImages
 from skdcgn.evaluation.attribution import (
+    BUDGET,
     Axioms,
     Sensitivity,
     axioms,
@@ -28,10 +28,11 @@ from skdcgn.evaluation.attribution import (
 from skdcgn.evaluation.imagenet import measure_ensemble, open_challenges
 from skdcgn.evaluation.measure import Measurement, compare_cgn, compare_with_pairs
 from skdcgn.evaluation.scores import HeadScores
+from skdcgn.experiments.artifacts import ArtifactKind, artifact_kind
 from skdcgn.experiments.training_sets import own_test_set, test_set
 from skdcgn.features.extractors import load_extractor
 from skdcgn.metrics.pixels import PairAgreement
-from skdcgn.results.records import RESULTS_FILE, ImageNetResults, MnistResults, read_results
+from skdcgn.results.records import ImageNetResults, MnistResults, read_results
 from skdcgn.teachers.load import load_teacher
 from skdcgn.training.train import make_accelerator
 
@@ -51,45 +52,6 @@ class Form(NamedTuple):
         """Raise UserError that names both if they differ."""
         if self != other:
             raise UserError(f"{this_one} {self}, {other_one} {other}: {mend}")
-
-
-class ArtifactKind(StrEnum):
-    """What a folder or a name holds."""
-
-    ENSEMBLE = "an ensemble"
-    IMAGENET_RUN = "a run on photographs"
-    RUN = "a run"
-    CLASSIFIER = "a classifier"
-    CGN = "a CGN"
-
-
-def artifact_kind(path: str | Path) -> ArtifactKind:
-    """Say what ``path`` holds; what is no folder names a CGN.
-
-    Raises:
-        UserError: a folder that holds none of them.
-    """
-    folder = Path(path)
-    config_file, results = folder / "config.json", folder / RESULTS_FILE
-    config = read_json(config_file) if config_file.is_file() else {}
-    if isinstance(config, dict) and "backbone" in config:
-        return ArtifactKind.ENSEMBLE
-    if results.exists():
-        return ArtifactKind.IMAGENET_RUN if "ensembles" in read_json(results) else ArtifactKind.RUN
-    if (folder / "checkpoint.safetensors").exists():
-        return ArtifactKind.CLASSIFIER
-    if folder.is_dir() and not (folder / "model.safetensors").exists():
-        raise UserError(f"{folder} holds no run, no classifier and no student: {_right_folder(folder)}")
-    return ArtifactKind.CGN
-
-
-def _right_folder(folder: Path) -> str:
-    student = folder / "student"
-    if (student / "model.safetensors").is_file():
-        return f"distill writes its student one level below: pass {student}"
-    if any((folder / name).exists() for name in ("pairs", "students", "classifiers")):
-        return "a run that has not ended: repeat its command"
-    return "pass the folder that one of them was written to"
 
 
 @dataclass(frozen=True)
@@ -191,6 +153,7 @@ def evaluate_cgn(
     pairs: Path | None = None,
     mechanism_classifiers: Path | None = None,
     teacher: str | Path | Teacher | None = None,
+    budget: ClassifyConfig = BUDGET,
     preset: str = DEFAULT,
     textures: Path | None = None,
     data_root: Path | None = None,
@@ -207,6 +170,7 @@ def evaluate_cgn(
         mechanism_classifiers: folder for a classifier of each mechanism's label, by which the axioms are measured;
             None: they are not.
         teacher: whose counterfactuals these classifiers learn; None: the CGN's own, with its faults.
+        budget: of each of these classifiers.
         preset: whose decorrelated test images.
         textures: folder of texture pictures; None: the preset's.
         data_root: folder with MNIST's files.
@@ -230,7 +194,7 @@ def evaluate_cgn(
     distances = compare_cgn(student, features, real, n=n)
     if mechanism_classifiers:
         source = student if teacher is None else _load(teacher, place)
-        classifiers = train_mechanism_classifiers(source, mechanism_classifiers, device=device)
+        classifiers = train_mechanism_classifiers(source, mechanism_classifiers, budget, device=device)
         measured = axioms(student, classifiers, features, real.images)
     return CGNEvaluation(distances, agreement, measured)
 

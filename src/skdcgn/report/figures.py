@@ -35,7 +35,7 @@ def mnist_figures(run: Path, results: MnistResults) -> dict[str, Figure]:
 
 
 def accuracy_figure(scores: OodAccuracy) -> Figure:
-    """Draw the out-of-domain accuracies, with the oracle's as a line."""
+    """Draw the out-of-domain accuracies, with the oracle's accuracy as a line."""
     rows = [
         Bar(name, score, percent(score), "" if name == "oracle" else compared_with(score, scores.oracle, "the oracle"))
         for name, score in to_dict(scores).items()

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+import skdcgn
+
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 KINDS = ("classifier", "cgn", "ensemble", "run")  # of evaluate
@@ -115,3 +117,9 @@ def test_the_commands_on_a_page_exist(page: Path) -> None:
         verbs = [("evaluate", kind) for kind in KINDS] if verb == ("evaluate",) else [verb]
         missing = typed - set().union(*map(options, verbs))
         assert not missing, f"{page.name}: skdcgn {' '.join(words)}: no {missing}"
+
+
+def test_the_reference_has_every_public_name() -> None:
+    page = (ROOT / "docs" / "reference" / "public.md").read_text(encoding="utf-8")
+    described = {line.rpartition(".")[2] for line in page.splitlines() if line.startswith("::: ")}
+    assert described == set(skdcgn.__all__) - {"__version__"}

@@ -65,6 +65,7 @@ def test_a_folder_says_where_its_student_lies(tmp_path):
         artifact_kind(tmp_path / "begun")
 
 
+@pytest.mark.slow
 def test_the_axioms_are_measured_by_classifiers_of_another_cgns_counterfactuals(tmp_path, capsys):
     budget = ClassifyConfig(images=320, epochs=1)
     teacher = load_teacher("double-colored-digits")

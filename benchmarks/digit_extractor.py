@@ -3,8 +3,8 @@
     python benchmarks/digit_extractor.py --data-root DIR
 
 The project's classifier, on training glyphs in all three appearances, decorrelated: colours and textures vary, so that
-features have seen them, but do not tell the class. The card holds what it reaches on test glyphs, and what its Frechet
-distance makes of one half of them that is altered in one thing, beside the other half.
+the features have met them, but they do not give the class away. The card holds its accuracy on test glyphs, and the
+Frechet distance between one half of them, altered in one thing, and the other half.
 """
 
 import argparse

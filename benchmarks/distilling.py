@@ -1,4 +1,4 @@
-"""Time what a student of each preset takes: its queries, its distillation, and a step of it under each loss, in turn.
+"""Time a student of each preset: its queries, its distillation, and a step of it under each loss, in turn.
 
     python benchmarks/distilling.py
 

@@ -1,4 +1,4 @@
-"""Compare the features of the Gram loss: teach a CGN with each, look at its masks, train classifiers on what it draws.
+"""Compare the features of the Gram loss: teach a CGN with each, examine its masks, train classifiers on its images.
 
     python benchmarks/features.py --steps 500 --seeds 0 1 2
 
@@ -10,7 +10,6 @@ recipes, it does not finish a teacher. Results land in ``benchmarks/results/feat
 
 import argparse
 import json
-import statistics
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -26,6 +25,7 @@ from skdcgn.data.appearances import paint
 from skdcgn.data.glyphs import load_glyphs
 from skdcgn.data.images import LabelledImages
 from skdcgn.experiments.training_sets import MnistData, counterfactual_set
+from skdcgn.results.statistics import mean_and_deviation
 from skdcgn.teachers.health import check_health
 from skdcgn.teachers.teach import teach
 
@@ -74,8 +74,7 @@ def main() -> None:
             "seconds_per_step": seconds / arguments.steps,
             **health._asdict(),
             "ood_accuracy": percents,
-            "mean": statistics.mean(percents),
-            "deviation": statistics.stdev(percents),
+            **to_dict(mean_and_deviation(percents)),
         }
         print(name, json.dumps(rows[name]), flush=True)
     command = f"python benchmarks/features.py --steps {arguments.steps} --seeds {' '.join(map(str, arguments.seeds))}"

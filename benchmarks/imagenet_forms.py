@@ -1,4 +1,4 @@
-"""Time what a GPU makes faster: the ImageNet teacher in each form, and a student's training beside the published one.
+"""Time the ImageNet teacher in each form, and the training of our student and of the published one, on a GPU or a CPU.
 
     python benchmarks/imagenet_forms.py --device cuda                                     # 256 pixels, full width
     python benchmarks/imagenet_forms.py --image-size 64 --width 32 --batch 4 --rounds 3   # the same, small, on a CPU

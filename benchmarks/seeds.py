@@ -1,10 +1,10 @@
-"""Run a preset over several seeds and write mean and deviation: what the README's main tables come from.
+"""Run a preset over several seeds; write mean and deviation, and print the main tables of the documentation.
 
     python benchmarks/seeds.py double-colored-digits --seeds 0 1 2
     python benchmarks/seeds.py double-colored-mnist --seeds 0 --teacher FILE --data-root DIR
 
 Each seed is an ordinary run folder under ``runs/``, so that an interrupted table goes on where it stopped. The
-raw results land in ``benchmarks/results/PRESET.json``; what is printed at the end are the README's tables.
+raw results go to ``benchmarks/results/PRESET.json``.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""Measure a teacher as its users would, beside the published checkpoint, the biased data and the oracle.
+"""Measure a teacher as its users do, and compare it with the published checkpoint and the oracle.
 
     python benchmarks/teachers.py double-colored-mnist --published cgn_double_colored_mnist.pth --data-root DIR
     python benchmarks/teachers.py wildlife-mnist --name wildlife-mnist-photographs --textures DIR \
@@ -7,13 +7,12 @@
 One training set of each kind, as many images as the preset's, composed as published; a classifier per seed on each;
 every classifier an ordinary run folder, so that an interrupted table goes on where it stopped. Of each teacher: its
 health (see skdcgn.teachers.health), how well its binarised masks overlap with the nearest real glyph of their class,
-and what the classifier reads off one mechanism alone: its own label, in colour, and real glyphs, in grey and
+and how well a classifier of one mechanism alone recognises its own label, in colour, and real glyphs, in grey and
 standardised, which only a mechanism that draws shapes can teach. Raw results land in
 ``benchmarks/results/teachers-NAME.json``.
 """
 
 import json
-import statistics
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -34,6 +33,7 @@ from skdcgn.data.glyphs import load_glyphs
 from skdcgn.data.images import LabelledImages
 from skdcgn.experiments.training_sets import MnistData, train_and_test, training_sets
 from skdcgn.metrics.pixels import nearest_iou
+from skdcgn.report.words import with_deviation
 from skdcgn.results.published import PUBLISHED, RECIPE
 from skdcgn.results.statistics import mean_and_deviation
 from skdcgn.results.versions import versions
@@ -54,10 +54,10 @@ def accuracies(
     percents: dict[str, list[float]] = {}
     sets = training_sets(data, cgns, budget, runs / "mask-filters", seed=config.seed, device="cpu")
     for name, make in sets.items():
-        once = cache(make)  # one set for every seed, made only if a seed is still to be trained
+        make_once = cache(make)  # all seeds share one set, which is only made if a seed needs training
         origin = {"data": name, "teacher": cgns[name].digest if name in cgns else ""}
         percents[name] = [
-            train_and_test(once, test, budget, runs / f"{name}-{seed}", origin=origin, seed=seed, device="cpu")
+            train_and_test(make_once, test, budget, runs / f"{name}-{seed}", origin=origin, seed=seed, device="cpu")
             for seed in seeds
         ]
         print(name, percents[name], flush=True)
@@ -65,7 +65,7 @@ def accuracies(
 
 
 def quality(teacher: Teacher, train: LabelledImages, test: LabelledImages, runs: Path) -> dict[str, Any]:
-    """Health, overlap with real glyphs, and what one mechanism alone tells."""
+    """Return health, overlap with real glyphs, and the leakage of each mechanism."""
     health = check_health(teacher, train, seed=0)
     labels = torch.arange(teacher.spec.classes).repeat(40)
     masks = draw(teacher, Mechanism.SHAPE, teacher.spec.sample_noise(len(labels), generator("iou")), labels)
@@ -109,7 +109,8 @@ def markdown(percents: dict[str, list[float]], quality: dict[str, dict[str, Any]
     """Return a row of the README's table per training set."""
     lines = []
     for name, values in percents.items():
-        line = f"| {name} | {statistics.mean(values):.1f} ± {statistics.stdev(values):.1f} |"
+        over = mean_and_deviation(values)
+        line = f"| {name} | {with_deviation(over.mean, over.deviation)} |"
         if name in quality:
             measures = quality[name]
             read = " / ".join(f"{measures['leakage'][m]['real_glyphs']:.0f}" for m in Mechanism)

@@ -111,20 +111,10 @@ def run_study(
     plan = plan_study(name, preset, teacher=teacher, textures=textures, only=only, seeds=seeds, quick=quick)
     stages = out or Path("runs") / f"study-{preset}-{digest(plan.base)}"
     folder = stages / name
-    if only:  # beside the results of all points
+    if only:  # the results of all points stay in the parent folder
         folder /= digest([point.name for point in plan.points])
-    total = plan.seeds * sum(len(point.sources) for point in plan.points)
-    tell, scores = watch(f"study {name}", total), []
-    for score in measure_points(
-        lay_points(plan.base, plan.points, plan.teaching),
-        Workspace(stages, data_root, device, watch),
-        range(plan.seeds),
-        results=folder / "results.jsonl",
-        compared=compared,
-    ):
-        scores.append(score)
-        announce(f"point {len(scores)} of {total}: {score_line(score)}")
-        tell(len(scores))
+    workspace = Workspace(stages, data_root, device, watch)
+    scores = list(_announced_scores(plan, workspace, folder / "results.jsonl", compared, announce))
     with exclusive(folder / ".lock"):  # processes that shared the work time its students one after the other
         record = study_record(
             plan.study,
@@ -140,8 +130,22 @@ def run_study(
     return StudyResults(record, folder, write_study_report(folder), figure)
 
 
+def _announced_scores(
+    plan: StudyPlan, workspace: Workspace, results: Path, compared: int, announce: Announce
+) -> Iterator[PointScore]:
+    """Yield the scores of a study, each with a line and a step of its progress."""
+    total = plan.seeds * sum(len(point.sources) for point in plan.points)
+    tell = workspace.watch(f"study {plan.study.name}", total)
+    points = lay_points(plan.base, plan.points, plan.teaching)
+    scores = measure_points(points, workspace, range(plan.seeds), results=results, compared=compared)
+    for number, score in enumerate(scores, 1):
+        announce(f"point {number} of {total}: {score_line(score)}")
+        tell(number)
+        yield score
+
+
 def score_line(score: PointScore) -> str:
-    """Say what a score is of, and its accuracy or why its training was stopped."""
+    """Return point, source and seed of a score, with its accuracy or the reason why its training was stopped."""
     accuracy = f"stopped: {score.stopped}" if score.ood_accuracy is None else f"{score.ood_accuracy:.1f} %"
     return f"{score.point}, {score.source}, seed {score.seed}: {accuracy}"
 

@@ -73,10 +73,7 @@ def measure_points(
     Raises:
         UserError: a source that is none of biased, teacher, student, oracle.
     """
-    for point in points:
-        for source in point.sources:
-            if source not in CLASSIFIERS:
-                raise UserError(f"{point.name}: unknown source {source!r}: use one of {', '.join(CLASSIFIERS)}")
+    _check_sources(points)
     score = score or partial(score_point, compared=compared)
     # seeds in the outer loop, so that a study that is stopped early still compares all points
     jobs = [(point, source, seed) for seed in seeds for point in points for source in point.sources]
@@ -96,6 +93,13 @@ def measure_points(
             lines = [json.dumps(to_dict(scores[done])) + "\n" for done in sorted(scores)]
             write_bytes(results, "".join(lines).encode())
             yield scores[number]
+
+
+def _check_sources(points: Sequence[PointConfig]) -> None:
+    for point in points:
+        for source in point.sources:
+            if source not in CLASSIFIERS:
+                raise UserError(f"{point.name}: unknown source {source!r}: use one of {', '.join(CLASSIFIERS)}")
 
 
 def score_point(

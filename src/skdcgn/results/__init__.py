@@ -1,1 +1,1 @@
-"""What was measured, as records: results that runs write and reports read, and what one may expect of them."""
+"""Results of runs and studies as typed records, statistics over seeds, and expected accuracies."""

@@ -17,7 +17,7 @@ RESULTS_FILE, STUDY_FILE = "results.json", "study.json"
 
 @dataclass(frozen=True)
 class OodAccuracy:
-    """Out-of-domain accuracy in percent, by what the classifier was trained on."""
+    """Out-of-domain accuracy in percent, by the training set of the classifier."""
 
     biased: FiniteFloat
     teacher: FiniteFloat
@@ -27,7 +27,7 @@ class OodAccuracy:
 
 @dataclass(frozen=True)
 class Sizes:
-    """How many numbers each CGN holds; None where nobody can know."""
+    """Parameters of each CGN; None if they are unknown."""
 
     teacher: PositiveInt | None
     student: PositiveInt
@@ -43,7 +43,7 @@ class Speeds:
 
 @dataclass(frozen=True)
 class TeacherIdentity:
-    """Which teacher answered."""
+    """The teacher: its name or file, and the digest of its contents."""
 
     name: str | None
     digest: str
@@ -51,7 +51,7 @@ class TeacherIdentity:
 
 @dataclass(frozen=True)
 class ClassifierBudget:
-    """What every classifier was trained with."""
+    """The settings that all classifiers share."""
 
     images: int
     per_shape: int
@@ -64,7 +64,7 @@ class ClassifierBudget:
 
 @dataclass(frozen=True, kw_only=True)
 class RunResults:
-    """What ``results.json`` holds of any run: which run it was, and how the student compares with its teacher."""
+    """Results of any run: its identity, and the comparison of the student with its teacher."""
 
     preset: str
     seed: int
@@ -93,7 +93,7 @@ class MnistResults(RunResults):
 class ImageNetResults(RunResults):
     """``results.json`` as :mod:`skdcgn.experiments.run_imagenet` writes it; ``stand_in``: the teacher drew all images.
 
-    ``ensembles``: by what an ensemble was trained on, then by measure.
+    ``ensembles``: scores by training set, then by challenge.
     """
 
     ensembles: dict[str, dict[str, HeadScores]]

@@ -1,6 +1,6 @@
-"""The record of a study, ``study.json``: what was asked, what was changed from point to point, what came out.
+"""The record of a study, ``study.json``: its question, its points and their changes, its scores.
 
-The report, the terminal's table and the benchmarks read nothing else. No torch here: studies are listed in the help.
+The report, the terminal's table and the benchmarks read nothing else. No torch here: the help lists the studies.
 """
 
 from collections.abc import Sequence
@@ -23,7 +23,7 @@ class StudyPoint:
 
     Args:
         changes: to the study's run configuration.
-        sources: what classifiers are trained on there: of ``biased``, ``teacher``, ``student``, ``oracle``.
+        sources: training sets of its classifiers: of ``biased``, ``teacher``, ``student``, ``oracle``.
         curve: the curve that the point lies on, if its points differ in a number.
         at: that number.
         teach: changes to the study's teaching configuration, if the CGN is taught again for this point.
@@ -40,7 +40,7 @@ class StudyPoint:
 
 
 class PointConfig(NamedTuple):
-    """The configuration of a point: of its run, what classifiers are trained on, and how its teacher is taught."""
+    """The configuration of a point: its run, the training sets of its classifiers, and the teaching of its CGN."""
 
     name: str
     config: RunConfig
@@ -63,11 +63,11 @@ def lay_points(base: RunConfig, points: Sequence[StudyPoint], teaching: TeachCon
 
 @dataclass(frozen=True)
 class PointScore:
-    """What one point gave for one source and one seed.
+    """The score of one point, one source and one seed.
 
     Args:
         ood_accuracy: in percent; None if the training was stopped.
-        parameters: of the CGN; None where there is none, or nobody can know.
+        parameters: of the CGN; None if they are unknown, or there is no CGN.
         pixel_l1: by mechanism; of a student alone.
         frechet_distance: of a student's counterfactuals to its teacher's.
         stopped: why the training was stopped.
@@ -106,7 +106,7 @@ class PointSummary:
 
 @dataclass(frozen=True, kw_only=True)
 class StudyRecord:
-    """Everything that a study gave.
+    """All results of a study.
 
     Args:
         study: its name.
@@ -115,7 +115,7 @@ class StudyRecord:
         base: that configuration; paths without their folders.
         teaching: the configuration that a point's ``teach`` changes.
         counterfactuals_per_second: by CGN, ``teacher`` or a point's name, and by form; None if they were not timed.
-        quick: a miniature, whose numbers compare with no others.
+        quick: whether the study is a miniature, whose numbers compare with no others.
     """
 
     command: str

@@ -17,7 +17,7 @@ from mkdocs.structure.files import File, Files
 from nbclient import NotebookClient
 
 NOTEBOOK, PAGE = Path(__file__).parents[1] / "examples" / "tour.ipynb", "tour.md"
-ROLE = re.compile(r":(?:mod|class|func|meth|attr|data|math):(?=<code>)")
+ROLE = re.compile(r":(?:mod|class|func|meth|attr|data|math):<code>(?:~[\w.]*\.)?")
 SOURCE_FORMULA = re.compile(r"<p>\.\. math::\s*(.*?)</p>(?:\s*<pre><code>(.*?)</code></pre>)?", re.DOTALL)
 FORMULA = re.compile(r'<(span|div) class="arithmatex">\\([(\[])(.*?)\\[)\]]</\1>', re.DOTALL)
 
@@ -30,7 +30,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 def on_page_content(content: str, **_: Any) -> str:
     """Replace the formulas of a page; docstrings write theirs, and their references, for any reader of the source."""
-    content = SOURCE_FORMULA.sub(_as_written, ROLE.sub("", content))
+    content = SOURCE_FORMULA.sub(_as_written, ROLE.sub("<code>", content))
     return FORMULA.sub(_mathml, content)
 
 

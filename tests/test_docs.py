@@ -84,8 +84,8 @@ def test_the_readme_fits_on_two_screens_and_has_one_table() -> None:
     assert len(re.findall(r"^\|[ :|-]+\|$", text, re.MULTILINE)) == 1
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_a_page_links_to_files_that_exist(page: Path) -> None:
+@pytest.mark.parametrize("page", [ROOT / "README.md", ROOT / "CONTRIBUTING.md"], ids=lambda page: page.name)
+def test_pages_outside_the_site_link_to_files_that_exist(page: Path) -> None:
     for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text(encoding="utf-8")):
         name = target.partition("#")[0]
         assert re.match("https?:", name) or not name or (page.parent / name).exists(), f"{page.name} links to {target}"

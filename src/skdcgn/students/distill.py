@@ -175,7 +175,7 @@ def distill_mechanism(
 
 def distill(
     source: Teacher | str | Path,
-    out: str | Path,
+    out: str | Path | None = None,
     config: DistillConfig | None = None,
     query: QueryConfig | None = None,
     *,
@@ -190,7 +190,7 @@ def distill(
 
     Args:
         source: a teacher, whose answers to ``query`` go to ``out/pairs``; or a folder of stored pairs.
-        out: gets a run folder per mechanism under ``students`` and the student.
+        out: gets a run folder per mechanism under ``students`` and the student; must be named.
         config: sizes, losses and steps; None takes the defaults.
         query: the query budget; None takes the defaults. Not used with stored pairs.
         teacher: queried again if stored pairs hold no images.
@@ -202,12 +202,15 @@ def distill(
         watch: begins each part's progress report; by default it is logged.
 
     Raises:
-        UserError: ``source`` is no teacher and no folder of pairs, or ``out`` holds another distillation.
+        UserError: ``source`` is no teacher and no folder of pairs, ``out`` is missing or holds another distillation.
     """
     require_tracker(track)
+    _check_source(source)
+    if out is None:
+        raise UserError('out is missing: name a folder for the student, as distill(teacher, "runs/mine")')
     out, config = Path(out), config or DistillConfig()
     if isinstance(source, str | Path):
-        pairs = _pairs_folder(source)
+        pairs = Path(source)
     else:
         pairs, query = out / "pairs", query or QueryConfig()
         query_all(source, pairs, query, seed=seed, rank=Rank(process_index(), process_count()), watch=watch)
@@ -229,13 +232,16 @@ def distill(
     return assemble(students, config, out / "student")
 
 
-def _pairs_folder(source: str | Path) -> Path:
-    if not Path(source).is_dir():
+def _check_source(source: object) -> None:
+    if not isinstance(source, str | Path | Teacher):
+        raise UserError(
+            f"{source!r} is no teacher: pass what load_teacher returns, for a function of yours load_teacher(function)"
+        )
+    if isinstance(source, str | Path) and not Path(source).is_dir():
         raise UserError(
             f"no folder of pairs {str(source)!r}: pass a folder that query wrote, or a teacher, as "
             f"load_teacher({str(source)!r}) returns it"
         )
-    return Path(source)
 
 
 def assemble(mechanisms: dict[Mechanism, StudentGenerator], config: DistillConfig, out: Path) -> StudentCGN:

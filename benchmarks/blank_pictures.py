@@ -2,9 +2,9 @@
 
     python benchmarks/blank_pictures.py --data-root DIR
 
-An image is blank if the colours of its object and of its background differ by less than ``SAME_COLOUR`` grey levels, mean
-over the channels. The oracle is that of ``double-colored-mnist``: one classifier per seed, each an ordinary run folder.
-Raw results land in ``benchmarks/results/blank-double-colored-mnist.json``.
+An image is blank if the colours of its object and of its background differ by less than ``SAME_COLOUR`` grey levels,
+mean over the channels. The oracle is that of ``double-colored-mnist``: one classifier per seed, each an ordinary run
+folder. Raw results land in ``benchmarks/results/blank-double-colored-mnist.json``.
 """
 
 from pathlib import Path

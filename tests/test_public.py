@@ -24,7 +24,7 @@ def test_modules_that_were_imported_are_not_listed_either():
 MISTAKES = {
     "a name to distill": (lambda out: skdcgn.distill("double-colored-digits", out),
                           r"a teacher, as load_teacher\('double-colored-digits'\) returns it"),
-    "no name": (lambda out: skdcgn.load_teacher(None), "a name, a file, a folder or a function, not a NoneType"),
+    "no name": (lambda out: skdcgn.load_teacher(None), "a name, a file, a folder or a function, but got: NoneType"),
     "a name to distill, nowhere": (lambda out: skdcgn.distill("double-colored-digits"),
                           r"a teacher, as load_teacher\('double-colored-digits'\) returns it"),
     "a function to distill": (lambda out: skdcgn.distill(lambda mechanism, noise, labels: noise, out),
@@ -33,7 +33,7 @@ MISTAKES = {
                           "out is missing: name a folder"),
     "a teacher": (lambda out: skdcgn.load_teacher(skdcgn.load_teacher("double-colored-digits")), "is a teacher"),
     "a teacher as a student": (lambda out: skdcgn.load_student(skdcgn.load_teacher("double-colored-digits")),
-                               "the folder of a student, not a CGNTeacher"),
+                               "the folder of a student, but got: CGNTeacher"),
     "a name as a student": (lambda out: skdcgn.load_student("double-colored-digits"), "holds no student: pass"),
     "a name to compose": (lambda out: skdcgn.compose("double-colored-digits", n=1), "load_teacher"),
 }  # fmt: skip

@@ -201,7 +201,7 @@ def trained(folder, steps):
 def test_a_longer_run_continues_a_shorter_one_only_if_that_is_wanted(tmp_path):
     trained(RunFolder(tmp_path, {"seed": 0, "steps": 4}), 4)
     longer = {"seed": 0, "steps": 6}
-    with pytest.raises(UserError, match=r"with 4 steps: pass --continue \(extend=True\) to train on to 6"):
+    with pytest.raises(UserError, match=r"with 4 steps: pass --continue \(in Python extend=True\) to train on to 6"):
         RunFolder(tmp_path, longer)
     for config in ({"seed": 0, "steps": 3}, {"seed": 1, "steps": 6}, {"seed": 0, "steps": 6, "more": 1}):
         with pytest.raises(UserError, match="another configuration"):

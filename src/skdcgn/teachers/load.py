@@ -87,7 +87,7 @@ def load_teacher(
         raise UserError(f"load_teacher takes a name, a file, a folder or a function: this {_type(source)} is a teacher")
     if not isinstance(source, str | Path):
         if not callable(source):
-            raise UserError(f"load_teacher takes a name, a file, a folder or a function, not a {_type(source)}")
+            raise UserError(f"load_teacher takes a name, a file, a folder or a function, but got: {_type(source)}")
         name = source.__qualname__ if isroutine(source) else type(source).__qualname__
         _no_truncation(name, truncation)
         return CallableTeacher(source, spec or Spec(), digest=f"callable:{source.__module__}.{name}")
@@ -106,7 +106,7 @@ def load_teacher(
 def load_student(folder: str | Path, *, device: str = "cpu") -> StudentCGN:
     """Return the student CGN that ``save_pretrained`` wrote to ``folder``; raise UserError if there is none."""
     if not isinstance(folder, str | Path):
-        raise UserError(f"load_student takes the folder of a student, not a {_type(folder)}")
+        raise UserError(f"load_student takes the folder of a student, but got: {_type(folder)}")
     return StudentCGN.load(Path(folder)).to(device)
 
 

@@ -6,12 +6,13 @@ from PIL import Image
 
 from skdcgn.base.config import ClassifyConfig
 from skdcgn.base.errors import UserError
+from skdcgn.base.files import write_json
 from skdcgn.base.seeds import generator
 from skdcgn.classifiers.small_cnn import classify
 from skdcgn.cli.terminal import show_cgn
 from skdcgn.data.images import LabelledImages
 from skdcgn.experiments.artifacts import artifact_kind
-from skdcgn.experiments.evaluate import evaluate_cgn, evaluate_classifier, evaluate_run
+from skdcgn.experiments.evaluate import evaluate_cgn, evaluate_classifier, evaluate_ensemble, evaluate_run
 from skdcgn.teachers.load import load_teacher
 
 
@@ -53,6 +54,18 @@ def test_a_run_is_evaluated_only_where_there_is_one(tmp_path):
     trained(tmp_path, 2, 32)
     with pytest.raises(UserError, match="is a classifier, not a run"):
         evaluate_run(tmp_path)
+
+
+def test_a_folder_of_another_kind_is_named(tmp_path):
+    trained(tmp_path / "classifier", 3, 32)
+    (tmp_path / "run").mkdir()
+    write_json(tmp_path / "run" / "results.json", {})
+    with pytest.raises(UserError, match=r"run is a run, not a classifier: .*classifiers"):
+        evaluate_classifier(tmp_path / "run")
+    with pytest.raises(UserError, match=r"is a classifier, not an ensemble: .*skdcgn ensemble"):
+        evaluate_ensemble(tmp_path / "classifier")
+    with pytest.raises(UserError, match=r"no folder .*none: check the path"):
+        evaluate_classifier(tmp_path / "none")
 
 
 def test_a_folder_says_where_its_student_lies(tmp_path):

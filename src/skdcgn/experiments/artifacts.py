@@ -18,6 +18,12 @@ class ArtifactKind(StrEnum):
     CGN = "a CGN"
 
 
+_PASS = {
+    ArtifactKind.CLASSIFIER: "the folder that skdcgn classify wrote, or a folder in the run's folder classifiers",
+    ArtifactKind.ENSEMBLE: "the folder that skdcgn ensemble wrote",
+}
+
+
 def artifact_kind(path: str | Path) -> ArtifactKind:
     """Say what ``path`` holds; what is no folder names a CGN.
 
@@ -36,6 +42,15 @@ def artifact_kind(path: str | Path) -> ArtifactKind:
     if folder.is_dir() and not (folder / "model.safetensors").exists():
         raise UserError(f"{folder} holds no run, no classifier and no student: {_right_folder(folder)}")
     return ArtifactKind.CGN
+
+
+def must_hold(folder: Path, kind: ArtifactKind) -> None:
+    """Raise UserError if ``folder`` does not exist or holds something other than a ``kind``."""
+    if not folder.is_dir():
+        raise UserError(f"no folder {folder}: check the path")
+    actual = artifact_kind(folder)
+    if actual is not kind:
+        raise UserError(f"{folder} is {actual}, not {kind}: pass {_PASS[kind]}")
 
 
 def _right_folder(folder: Path) -> str:

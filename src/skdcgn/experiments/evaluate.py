@@ -28,7 +28,7 @@ from skdcgn.evaluation.attribution import (
 from skdcgn.evaluation.imagenet import measure_ensemble, open_challenges
 from skdcgn.evaluation.measure import Measurement, compare_cgn, compare_with_pairs
 from skdcgn.evaluation.scores import HeadScores
-from skdcgn.experiments.artifacts import ArtifactKind, artifact_kind
+from skdcgn.experiments.artifacts import ArtifactKind, artifact_kind, must_hold
 from skdcgn.experiments.training_sets import own_test_set, test_set
 from skdcgn.features.extractors import load_extractor
 from skdcgn.metrics.pixels import PairAgreement
@@ -97,6 +97,7 @@ def evaluate_classifier(
     Raises:
         UserError: no classifier there; test images or a CGN with other classes or another size than it was trained on.
     """
+    must_hold(folder, ArtifactKind.CLASSIFIER)
     classifier = load_classifier(folder)
     form = Form(classifier.head.out_features, int(read_json(folder / "config.json").get("image_size", SIZE)))
     if images:
@@ -225,6 +226,7 @@ def evaluate_ensemble(
     Raises:
         UserError: no ensemble there, no images to measure it on, or images of another layout.
     """
+    must_hold(folder, ArtifactKind.ENSEMBLE)
     if not (images or cue_conflict or in9):
         raise UserError(f"{folder} is an ensemble: name images to measure it on: --images, --cue-conflict or --in9")
     ensemble, names = load_ensemble(folder)

@@ -69,8 +69,8 @@ class RunFolder:
         longer = f"{values[length]} {length}"
         if not extend:
             raise UserError(
-                f"{self.path} holds this run with {stored[length]} {length}: pass --continue (in Python extend=True) to "
-                f"train on to {values[length]}, or choose another --out"
+                f"{self.path} holds this run with {stored[length]} {length}: pass --continue (in Python extend=True) "
+                f"to train on to {values[length]}, or choose another --out"
             )
         logger.warning(
             f"{self.path}: continued from {stored[length]} to {longer}; where learning rates depend on the length of a "

@@ -184,7 +184,7 @@ def test_the_command_line_trains_and_measures(tmp_path, cues, skdcgn):
     assert [line[: line.index("-") + 2] for line in said.splitlines()] == [f"{h}: top-{k}" for k in "15" for h in heads]
     assert all(line.endswith(" % of 10 images") for line in said.splitlines())
     for words, expected in (
-        ([out], "say what to measure it by"),
+        ([out], "name images to measure it on"),
         ([out, "--cue-conflict", cues / "nowhere"], "no folder"),
         ([out, "--in9", tmp_path], "no in_to_in9.json in"),
         (

@@ -128,6 +128,9 @@ def test_a_launcher_gets_the_command_to_launch(tmp_path, monkeypatch, skdcgn):
 def test_a_stage_begins_with_its_part_of_a_preset(tmp_path, skdcgn):
     query = ["query", "imagenet-smoke", "--preset", "imagenet-smoke", "--out", tmp_path, "--background", "8"]
     status, said, _ = skdcgn(*query)
-    assert (status, said) == (0, "shape: 160 queries, texture: 160 queries, background: 8 queries\n")
+    assert (status, said) == (
+        0,
+        "shape: 160 queries, texture: 160 queries, background: 8 queries; of each, 32 more are held out (--held-out)\n",
+    )
     status, _, err = skdcgn("ensemble", "--preset", "imagenet-smoked", "--real", "x", "--out", tmp_path)
     assert (status, err) == (2, "error: unknown preset 'imagenet-smoked': did you mean 'imagenet-smoke'?\n")

@@ -1,5 +1,6 @@
 """The figure of a study, and the kept records that figures and expected accuracies come from."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -60,8 +61,13 @@ def test_a_study_of_any_form_is_drawn_as_the_same_picture_each_time(tmp_path, on
         assert len(picture.convert("RGB").getcolors(1 << 20)) > 20
 
 
-def test_two_points_have_no_figure(tmp_path):
-    assert save_study_figure(record(DOTS[:2]), tmp_path / "figure.png") is None
+@pytest.mark.parametrize("count", [1, 2])
+def test_few_points_have_a_figure_too(tmp_path, count):
+    assert save_study_figure(record(DOTS[:count]), tmp_path / "figure.png").exists()
+
+
+def test_a_study_without_an_accuracy_has_no_figure(tmp_path):
+    assert save_study_figure(replace(record(DOTS), summary=()), tmp_path / "figure.png") is None
     assert not list(tmp_path.iterdir())
 
 

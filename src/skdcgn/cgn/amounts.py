@@ -36,7 +36,7 @@ class AmountType(Protocol):
         ...
 
     def validate(self, amount: Any, classes: int | None) -> Amount:
-        """Return ``amount`` in this type; raise ValueError that says why it is none (for a CGN of so many classes)."""
+        """Return ``amount`` in this type; raise ValueError if the intervention does not take it."""
         ...
 
 

@@ -101,6 +101,7 @@ def parse_policy(policy: Sequence[str | Intervention], classes: int) -> Policy:
         UserError: names the first wrong word with the nearest name, or with the amounts that it takes.
     """
     if isinstance(policy, str | Intervention):
+        parse_policy([policy], classes)  # a wrong word is the first thing to mend
         raise UserError(f'policy is one intervention: pass a list of them: ["{policy}"]')
     return Policy(tuple(one if isinstance(one, Intervention) else parse_intervention(one) for one in policy), classes)
 

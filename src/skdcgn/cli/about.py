@@ -33,7 +33,7 @@ class ConfiguredVerb(StrEnum):
 
 
 def doctor(*, data_root: DataRoot = None) -> int:
-    """Say what is installed and at hand; the exit status is 1 if something is broken."""
+    """Show what is installed and available; the exit status is 1 if something is broken."""
     from skdcgn.experiments.doctor import State, examine
 
     findings = list(examine(data_root))

@@ -32,7 +32,7 @@ TestPictures = Annotated[Path | None, Parameter(help="Your own test pictures ins
 
 
 def name_kind(tokens: tuple[str, ...]) -> tuple[str, ...]:
-    """Insert the kind of what PATH holds after ``evaluate``, unless the user named it."""
+    """Insert the detected kind of PATH after ``evaluate``, unless the user named it."""
     from skdcgn.experiments.artifacts import ArtifactKind, artifact_kind
 
     kinds = {ArtifactKind.CLASSIFIER: "classifier", ArtifactKind.CGN: "cgn", ArtifactKind.ENSEMBLE: "ensemble"}

@@ -112,7 +112,8 @@ def query(
     loaded = load_teacher(teacher, device=place_of(device))
     with progress() as watch:
         queries = query_all(loaded, out, settings, seed=seed, rank=Rank(rank, ranks), watch=watch)
-    print(", ".join(f"{mechanism}: {count} queries" for mechanism, count in queries.items()))
+    print(", ".join(f"{mechanism}: {count} queries" for mechanism, count in queries.items()), end="")
+    print(f"; of each, {settings.held_out} more are held out (--held-out)")
 
 
 @with_flags(DistillConfig(), main=("steps", "batch_size", "learning_rate", "feature", "kl", "adversarial"))

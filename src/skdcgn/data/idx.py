@@ -126,7 +126,7 @@ def _either(plain: Path) -> Path | None:
 
 
 def download(name: str, folder: Path, checksum: str, mirrors: Sequence[str] = MIRRORS) -> None:
-    """Fetch one file from the first mirror that has the right bytes; a right file in ``folder`` is kept.
+    """Fetch one file from the first mirror that has the right bytes, unless ``folder`` has it with the right checksum.
 
     Args:
         name: of the file, below each mirror's address.

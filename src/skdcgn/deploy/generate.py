@@ -73,7 +73,7 @@ def write_interpolation(
     Args:
         cgn: a teacher or a student.
         out: the folder.
-        mechanisms: those that change: one of them, or ``all``.
+        mechanisms: the mechanism to interpolate, or ``all``.
         classes: the two classes; None takes the first and the last.
         frames: from one class to the other.
         seed: of the noise.

@@ -59,4 +59,4 @@ def _right_folder(folder: Path) -> str:
         return f"distill writes its student one level below: pass {student}"
     if any((folder / name).exists() for name in ("pairs", "students", "classifiers")):
         return "a run that has not ended: repeat its command"
-    return "pass the folder that one of them was written to"
+    return "pass the folder of a run, a classifier or a student"

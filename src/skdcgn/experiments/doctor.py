@@ -1,4 +1,4 @@
-"""What is installed and at hand, and what to do about the rest."""
+"""What is installed and available, and what to do about the rest."""
 
 import importlib.metadata
 import importlib.util

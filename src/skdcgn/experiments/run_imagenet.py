@@ -81,7 +81,7 @@ def open_data(run: Run[ImageNetConfig]) -> ImageNetData:
     if len(names) != classes:
         raise UserError(
             f"{folders.real} has {len(names)} sub-folders, the teacher {classes} classes: pass real images of the same "
-            "classes, or the classes that there are by --query-classes"
+            "classes, or restrict the teacher's by --query-classes"
         )
     return ImageNetData(folders.real, names, challenges)
 

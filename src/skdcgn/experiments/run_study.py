@@ -26,7 +26,7 @@ Announce = Callable[[str], None]
 
 
 class StudyResults(NamedTuple):
-    """What a study gave, the folder that keeps it, its report, and its figure if it has three points or more."""
+    """The results of a study, the folder that keeps them, its report, and its figure (None without accuracies)."""
 
     record: StudyRecord
     folder: Path

@@ -235,7 +235,7 @@ def study_record(
     command: str,
     quick: bool = False,
 ) -> StudyRecord:
-    """Return everything that a study gave, in the order of its points, whoever measured them when.
+    """Return all results of a study, in the order of its points.
 
     Paths lose their folders, which are of one machine. Where the study asks for it, the teacher and the student of
     each point are timed, in turn.

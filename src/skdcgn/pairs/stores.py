@@ -2,7 +2,7 @@
 
 ``float32`` is the teacher's answer; ``uint8`` and ``png`` round to 256 grey levels, an error of half a level
 (1/510 of the range) at most, the latter losslessly compressed; ``none`` stores noise and labels alone, for a teacher
-that is at hand and fast enough to be queried again. Sizes and times: ``benchmarks/stores.py``.
+that is available and fast enough to be queried again. Sizes and times: ``benchmarks/stores.py``.
 """
 
 import io

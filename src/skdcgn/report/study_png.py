@@ -19,13 +19,12 @@ COLORS = {INK: "#1d1f21", MUTED: "#63666a", RULE: "#e4e4df"}
 LINES = ("#1c5d99", "#b3541e", "#4d7c3a", "#8a4f8f", "#7d7a2c")
 MARKERS = "Dv^os"
 ORDER = ("teacher", "student", "oracle", "biased")  # of colours, the same in all figures
-LEAST_POINTS = 3  # a table shows fewer as well as a figure does
 ACCURACY = "accuracy out of domain, %"
 
 
 def save_study_figure(record: StudyRecord, path: Path) -> Path | None:
-    """Draw a study as a PNG; return its path, or None if the study has fewer than three points with results."""
-    if len({row.point for row in record.summary}) < LEAST_POINTS:
+    """Draw a study as a PNG; return its path, or None if no point has an accuracy."""
+    if not record.summary:
         return None
     with style(COLORS):
         figure = trade_offs(record) if record.counterfactuals_per_second else panels(record)
@@ -78,7 +77,7 @@ def _add_legend(figure: "Figure", names: Sequence[str]) -> None:
 
 
 def trade_offs(record: StudyRecord) -> "Figure":
-    """Draw accuracy over size and over speed; a line joins the students that no other beats in both numbers."""
+    """Draw accuracy over size and over speed; a line joins the Pareto-optimal students."""
     from matplotlib.figure import Figure
 
     speeds = record.counterfactuals_per_second or {}
@@ -137,7 +136,7 @@ def draw_trade_off(
 
 
 def front(points: Sequence[tuple[float, float]], *, less_is_better: bool) -> list[tuple[float, float]]:
-    """Return the points that no other beats in both numbers: a higher second, and a lower (or higher) first one."""
+    """Return the Pareto-optimal points: a higher second, and a lower (or higher) first one."""
     best: list[tuple[float, float]] = []
     for point in sorted(points, reverse=not less_is_better):
         if not best or point[1] > best[-1][1]:

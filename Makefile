@@ -18,7 +18,7 @@ run: .venv/installed ## install into .venv and do the main job: a table and repo
 
 # A thread for each worker: together they are as many as there are cores.
 test: check ## format, lint, types, tests and the site: the gate
-	OMP_NUM_THREADS=1 $(BIN)/pytest -q -n auto
+	OMP_NUM_THREADS=1 $(BIN)/pytest -q -n auto --dist worksteal
 
 check: .venv/developed ## format, lint and types
 	$(BIN)/ruff format --check $(SOURCES)

@@ -147,7 +147,7 @@ def test_quiet_shows_results_alone_and_verbose_the_losses(tmp_path, skdcgn):
     _, said, noise = skdcgn("query", "double-colored-digits", "--out", tmp_path, *budget, "-q")
     assert "shape: 20 queries" in said
     assert noise == ""
-    distill = ["distill", tmp_path, "--steps", "50", "--save-every", "50"]
+    distill = ["distill", tmp_path, "--steps", "50", "--save-every", "50", "--batch-size", "4"]
     assert "query" not in skdcgn(*distill, "--out", tmp_path / "a")[2]
     assert "distill shape: 50 done" in skdcgn(*distill, "--out", tmp_path / "b")[2]
     assert "step 50 of 50, pixel " in skdcgn(*distill, "--out", tmp_path / "c", "--verbose")[2]

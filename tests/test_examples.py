@@ -23,11 +23,34 @@ EXTENDING = {  # arguments, and how the last line of what is printed begins
 }
 
 
-def run(path: Path, *arguments: str, folder: Path) -> str:
-    command = [sys.executable, "-W", "error", str(path), *arguments]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
+# One process for all examples: starting Python and torch for each would take most of the time.
+RUN_ALL = """
+import os, runpy, sys
+for place, script, *arguments in map(str.split, sys.argv[1:]):
+    os.makedirs(place)
+    os.chdir(place)
+    sys.argv, sys.stdout = [script, *arguments], open("said.txt", "w")
+    runpy.run_path(script, run_name="__main__")
+    sys.stdout.close()
+"""
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Run every example in a folder of its own, where ``said.txt`` keeps what it printed."""
+    arguments = (
+        {name: words for name, (words, _) in EXTENDING.items()} | dict.fromkeys(PICTURES, ["40"]) | {TRAINING: ["5"]}
+    )
+    home = tmp_path_factory.mktemp("examples")
+    paths = {path.name: path for path in EXAMPLES.rglob("*.py")}
+    jobs = [" ".join([str(home / name), str(paths[name]), *words]) for name, words in arguments.items()]
+    done = subprocess.run([sys.executable, "-W", "error", "-c", RUN_ALL, *jobs], stderr=subprocess.PIPE, text=True)
     assert done.returncode == 0, done.stderr
-    return done.stdout
+    return {name: home / name for name in arguments}
+
+
+def said(folder: Path) -> list[str]:
+    return (folder / "said.txt").read_text(encoding="utf-8").splitlines()
 
 
 def test_every_example_is_run_by_a_test() -> None:
@@ -41,23 +64,12 @@ def test_an_example_is_short(path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", EXTENDING)
-def test_an_extension_works(name: str, tmp_path: Path) -> None:
-    arguments, beginning = EXTENDING[name]
-    lines = run(EXAMPLES / "extending" / name, *arguments, folder=tmp_path).splitlines()
-    assert lines[-1].startswith(beginning)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", PICTURES)
-def test_an_example_draws_counterfactuals(name: str, tmp_path: Path) -> None:
-    run(EXAMPLES / name, "40", folder=tmp_path)
-    assert (tmp_path / PICTURES[name]).is_file()
-
-
-@pytest.mark.slow
-def test_the_training_example_reports_both_accuracies(tmp_path: Path) -> None:
-    lines = run(EXAMPLES / TRAINING, "5", folder=tmp_path).splitlines()
+def test_every_example_leaves_what_it_promises(folders: dict[str, Path]) -> None:
+    for name, (_, beginning) in EXTENDING.items():
+        assert said(folders[name])[-1].startswith(beginning), name
+    for name, picture in PICTURES.items():
+        assert (folders[name] / picture).is_file(), name
+    lines = said(folders[TRAINING])
     assert [line.split(":")[0] for line in lines] == ["biased", "counterfactual"]
     assert all(0 <= float(line.split()[1]) <= 100 for line in lines)
 

@@ -22,7 +22,7 @@ def written(folder):
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     out = tmp_path_factory.mktemp("run")
-    return out, run_mnist(run_preset("smoke"), out, device="cpu")
+    return out, run_mnist(run_preset("smoke"), out, device="cpu", speed_images=32)
 
 
 @pytest.mark.slow
@@ -66,7 +66,7 @@ def test_a_report_and_its_pictures_lie_in_the_folder(finished):
 def test_a_finished_run_answers_at_once_with_the_same_results(finished):
     out, results = finished
     before = written(out)
-    assert run_mnist(run_preset("smoke"), out, device="cpu") == results
+    assert run_mnist(run_preset("smoke"), out, device="cpu", speed_images=32) == results
     assert {name for name, time in written(out).items() if before.get(name) != time} == {"report.html"}
 
 
@@ -91,7 +91,7 @@ def test_losing_the_results_costs_only_the_last_stage(finished):
     out, results = finished
     weights = {p: p.stat().st_mtime_ns for p in out.rglob("checkpoint.safetensors")}
     (out / "results.json").unlink()
-    again = run_mnist(run_preset("smoke"), out, device="cpu")
+    again = run_mnist(run_preset("smoke"), out, device="cpu", speed_images=32)
     assert again.ood_accuracy == results.ood_accuracy
     assert again.pixel_l1 == results.pixel_l1
     assert weights == {p: p.stat().st_mtime_ns for p in weights}

@@ -17,6 +17,7 @@ from skdcgn.data.glyphs import SIZE
 from skdcgn.data.images import LabelledImages
 from skdcgn.evaluation.attribution import (
     BUDGET,
+    IMAGES,
     Axioms,
     Sensitivity,
     axioms,
@@ -165,7 +166,7 @@ def evaluate_cgn(
     Args:
         cgn: a teacher or a student.
         extractor: of the features: ``digits``, ``efficientnet-lite0``, a classifier's folder or an ONNX file.
-        n: how many counterfactuals.
+        n: how many counterfactuals; the axioms take 1,000 at most.
         images: your own real pictures, a sub-folder per class, instead of the preset's.
         pairs: folder that query wrote: the CGN is compared with its teacher's held-out answers too.
         mechanism_classifiers: folder for a classifier of each mechanism's label, by which the axioms are measured;
@@ -196,7 +197,7 @@ def evaluate_cgn(
     if mechanism_classifiers:
         source = student if teacher is None else _load(teacher, place)
         classifiers = train_mechanism_classifiers(source, mechanism_classifiers, budget, device=device)
-        measured = axioms(student, classifiers, features, real.images)
+        measured = axioms(student, classifiers, features, real.images, n=min(n, IMAGES))
     return CGNEvaluation(distances, agreement, measured)
 
 

@@ -38,9 +38,13 @@ def run_mnist(
     *,
     data_root: Path | None = None,
     device: str = "auto",
+    speed_images: int = SPEED_IMAGES,
     watch: Watch = log_progress,
 ) -> MnistResults:
     """Run all stages in ``out``; return the results, which ``out/results.json`` keeps.
+
+    Args:
+        speed_images: number of counterfactuals that each CGN composes in a round of the timing.
 
     Raises:
         UserError: the teacher, the data or an intervention is wrong; they are checked before the first query.
@@ -60,7 +64,7 @@ def run_mnist(
         accuracy = train_classifiers(run, data, test, {"teacher": run.teacher, "student": student})
     with run.clock("evaluate"):
         common = compare_with_glyphs(
-            compare_with_teacher(run, student, queries, speed_images=SPEED_IMAGES), data, run.teacher.spec.classes
+            compare_with_teacher(run, student, queries, speed_images=speed_images), data, run.teacher.spec.classes
         )
         draw_pictures(run, student, data, test)
     results = MnistResults(

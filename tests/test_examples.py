@@ -38,9 +38,8 @@ for place, script, *arguments in map(str.split, sys.argv[1:]):
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Run every example in a folder of its own, where ``said.txt`` keeps what it printed."""
-    arguments = (
-        {name: words for name, (words, _) in EXTENDING.items()} | dict.fromkeys(PICTURES, ["40"]) | {TRAINING: ["5"]}
-    )
+    arguments = {TRAINING: ["5"], **{name: ["40"] for name in PICTURES}}
+    arguments |= {name: words for name, (words, _) in EXTENDING.items()}
     home = tmp_path_factory.mktemp("examples")
     paths = {path.name: path for path in EXAMPLES.rglob("*.py")}
     jobs = [" ".join([str(home / name), str(paths[name]), *words]) for name, words in arguments.items()]

@@ -33,6 +33,10 @@ class StudyResults(NamedTuple):
     report: Path
     figure: Path | None
 
+    def _repr_html_(self) -> str:
+        """Return the record's table, for notebooks."""
+        return self.record._repr_html_()
+
 
 class StudyPlan(NamedTuple):
     """A study laid over a preset: its points, the configurations that they change, and how many seeds there are."""

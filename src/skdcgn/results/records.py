@@ -1,5 +1,7 @@
 """The records that are kept as JSON: ``results.json`` of a run, ``study.json`` of a study; typed, finite, complete."""
 
+from collections.abc import Iterable
+from dataclasses import asdict
 from pathlib import Path
 from typing import TypeVar
 
@@ -10,6 +12,7 @@ from skdcgn.base.errors import UserError
 from skdcgn.base.files import read_json, write_json
 from skdcgn.base.records import to_dict
 from skdcgn.evaluation.scores import Diversity, HeadScores, PixelL1
+from skdcgn.results.notebook import html_table
 from skdcgn.results.study_record import StudyRecord
 
 RESULTS_FILE, STUDY_FILE = "results.json", "study.json"
@@ -88,6 +91,11 @@ class MnistResults(RunResults):
     classifier_budget: ClassifierBudget
     test_images: int
 
+    def _repr_html_(self) -> str:
+        """Return the accuracies as a table, for notebooks."""
+        rows = [(name, f"{accuracy:.1f}") for name, accuracy in asdict(self.ood_accuracy).items()]
+        return html_table(f"{self.preset}, seed {self.seed}", ["trained on", "out-of-domain accuracy, %"], rows)
+
 
 @dataclass(frozen=True, kw_only=True)
 class ImageNetResults(RunResults):
@@ -98,6 +106,16 @@ class ImageNetResults(RunResults):
 
     ensembles: dict[str, dict[str, HeadScores]]
     stand_in: bool
+
+    def _repr_html_(self) -> str:
+        """Return the mean of the heads by measure and by training set, in percent, as a table, for notebooks."""
+        measures: Iterable[str] = next(iter(self.ensembles.values()), {})
+        rows = [[name, *(_percent(scores[name]) for scores in self.ensembles.values())] for name in measures]
+        return html_table(f"{self.preset}, seed {self.seed}", ["%", *self.ensembles], rows)
+
+
+def _percent(scores: HeadScores) -> str:
+    return f"{scores.percent['ensemble']:.1f}" if "ensemble" in scores.percent else ""
 
 
 R = TypeVar("R")

@@ -12,6 +12,7 @@ from pydantic.dataclasses import dataclass
 from skdcgn.base.config import RunConfig, TeachConfig
 from skdcgn.base.records import override
 from skdcgn.evaluation.scores import PixelL1
+from skdcgn.results.notebook import html_table
 from skdcgn.results.statistics import MeanDeviation
 
 Changes = dict[str, Any]  # values by the dotted paths of a configuration
@@ -131,3 +132,12 @@ class StudyRecord:
     scores: tuple[PointScore, ...]
     counterfactuals_per_second: dict[str, dict[str, PositiveFloat]] | None = None
     versions: dict[str, str]
+
+    def _repr_html_(self) -> str:
+        """Return a row per point and training set as a table, for notebooks."""
+        rows = [
+            (one.point, one.source, f"{one.ood_accuracy.mean:.1f} ± {one.ood_accuracy.deviation:.1f}")
+            for one in self.summary
+        ]
+        caption = f"{'Miniature, not comparable: ' if self.quick else ''}{self.question}"
+        return html_table(caption, ["point", "trained on", "out-of-domain accuracy, %"], rows)

@@ -17,8 +17,7 @@ from skdcgn.base.presets import run_preset
 from skdcgn.base.records import override, to_dict
 from skdcgn.cgn.mechanism import Mechanism
 from skdcgn.experiments.run_mnist import run_mnist
-from skdcgn.report.words import with_deviation
-from skdcgn.results.statistics import mean_and_deviation
+from skdcgn.results.statistics import mean_and_deviation, with_deviation
 
 RESULTS = Path(__file__).parent / "results"
 

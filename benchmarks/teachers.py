@@ -33,9 +33,8 @@ from skdcgn.data.glyphs import load_glyphs
 from skdcgn.data.images import LabelledImages
 from skdcgn.experiments.training_sets import MnistData, train_and_test, training_sets
 from skdcgn.metrics.pixels import nearest_iou
-from skdcgn.report.words import with_deviation
 from skdcgn.results.published import PUBLISHED, RECIPE
-from skdcgn.results.statistics import mean_and_deviation
+from skdcgn.results.statistics import mean_and_deviation, with_deviation
 from skdcgn.results.versions import versions
 from skdcgn.teachers.health import check_health
 from skdcgn.teachers.load import load_teacher

@@ -115,7 +115,7 @@ def show_mnist(results: "MnistResults", config: "RunConfig") -> None:
 
 def show_study(record: "StudyRecord") -> None:
     """Print a row per point and source: its mean and, unless it is a miniature, the band and the paper's number."""
-    from skdcgn.report.words import with_deviation
+    from skdcgn.results.statistics import with_deviation
 
     if record.quick:
         print(MINIATURE)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from markupsafe import Markup
 
 from skdcgn.report.svg import ACCENT, BAR, INK, LINES, MUTED, POINTS, RULE, VARIABLES, Line, Mark, inline, panel, style
-from skdcgn.report.words import with_deviation
+from skdcgn.results.statistics import with_deviation
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

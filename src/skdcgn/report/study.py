@@ -11,8 +11,9 @@ from skdcgn.report.page import write_page
 from skdcgn.report.study_figures import study_figure
 from skdcgn.report.study_points import PointAccuracy, columns, point_accuracies, sources
 from skdcgn.report.study_words import findings, stopped_trainings
-from skdcgn.report.words import NOTHING, count, with_deviation
+from skdcgn.report.words import NOTHING, count
 from skdcgn.results.records import read_study
+from skdcgn.results.statistics import with_deviation
 from skdcgn.results.study_record import PointSummary, StudyRecord
 
 

@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from skdcgn.report.words import NO_BREAK, with_deviation
+from skdcgn.report.words import NO_BREAK
+from skdcgn.results.statistics import with_deviation
 from skdcgn.results.study_record import StudyPoint, StudyRecord
 
 CLEAR = 2.0  # standard deviations of a difference, beyond which it is more than seed noise

@@ -149,8 +149,3 @@ def setting(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     return NOTHING if value is None else str(value)
-
-
-def with_deviation(mean: float, deviation: float, form: str = ".1f") -> str:
-    """Print both as ``form`` says; of one seed, which has no deviation, the mean alone."""
-    return f"{mean:{form}} ± {deviation:{form}}" if deviation else f"{mean:{form}}"

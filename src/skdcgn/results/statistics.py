@@ -16,6 +16,11 @@ class MeanDeviation:
     deviation: FiniteFloat
 
 
+def with_deviation(mean: float, deviation: float, form: str = ".1f") -> str:
+    """Print both as ``form`` says; of one seed, which has no deviation, the mean alone."""
+    return f"{mean:{form}} ± {deviation:{form}}" if deviation else f"{mean:{form}}"
+
+
 def mean_and_deviation(values: Sequence[float]) -> MeanDeviation:
     """Return both; of one value the deviation is 0."""
     return MeanDeviation(statistics.mean(values), statistics.stdev(values) if len(values) > 1 else 0.0)

@@ -13,7 +13,7 @@ from skdcgn.base.config import RunConfig, TeachConfig
 from skdcgn.base.records import override
 from skdcgn.evaluation.scores import PixelL1
 from skdcgn.results.notebook import html_table
-from skdcgn.results.statistics import MeanDeviation
+from skdcgn.results.statistics import MeanDeviation, with_deviation
 
 Changes = dict[str, Any]  # values by the dotted paths of a configuration
 
@@ -136,7 +136,7 @@ class StudyRecord:
     def _repr_html_(self) -> str:
         """Return a row per point and training set as a table, for notebooks."""
         rows = [
-            (one.point, one.source, f"{one.ood_accuracy.mean:.1f} ± {one.ood_accuracy.deviation:.1f}")
+            (one.point, one.source, with_deviation(one.ood_accuracy.mean, one.ood_accuracy.deviation))
             for one in self.summary
         ]
         caption = f"{'Miniature, not comparable: ' if self.quick else ''}{self.question}"

@@ -14,10 +14,11 @@ from pathlib import Path
 
 import torch
 
-from skdcgn.base.files import sha256, write_json, write_tensors
+from skdcgn.base.files import sha256, write_json
 from skdcgn.base.presets import SHORT_TRAINING
 from skdcgn.base.records import to_dict
 from skdcgn.base.seeds import generator
+from skdcgn.base.tensors import write_tensors
 from skdcgn.classifiers.small_cnn import accuracy, classify
 from skdcgn.data.appearances import APPEARANCES, paint
 from skdcgn.data.glyphs import load_glyphs, vary

@@ -14,9 +14,11 @@ import statistics
 from pathlib import Path
 from typing import Any
 
-from skdcgn.base.files import read_json, read_tensors, sha256, write_json, write_tensors
+from skdcgn.base.door import read_json
+from skdcgn.base.files import sha256, write_json
 from skdcgn.base.presets import teach_preset
 from skdcgn.base.records import merge, to_dict
+from skdcgn.base.tensors import read_tensors, write_tensors
 from skdcgn.cgn.compose import draw
 from skdcgn.cgn.drawings import class_columns
 from skdcgn.cgn.mechanism import Mechanism

@@ -5,7 +5,7 @@ import sys
 import pytest
 import torch
 
-from skdcgn.base.files import write_tensors
+from skdcgn.base.tensors import write_tensors
 from skdcgn.cgn.mechanism import Mechanism, Spec
 from skdcgn.cli import main
 from skdcgn.teachers.cgn import CGN, CGNTeacher

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from skdcgn.base.errors import UserError
-from skdcgn.base.files import write_tensors
+from skdcgn.base.tensors import write_tensors
 from skdcgn.classifiers.backbones import SmallResNet, load_backbone
 
 

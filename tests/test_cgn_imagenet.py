@@ -8,8 +8,9 @@ import torch
 
 import skdcgn
 from skdcgn.base.errors import UserError
-from skdcgn.base.files import sha256, write_tensors
+from skdcgn.base.files import sha256
 from skdcgn.base.seeds import generator
+from skdcgn.base.tensors import write_tensors
 from skdcgn.base.weights import below, on_meta, parameter_count
 from skdcgn.cgn.mechanism import Mechanism, Spec, Teacher, check_answer
 from skdcgn.teachers.biggan import BigGAN

@@ -7,8 +7,8 @@ import torch
 
 from skdcgn.base.config import Distance, DistillConfig, Noise, QueryConfig, Store, StudentConfig
 from skdcgn.base.errors import TrainingStoppedError, UserError
-from skdcgn.base.files import write_tensors
 from skdcgn.base.seeds import generator
+from skdcgn.base.tensors import write_tensors
 from skdcgn.cgn.mechanism import Mechanism, Spec
 from skdcgn.evaluation.fidelity import fidelity
 from skdcgn.features.perceptual import load_features

@@ -7,7 +7,7 @@ import torch
 from PIL import Image, ImageSequence
 
 from skdcgn.base.errors import UserError
-from skdcgn.base.files import read_tensors
+from skdcgn.base.tensors import read_tensors
 from skdcgn.cgn.compose import blend, compose
 from skdcgn.cgn.drawings import interpolate
 from skdcgn.cgn.mechanism import Layers, Mechanism

@@ -9,9 +9,9 @@ import torch
 import skdcgn
 from skdcgn.base.config import TeachConfig
 from skdcgn.base.errors import UserError
-from skdcgn.base.files import write_tensors
 from skdcgn.base.presets import teach_preset
 from skdcgn.base.records import from_dict
+from skdcgn.base.tensors import write_tensors
 from skdcgn.cgn.mechanism import Mechanism, Spec
 from skdcgn.students.generator import StudentCGN
 from skdcgn.teachers.cgn import CGN

@@ -3,7 +3,7 @@
 from dataclasses import replace
 from pathlib import Path
 
-from skdcgn.base.files import read_json
+from skdcgn.base.door import read_json
 from skdcgn.base.records import from_dict
 from skdcgn.evaluation.scores import HeadScores
 from skdcgn.results.notebook import html_table

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from skdcgn.base.config import TeachConfig
-from skdcgn.base.files import read_json
+from skdcgn.base.door import read_json
 from skdcgn.base.presets import run_preset
 from skdcgn.base.records import from_dict
 from skdcgn.report.study_png import front, panel_points, save_study_figure

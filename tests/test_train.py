@@ -14,8 +14,8 @@ from torch import nn
 
 from skdcgn.base.config import QueryConfig
 from skdcgn.base.errors import TrainingStoppedError, UserError
-from skdcgn.base.files import read_tensors, write_tensors
 from skdcgn.base.seeds import derive_seed, seed_global
+from skdcgn.base.tensors import read_tensors, write_tensors
 from skdcgn.deploy.generate import write_counterfactuals
 from skdcgn.pairs.query import query_all
 from skdcgn.training.loop import (

@@ -1,4 +1,4 @@
-"""Files: written atomically, by one process at a time, checked when read, and never unpickled."""
+"""Files: written atomically, by one process at a time."""
 
 import hashlib
 import json
@@ -11,11 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save as to_bytes
-from torch import Tensor
-
-from skdcgn.base.errors import UserError
 
 
 @contextmanager
@@ -59,41 +54,6 @@ def write_bytes(path: Path, data: bytes) -> None:
 def write_json(path: Path, value: Any) -> None:
     """Write ``value`` as indented JSON, atomically."""
     write_bytes(path, (json.dumps(value, indent=2, allow_nan=False) + "\n").encode())
-
-
-def read_json(path: Path) -> Any:
-    """Read JSON; raise UserError if the file is missing or is not JSON."""
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UserError(f"{path} does not exist: run the stage that writes it, or check the path") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} is not JSON ({error}): restore it or delete it and run again") from None
-
-
-def write_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str] | None = None) -> str:
-    """Write safetensors atomically; return the file's sha256."""
-    data = to_bytes({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, metadata)
-    write_bytes(path, data)
-    return hashlib.sha256(data).hexdigest()
-
-
-@contextmanager
-def open_tensors(path: Path) -> Iterator[Any]:
-    """Open a safetensors file to read some of it; raise UserError if it is missing or damaged."""
-    try:
-        with safe_open(path, framework="pt") as file:
-            yield file
-    except FileNotFoundError:
-        raise UserError(f"{path} does not exist: check the path") from None
-    except SafetensorError as error:
-        raise UserError(f"{path} is not a whole safetensors file ({error}): fetch or write it again") from None
-
-
-def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Read every tensor and the metadata of a safetensors file; raise UserError if it is missing or damaged."""
-    with open_tensors(path) as file:
-        return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
 
 
 def sha256(path: Path) -> str:

@@ -12,7 +12,7 @@ from safetensors.torch import save as to_bytes
 from torch import Tensor, nn
 
 from skdcgn.base.errors import UserError
-from skdcgn.base.files import read_tensors
+from skdcgn.base.tensors import read_tensors
 
 M = TypeVar("M", bound=nn.Module)
 

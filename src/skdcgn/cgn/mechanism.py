@@ -68,16 +68,35 @@ class Spec:
         classes: labels run from 0 to classes - 1.
         distribution: of each number of the noise: ``normal`` (mean 0, variance 1), ``truncated-normal`` (the same,
             within [-2, 2]) or ``uniform`` (within [-1, 1]).
+        names: of the classes, in order; empty if they have none.
+
+    Raises:
+        UserError: a size below 1, an unknown distribution, or names that are not one for each class.
     """
 
     image_size: int = 32
     noise_dim: int = 32
     classes: int = 10
     distribution: str = "normal"
+    names: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.distribution not in INVERSES:
             raise UserError(f"unknown noise distribution {self.distribution!r}: use one of {', '.join(INVERSES)}")
+        if min(self.image_size, self.noise_dim, self.classes) < 1:
+            raise UserError(
+                f"images of {self.image_size} pixels, noise of {self.noise_dim} numbers, {self.classes} classes: each "
+                "must be at least 1"
+            )
+        if self.names and len(self.names) != self.classes:
+            raise UserError(f"{len(self.names)} names for {self.classes} classes: pass one for each, or none")
+        if len(set(self.names)) != len(self.names):
+            raise UserError(f"two classes have one name ({', '.join(sorted(self.names)[:5])}): give each its own")
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """The names of the classes; where they have none, their numbers."""
+        return self.names or tuple(map(str, range(self.classes)))
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)

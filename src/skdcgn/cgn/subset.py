@@ -33,7 +33,9 @@ class ClassSubset:
 
     @cached_property
     def spec(self) -> Spec:
-        return replace(self.teacher.spec, classes=len(self.classes))
+        whole = self.teacher.spec
+        names = tuple(whole.names[k] for k in self.classes) if whole.names else ()
+        return replace(whole, classes=len(self.classes), names=names)
 
     @property
     def digest(self) -> str:

@@ -19,10 +19,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from skdcgn.base.config import EnsembleConfig
+from skdcgn.base.door import read_json
 from skdcgn.base.errors import UserError
-from skdcgn.base.files import read_json, read_tensors
 from skdcgn.base.records import to_dict
 from skdcgn.base.seeds import generator
+from skdcgn.base.tensors import read_tensors
 from skdcgn.cgn.mechanism import Mechanism
 from skdcgn.classifiers.backbones import NO_WEIGHTS, load_backbone
 from skdcgn.classifiers.schedules import Epochs, step_decay

@@ -9,9 +9,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from skdcgn.base.config import ClassifyConfig
+from skdcgn.base.door import read_json
 from skdcgn.base.errors import UserError
-from skdcgn.base.files import read_json, read_tensors
 from skdcgn.base.records import to_dict
+from skdcgn.base.tensors import read_tensors
 from skdcgn.classifiers.schedules import Epochs, step_decay
 from skdcgn.data.images import LabelledImages
 from skdcgn.training.loop import Batch, Callback, Method, Step

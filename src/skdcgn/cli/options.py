@@ -58,7 +58,7 @@ def preset_words(stage: str) -> str:
 def configure(base: C, file: Path | None, changes: dict[str, Any]) -> C:
     """Return ``base`` with the settings of a JSON file laid over it, and then those of the command line."""
     if file:
-        from skdcgn.base.files import read_json
+        from skdcgn.base.door import read_json
 
         settings = read_json(file)
         if not isinstance(settings, dict):

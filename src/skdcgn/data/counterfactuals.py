@@ -8,8 +8,9 @@ from typing import Any, NamedTuple
 import torch
 
 from skdcgn.base.errors import UserError
-from skdcgn.base.files import open_tensors, sha256
+from skdcgn.base.files import sha256
 from skdcgn.base.seeds import derive_seed, generator
+from skdcgn.base.tensors import open_tensors
 from skdcgn.cgn.compose import Counterfactuals, compose
 from skdcgn.cgn.mechanism import Teacher
 from skdcgn.data.images import LabelledImages

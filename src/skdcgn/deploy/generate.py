@@ -5,7 +5,8 @@ import io
 from collections.abc import Sequence
 from pathlib import Path
 
-from skdcgn.base.files import write_bytes, write_tensors
+from skdcgn.base.files import write_bytes
+from skdcgn.base.tensors import write_tensors
 from skdcgn.cgn.compose import Counterfactuals, compose
 from skdcgn.cgn.drawings import interpolate
 from skdcgn.cgn.mechanism import Teacher

@@ -13,8 +13,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from skdcgn.base.door import read_json
 from skdcgn.base.errors import UserError
-from skdcgn.base.files import read_json
 from skdcgn.classifiers.ensemble import Ensemble
 from skdcgn.data.categories import averages
 from skdcgn.data.folders import list_photos

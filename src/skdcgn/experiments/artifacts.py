@@ -3,8 +3,8 @@
 from enum import StrEnum
 from pathlib import Path
 
+from skdcgn.base.door import read_json
 from skdcgn.base.errors import UserError
-from skdcgn.base.files import read_json
 from skdcgn.results.records import RESULTS_FILE
 
 

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from skdcgn.base.config import ClassifyConfig, RunConfig
+from skdcgn.base.door import read_json
 from skdcgn.base.errors import UserError
-from skdcgn.base.files import read_json
 from skdcgn.base.presets import DEFAULT, run_preset
 from skdcgn.base.records import from_dict, override
 from skdcgn.cgn.mechanism import Teacher

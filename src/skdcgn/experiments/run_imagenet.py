@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from skdcgn.base.config import ImageNetConfig
+from skdcgn.base.door import read_json
 from skdcgn.base.errors import UserError
-from skdcgn.base.files import read_json, write_json
+from skdcgn.base.files import write_json
 from skdcgn.base.progress import Watch, log_progress
 from skdcgn.base.records import from_dict, to_dict
 from skdcgn.cgn.drawings import draw_cgns

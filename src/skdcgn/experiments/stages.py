@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Generic, TypeVar
 
 from skdcgn.base.config import ImageNetConfig, RunConfig
-from skdcgn.base.files import read_json, write_json
+from skdcgn.base.door import read_json
+from skdcgn.base.files import write_json
 from skdcgn.base.progress import Watch, log_progress
 from skdcgn.cgn.mechanism import Teacher
 from skdcgn.cgn.subset import ALL

@@ -15,8 +15,9 @@ from pathlib import Path
 from pydantic.dataclasses import dataclass
 
 from skdcgn.base.config import RunConfig, TeachConfig
+from skdcgn.base.door import read_json
 from skdcgn.base.errors import TrainingStoppedError, UserError
-from skdcgn.base.files import exclusive, read_json, write_bytes, write_json
+from skdcgn.base.files import exclusive, write_bytes, write_json
 from skdcgn.base.records import digest, from_dict, to_dict
 from skdcgn.cgn.compose import compose
 from skdcgn.cgn.mechanism import Mechanism, Teacher

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from skdcgn.base.config import ClassifyConfig, RunConfig
+from skdcgn.base.door import read_json
 from skdcgn.base.errors import UserError
-from skdcgn.base.files import read_json, write_json
+from skdcgn.base.files import write_json
 from skdcgn.base.progress import Watch, log_progress
 from skdcgn.cgn.compose import compose
 from skdcgn.cgn.mechanism import Teacher

@@ -15,8 +15,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from skdcgn.base.door import read_json
 from skdcgn.base.errors import UserError
-from skdcgn.base.files import read_json, read_tensors, sha256
+from skdcgn.base.files import sha256
+from skdcgn.base.tensors import read_tensors
 from skdcgn.features.efficientnet import EFFICIENTNET, load_efficientnet, normalise
 
 BATCH = 250

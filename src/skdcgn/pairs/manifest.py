@@ -7,8 +7,9 @@ from pathlib import Path
 from pydantic import TypeAdapter, ValidationError
 
 from skdcgn.base.config import Noise, Store
+from skdcgn.base.door import read_json
 from skdcgn.base.errors import UserError
-from skdcgn.base.files import read_json, sha256, write_json
+from skdcgn.base.files import sha256, write_json
 from skdcgn.base.records import to_dict
 from skdcgn.cgn.mechanism import Mechanism, Spec
 

@@ -17,9 +17,10 @@ from torch import Tensor
 
 from skdcgn.base.config import Noise, QueryConfig, Store
 from skdcgn.base.errors import UserError
-from skdcgn.base.files import exclusive, write_tensors
+from skdcgn.base.files import exclusive
 from skdcgn.base.progress import Tell, Watch, ignore, log_progress
 from skdcgn.base.seeds import derive_seed, generator
+from skdcgn.base.tensors import write_tensors
 from skdcgn.cgn.mechanism import Mechanism, Teacher
 from skdcgn.cgn.subset import classes_of, of_classes, parse_classes
 from skdcgn.pairs.manifest import (

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from skdcgn.base.config import Store
 from skdcgn.base.errors import UserError
-from skdcgn.base.files import open_tensors, read_tensors
+from skdcgn.base.tensors import open_tensors, read_tensors
 from skdcgn.cgn.compose import draw
 from skdcgn.cgn.mechanism import Mechanism, Teacher, check_answer
 from skdcgn.cgn.subset import with_digest

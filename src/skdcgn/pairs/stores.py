@@ -15,7 +15,7 @@ from PIL import Image
 from torch import Tensor
 
 from skdcgn.base.config import Store
-from skdcgn.base.files import open_tensors
+from skdcgn.base.tensors import open_tensors
 from skdcgn.cgn.mechanism import Mechanism
 
 LEVELS = 255

@@ -11,7 +11,8 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from skdcgn.base.files import read_json, write_bytes
+from skdcgn.base.door import read_json
+from skdcgn.base.files import write_bytes
 from skdcgn.report.pictures import embedded_pictures, strips
 from skdcgn.report.tables import changed_settings, fidelities, settings
 from skdcgn.report.words import count

@@ -8,8 +8,9 @@ from typing import TypeVar
 from pydantic import FiniteFloat, PositiveFloat, PositiveInt, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
+from skdcgn.base.door import read_json
 from skdcgn.base.errors import UserError
-from skdcgn.base.files import read_json, write_json
+from skdcgn.base.files import write_json
 from skdcgn.base.records import to_dict
 from skdcgn.evaluation.scores import Diversity, HeadScores, PixelL1
 from skdcgn.results.notebook import html_table

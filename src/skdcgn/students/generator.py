@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from skdcgn.base.config import DistillConfig, StudentConfig
 from skdcgn.base.errors import UserError
-from skdcgn.base.records import to_dict
+from skdcgn.base.records import from_dict, to_dict
 from skdcgn.cgn.mechanism import Mechanism, Spec, as_mechanism, check_query
 
 LEAK = 0.1
@@ -225,7 +225,7 @@ class StudentCGN(nn.Module, PyTorchModelHubMixin, library_name="skdcgn", license
 
     def __init__(self, spec: dict[str, Any], sizes: dict[str, dict[str, Any]]) -> None:
         super().__init__()
-        self.spec = Spec(**spec)
+        self.spec = from_dict(Spec, spec, "the student's spec")
         self.mechanisms = nn.ModuleDict({m.value: StudentGenerator(m, self.spec, **sizes[m]) for m in Mechanism})
         self.eval()
 

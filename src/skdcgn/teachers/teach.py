@@ -37,8 +37,8 @@ from torch.optim.swa_utils import AveragedModel
 
 from skdcgn.base.config import TeachConfig
 from skdcgn.base.errors import TrainingStoppedError, UserError
-from skdcgn.base.files import write_tensors
 from skdcgn.base.seeds import generator
+from skdcgn.base.tensors import write_tensors
 from skdcgn.cgn.compose import blend, crop
 from skdcgn.cgn.drawings import layers_grid
 from skdcgn.cgn.mechanism import Layers, Mechanism, Spec, Teacher

@@ -27,9 +27,9 @@ from torch.utils.checkpoint import checkpoint
 
 from skdcgn.base.config import Network, TeachImageNetConfig
 from skdcgn.base.errors import UserError
-from skdcgn.base.files import write_tensors
 from skdcgn.base.records import to_dict
 from skdcgn.base.seeds import generator
+from skdcgn.base.tensors import write_tensors
 from skdcgn.cgn.compose import blend
 from skdcgn.cgn.drawings import layers_grid
 from skdcgn.cgn.mechanism import Layers, Mechanism, Teacher

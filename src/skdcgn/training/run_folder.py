@@ -7,10 +7,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from skdcgn.base.door import read_json
 from skdcgn.base.errors import UserError
-from skdcgn.base.files import read_json, read_tensors, write_bytes, write_json, write_tensors
+from skdcgn.base.files import write_bytes, write_json
 from skdcgn.base.progress import format_losses
 from skdcgn.base.records import digest, to_dict
+from skdcgn.base.tensors import read_tensors, write_tensors
 from skdcgn.training.loop import Method, Record
 from skdcgn.training.processes import process_index
 from skdcgn.training.trackers import Send, open_tracker, send_nowhere

@@ -5,7 +5,8 @@ and a class label y (Sauer & Geiger, ICLR 2021, Eq. 2; the composition itself is
 teacher or a student is any object whose ``query(mechanism, noise, labels)`` is deterministic.
 """
 
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any, NamedTuple, Protocol, runtime_checkable
@@ -14,6 +15,9 @@ import torch
 from torch import Tensor
 
 from skdcgn.base.errors import UserError
+from skdcgn.base.records import from_dict
+
+SPEC_KEY = "spec"  # in the metadata of safetensors and ONNX files: a Spec as JSON
 
 
 class Mechanism(StrEnum):
@@ -101,6 +105,10 @@ class Spec:
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
 
+    def to_metadata(self) -> dict[str, str]:
+        """Return the metadata by which a file keeps this Spec: its fields as JSON, under ``spec``."""
+        return {SPEC_KEY: json.dumps(self.to_dict())}
+
     def sample_noise(self, count: int, generator: torch.Generator) -> Tensor:
         """Draw noise (count, Z) on the CPU, the same for the same generator state."""
         if self.distribution == "normal":
@@ -114,6 +122,27 @@ class Spec:
         """
         engine = torch.quasirandom.SobolEngine(self.noise_dim, scramble=True, seed=seed).fast_forward(start)
         return INVERSES[self.distribution](engine.draw(count))
+
+
+def spec_from_metadata(metadata: Mapping[str, str], origin: object) -> Spec | None:
+    """Return the Spec in a file's metadata (:meth:`Spec.to_metadata`); None if there is none.
+
+    Args:
+        metadata: strings by name.
+        origin: the file that an error names.
+
+    Raises:
+        UserError: the entry ``spec`` is no Spec.
+    """
+    if SPEC_KEY not in metadata:
+        return None
+    try:
+        return from_dict(Spec, json.loads(metadata[SPEC_KEY]), f"{origin}: spec")
+    except (ValueError, RecursionError):
+        raise UserError(f"{origin}: the spec in its metadata is not JSON: write the file again") from None
+    except UserError as error:
+        line = str(error)
+        raise UserError(line if line.startswith(str(origin)) else f"{origin}: {line}") from None
 
 
 @runtime_checkable

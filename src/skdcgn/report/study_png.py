@@ -1,10 +1,12 @@
 """``figure.png`` of a study, for documents: the plots of its report in one picture; of a timed study its trade-offs."""
 
+import io
 from collections.abc import Sequence
 from itertools import cycle
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from skdcgn.base.files import write_bytes
 from skdcgn.report.plots import Levels, draw_bands, draw_dots
 from skdcgn.report.study_figures import accuracy_limits, curve_places, dot_places
 from skdcgn.report.study_points import PointAccuracy, columns, point_accuracies, sources, teacher_level, without_level
@@ -28,8 +30,9 @@ def save_study_figure(record: StudyRecord, path: Path) -> Path | None:
         return None
     with style(COLORS):
         figure = trade_offs(record) if record.counterfactuals_per_second else panels(record)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(path, dpi=150, metadata={"Software": None})
+        picture = io.BytesIO()
+        figure.savefig(picture, format="png", dpi=150, metadata={"Software": None})
+    write_bytes(path, picture.getvalue())
     return path
 
 

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from skdcgn.base.door import read_json
 from skdcgn.base.errors import UserError
-from skdcgn.base.files import write_bytes, write_json
+from skdcgn.base.files import append_text, write_bytes, write_json
 from skdcgn.base.progress import format_losses
 from skdcgn.base.records import digest, to_dict
 from skdcgn.base.tensors import read_tensors, write_tensors
@@ -127,8 +127,7 @@ class RunFolder:
         """Append a line to metrics.jsonl."""
         losses = format_losses(record.losses, len(record.losses))
         logger.debug(f"{self.path.name}: step {record.step} of {record.total}, {losses}")
-        with self._log.open("a", encoding="utf-8") as file:
-            file.write(LogLine(record.step, record.losses).to_json())
+        append_text(self._log, LogLine(record.step, record.losses).to_json())
         self._send(record.losses, record.step)
 
     def metrics(self) -> list[LogLine]:

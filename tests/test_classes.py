@@ -1,8 +1,11 @@
 """Classes have names, which travel with whatever is made from them; classes are matched by name."""
 
 import pytest
+import torch
+from torch import Tensor
 
 from skdcgn.base.errors import UserError
+from skdcgn.cgn.classes import Classes, in_order_of, match_classes
 from skdcgn.cgn.mechanism import SPEC_KEY, Spec, spec_from_metadata
 
 PETS = Spec(image_size=32, noise_dim=4, classes=2, names=("cat", "dög"))
@@ -23,3 +26,83 @@ def test_metadata_without_a_spec_have_none() -> None:
 def test_a_damaged_spec_is_refused_by_the_files_name(words: str) -> None:
     with pytest.raises(UserError, match=r"^x\.safetensors: [^\n]+$"):
         spec_from_metadata({SPEC_KEY: words}, "x.safetensors")
+
+
+def spelt(*names: str, owner: str = "it") -> Classes:
+    return Classes(owner, len(names), names)
+
+
+MEND = "rename them"
+
+
+def test_classes_are_matched_by_name_whatever_their_order() -> None:
+    own = spelt("apple", "banana", "cherry")
+    assert match_classes(own, spelt("cherry", "apple", "banana"), MEND).tolist() == [2, 0, 1]
+    assert match_classes(own, spelt("cherry", "banana"), MEND, some=True).tolist() == [2, 1]
+
+
+def test_numbers_are_the_names_of_classes_that_have_none(caplog: pytest.LogCaptureFixture) -> None:
+    folders = sorted(map(str, range(11)))  # 0, 1, 10, 2, ... as a folder lists them
+    assert match_classes(Classes("it", 11), spelt(*folders), MEND).tolist() == list(map(int, folders))
+    assert match_classes(Classes("it", 10), Classes("b", 10), MEND).tolist() == list(range(10))
+    assert match_classes(Classes("it", 10), spelt("3", "7"), MEND, some=True).tolist() == [3, 7]
+    assert not caplog.records
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_as_many_classes_without_names_are_taken_in_order_and_a_line_says_so(
+    turned: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    sides = [Classes("published.pth", 2), spelt("cat", "dog", owner="pets")]
+    assert match_classes(*(sides[::-1] if turned else sides), MEND).tolist() == [0, 1]
+    (line,) = caplog.messages
+    assert line == "published.pth has no class names: its classes are taken in the order of pets: 0 = cat, 1 = dog"
+
+
+@pytest.mark.parametrize(
+    ("own", "other", "words"),
+    [
+        (spelt("Dog", "cat"), spelt("cat", "dog", owner="pets"), r"pets has the class 'dog', .* did you mean 'Dog'\?"),
+        (spelt("apple", "banana", "cherry"), spelt("banana", "cherry", "date"), "has the class 'date', which it lacks"),
+        (spelt("apple", "banana", "cherry"), spelt("banana", "cherry", owner="b"), "b has no class 'apple', it has 3"),
+        (Classes("it", 3), spelt("cat", "dog"), "it has 3 classes without names, .* has 2 classes .cat, dog."),
+        (Classes("it", 3), Classes("b", 10), "it has 3 classes without names, b has 10 classes without names"),
+    ],
+)
+def test_a_misfit_is_refused_in_one_line_that_names_the_classes_and_the_mend(
+    own: Classes, other: Classes, words: str
+) -> None:
+    with pytest.raises(UserError, match=rf"^[^\n]*{words}[^\n]*: rename them$"):
+        match_classes(own, other, MEND)
+
+
+def test_a_strange_class_is_refused_even_where_some_are_enough() -> None:
+    with pytest.raises(UserError, match="has the class 'date'"):
+        match_classes(spelt("apple", "banana", "cherry"), spelt("banana", "date"), MEND, some=True)
+
+
+def test_a_thousand_classes_make_a_short_line() -> None:
+    many = spelt(*(f"n{number:08d}" for number in range(1000)))
+    with pytest.raises(UserError, match="and 992 more") as error:
+        match_classes(many, spelt("cat", "dog"), MEND)
+    assert len(str(error.value)) < 600
+
+
+class Tones:
+    """A CGN whose pictures have the tone of their label."""
+
+    spec, digest, size = Spec(32, 2, 3, names=("b", "c", "a")), "tones", None
+
+    def query(self, mechanism: str, noise: Tensor, labels: Tensor) -> Tensor:
+        channels = 1 if mechanism == "shape" else 3
+        return (labels / 3)[:, None, None, None].expand(-1, channels, 32, 32)
+
+
+def test_a_cgn_in_the_order_of_other_classes_draws_their_labels() -> None:
+    ordered = in_order_of(spelt("a", "b", "c"), Tones(), "tones", MEND)
+    assert ordered.spec.names == ("a", "b", "c")
+    drawn = ordered.query("shape", torch.zeros(3, 2), torch.arange(3))
+    assert torch.equal(drawn[:, 0, 0, 0], torch.tensor([2, 0, 1]) / 3)
+    assert ordered.digest != Tones.digest
+    same = Tones()
+    assert in_order_of(spelt("b", "c", "a"), same, "tones", MEND) is same

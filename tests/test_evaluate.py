@@ -25,8 +25,11 @@ def trained(folder, classes, size):
 
 def test_a_classifier_of_other_classes_or_another_size_is_not_measured_on_a_presets_images(tmp_path):
     trained(tmp_path / "three", 3, 64)
-    with pytest.raises(UserError, match=r"3 classes at 64 pixels, .* 10 classes at 32 pixels.*--images"):
+    with pytest.raises(UserError, match=r"three has 3 classes without names, .* has 10 classes \(0, 1, .*--images"):
         evaluate_classifier(tmp_path / "three")
+    trained(tmp_path / "large", 10, 64)
+    with pytest.raises(UserError, match=r"large has images of 64 pixels, .* of 32 pixels: .*--images"):
+        evaluate_classifier(tmp_path / "large")
     trained(tmp_path / "ten", 10, 32)
     evaluation = evaluate_classifier(tmp_path / "ten")
     counts = torch.tensor(evaluation.confusion)
@@ -41,12 +44,16 @@ def test_a_cgn_that_draws_other_classes_than_the_classifier_knows_is_refused(tmp
         (tmp_path / "test" / label).mkdir(parents=True)
         Image.new("RGB", (32, 32)).save(tmp_path / "test" / label / "0.png")
     assert evaluate_classifier(tmp_path / "two", images=tmp_path / "test").ood_accuracy == 50
-    with pytest.raises(UserError, match="2 classes at 32 pixels, the CGN draws 10 classes at 32 pixels"):
+    with pytest.raises(
+        UserError, match=r"two has 2 classes without names, double-colored-digits has 10 classes .*--cgn"
+    ):
         evaluate_classifier(tmp_path / "two", images=tmp_path / "test", cgn="double-colored-digits")
 
 
 def test_a_cgn_of_other_pictures_than_the_presets_is_refused():
-    with pytest.raises(UserError, match=r"imagenet-smoke draws .* 10 classes at 32 pixels"):
+    with pytest.raises(
+        UserError, match=r"imagenet-smoke has 16 classes .*, the test set of .* has 10 classes .*--images"
+    ):
         evaluate_cgn("imagenet-smoke")
 
 

@@ -9,6 +9,7 @@ from PIL import Image
 from skdcgn.base.errors import UserError
 from skdcgn.base.presets import run_preset
 from skdcgn.base.records import override, to_dict
+from skdcgn.cgn.classes import Classes
 from skdcgn.cgn.compose import compose
 from skdcgn.experiments.run_mnist import run_mnist
 from skdcgn.experiments.training_sets import MnistData, own_test_set, training_sets
@@ -101,10 +102,10 @@ def test_a_users_own_pictures_are_a_test_set(tmp_path):
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
         Image.new("RGB", (50, 60), "white" if name == "a" else "black").save(tmp_path / name / "0.png")
-    pictures = own_test_set(tmp_path, 32, 2)
+    pictures = own_test_set(tmp_path, 32, Classes("two", 2))
     images, labels = pictures.images, pictures.labels
     assert pictures.names == ("a", "b")
     assert images.shape == (2, 3, 32, 32)
     assert [(x.item(), y.item()) for x, y in zip(images.mean((1, 2, 3)), labels, strict=True)] == [(1, 0), (-1, 1)]
-    with pytest.raises(UserError, match="2 sub-folders: the classifier knows 10 classes"):
-        own_test_set(tmp_path, 32, 10)
+    with pytest.raises(UserError, match=r"ten has 10 classes without names, .* has 2 classes \(.*--images"):
+        own_test_set(tmp_path, 32, Classes("ten", 10))

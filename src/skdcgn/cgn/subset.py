@@ -105,7 +105,11 @@ def _range(word: str) -> range:
 
 
 def as_ranges(classes: tuple[int, ...]) -> str:
-    """Write sorted classes as ``0-99,105``."""
-    members = set(classes)
-    starts, ends = ([k for k in classes if k + step not in members] for step in (-1, 1))
-    return ",".join(str(a) if a == b else f"{a}-{b}" for a, b in zip(starts, ends, strict=True))
+    """Write classes, in their order, as ``0-99,105``."""
+    ranges: list[tuple[int, int]] = []
+    for k in classes:
+        if ranges and k == ranges[-1][1] + 1:
+            ranges[-1] = ranges[-1][0], k
+        else:
+            ranges.append((k, k))
+    return ",".join(str(first) if first == last else f"{first}-{last}" for first, last in ranges)

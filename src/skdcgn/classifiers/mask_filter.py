@@ -32,7 +32,7 @@ def train_mask_filter(
     rng = generator(seed, STREAM)
     labels = torch.arange(budget.images) % cgn.spec.classes
     masks = draw(cgn, Mechanism.SHAPE, cgn.spec.sample_noise(len(labels), rng), labels)
-    data = LabelledImages(_as_images(masks), labels)
+    data = LabelledImages(_as_images(masks), labels, cgn.spec.names, cgn.spec.classes)
     classifier = classify(data, budget, out, seed=seed, device=device, origin=cgn.digest)
     return lambda masks, labels: _probability(classifier, masks, labels) >= agreement
 

@@ -1,6 +1,7 @@
 """The small CNN of Sauer & Geiger (2021), trained by Adadelta whose rate falls to 0.7 of itself after each epoch."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
@@ -11,13 +12,23 @@ from torch import Tensor, nn
 from skdcgn.base.config import ClassifyConfig
 from skdcgn.base.door import read_json
 from skdcgn.base.errors import UserError
-from skdcgn.base.records import to_dict
+from skdcgn.base.records import from_dict, to_dict
 from skdcgn.base.tensors import read_tensors
+from skdcgn.cgn.classes import Classes
 from skdcgn.classifiers.schedules import Epochs, step_decay
 from skdcgn.data.images import LabelledImages
 from skdcgn.training.loop import Batch, Callback, Method, Step
 from skdcgn.training.run_folder import RunFolder
 from skdcgn.training.train import train
+
+
+@dataclass(frozen=True)
+class ClassifierForm:
+    """The classes of a classifier, with their names if they have any, and pixels of a side of its images."""
+
+    classes: int = 10
+    image_size: int = 32
+    names: tuple[str, ...] = ()
 
 
 class Classifier(nn.Module):
@@ -91,16 +102,17 @@ def classify(
     """Train the classifier on ``data`` in the run folder ``out``; resumes where it was killed.
 
     Args:
-        data: images (N, 3, H, W) in [-1, 1] and labels; each epoch visits all, in a random order.
+        data: images (N, 3, H, W) in [-1, 1] and labels; each epoch visits all, in a random order. The run folder
+            keeps the number and the names of its classes.
         origin: names the data, as JSON values, in the run's digest.
         extend: continue a run in ``out`` that has fewer epochs and is otherwise the same.
         track: ``tensorboard`` or ``wandb``, to log there too.
     """
-    classes, size = int(data.labels.max()) + 1, data.images.shape[-1]
-    run_identity = {"seed": seed, "origin": origin, "classes": classes, "image_size": size}
+    form = ClassifierForm(data.classes(out).count, data.images.shape[-1], data.names)
+    run_identity = {"seed": seed, "origin": origin, **to_dict(form)}
     folder = RunFolder(out, {**to_dict(config), **run_identity}, extend=extend)
     torch.manual_seed(seed)
-    method = Classify(config, classes)
+    method = Classify(config, form.classes)
     epochs = Epochs(len(data.labels), config.batch_size, config.epochs, seed)
 
     def batch_at(step: int) -> Batch:
@@ -126,12 +138,26 @@ def load_classifier(folder: Path) -> Classifier:
     """Load the classifier of a run folder; raise UserError if there is none."""
     state, _ = read_tensors(folder / "checkpoint.safetensors")
     weights = {k.removeprefix("classifier/"): v for k, v in state.items() if k.startswith("classifier/")}
-    classifier = Classifier(int(read_json(folder / "config.json").get("classes", 10)))
+    classifier = Classifier(read_form(folder).classes)
     try:
         classifier.load_state_dict(weights)
     except RuntimeError:
         raise UserError(f"{folder} is not a classifier's run folder: its weights have other names") from None
     return classifier.eval()
+
+
+def read_form(folder: Path) -> ClassifierForm:
+    """Return the classes and the image size of a classifier's run folder."""
+    file = folder / "config.json"
+    values = read_json(file)
+    form = {key: values[key] for key in to_dict(ClassifierForm()) if isinstance(values, dict) and key in values}
+    return from_dict(ClassifierForm, form, str(file))
+
+
+def classes_of_classifier(folder: Path) -> Classes:
+    """Return the classes of the classifier in a run folder."""
+    form = read_form(folder)
+    return Classes(str(folder), form.classes, form.names)
 
 
 def accuracy(classifier: Classifier, data: LabelledImages) -> float:

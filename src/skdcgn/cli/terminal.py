@@ -161,7 +161,7 @@ def show_imagenet(results: "ImageNetResults") -> None:
 def show_classifier(evaluation: "ClassifierEvaluation") -> None:
     """Print accuracy, confusion and sensitivity."""
     print(f"out-of-domain accuracy on {evaluation.test}: {evaluation.ood_accuracy:.2f} %")
-    show_confusion(evaluation.confusion)
+    show_confusion(evaluation.confusion, evaluation.names)
     for mechanism, one in evaluation.sensitivity.items():
         print(
             f"{mechanism} varied: {one.accuracy:.1f} % right, {one.unchanged:.1f} % unchanged, "
@@ -169,13 +169,22 @@ def show_classifier(evaluation: "ClassifierEvaluation") -> None:
         )
 
 
-def show_confusion(counts: Sequence[Sequence[int]]) -> None:
-    """Print, of the images of each class, the percent that are taken for each; too many classes are not printed."""
+def show_confusion(counts: Sequence[Sequence[int]], names: Sequence[str]) -> None:
+    """Print, of the images of each class, the percent that are taken for each; too many classes are not printed.
+
+    Columns whose names do not fit into the terminal are headed by the numbers of the classes.
+    """
     if len(counts) > MOST_CLASSES:
         return
-    classes = [str(label) for label in range(len(counts))]
-    shown = new_table("predicted class, %", ["class"], classes)
-    for label, row in zip(classes, counts, strict=True):
+    from rich.markup import escape
+
+    words = [escape(name) for name in names]
+    rows, columns = words, words
+    if sum(len(name) + 3 for name in (max(names, key=len), *names)) >= output().width:
+        columns = [str(number) for number in range(len(names))]
+        rows = [f"{number} {word}" for number, word in enumerate(words)]
+    shown = new_table("predicted class, %", ["class"], columns)
+    for label, row in zip(rows, counts, strict=True):
         shown.add_row(label, *(f"{100 * count / max(sum(row), 1):.0f}" if count else "" for count in row))
     output().print(shown)
 

@@ -6,6 +6,7 @@ Sauer & Geiger (2021), Sec. 4.1; a further one is a function with a name in ``AP
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -105,7 +106,7 @@ def paint(
         labels if correlated else torch.randint(CLASSES, labels.shape, generator=rng) for _ in range(2)
     )
     coat, ground = APPEARANCES[appearance](Labels(of_objects, of_backgrounds), masks.shape[-1], textures, rng)
-    return LabelledImages(blend(Layers(masks, coat, ground)).mul_(2).sub_(1), labels, glyphs.names)
+    return replace(glyphs, images=blend(Layers(masks, coat, ground)).mul_(2).sub_(1), labels=labels)
 
 
 def _rgb(colours: tuple[tuple[int, int, int], ...]) -> Tensor:

@@ -4,6 +4,7 @@ A glyph is a binary mask on a 32 x 32 grid. ``digits`` are the 1,797 real handwr
 scikit-learn carries; ``mnist`` or a folder are four files in MNIST's idx format.
 """
 
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -13,13 +14,21 @@ from torch import Tensor
 
 from skdcgn.base.errors import UserError
 from skdcgn.base.seeds import generator
+from skdcgn.cgn.classes import Classes
+from skdcgn.data.appearances import CLASSES
 from skdcgn.data.idx import load_idx_folder, mnist_folder
 from skdcgn.data.images import LabelledImages
 
 SIZE = 32
+DIGITS = tuple("0123456789")  # the names of the classes of digits and mnist
 DIGITS_TEST_SHARE = 500
 MNIST_TRAIN_COUNT = 50_000
 ROTATION, SCALE, SHIFT = 0.17, 0.08, 0.08  # radians, share of the size, share of half the side
+
+
+def glyph_classes(source: str) -> Classes:
+    """Return the classes of ``digits``, ``mnist`` or a folder of idx files, whose classes have no names."""
+    return Classes(source, CLASSES, DIGITS if source in ("digits", "mnist") else ())
 
 
 def load_glyphs(source: str, split: str, data_root: Path | None = None) -> LabelledImages:
@@ -40,11 +49,11 @@ def load_glyphs(source: str, split: str, data_root: Path | None = None) -> Label
         part = slice(None, MNIST_TRAIN_COUNT) if split == "train" else slice(MNIST_TRAIN_COUNT, None)
         if len(labels) <= MNIST_TRAIN_COUNT:
             raise UserError(f"the MNIST training file holds {len(labels)} images: the official one has 60,000")
-        return LabelledImages(binarise(images[part]), labels[part])
+        return LabelledImages(binarise(images[part]), labels[part], DIGITS)
     if not Path(source).is_dir():
         raise UserError(f"no glyphs called {source!r}: use digits, mnist or a folder with four idx files")
     images, labels = load_idx_folder(Path(source), split)
-    return LabelledImages(binarise(images), labels)
+    return LabelledImages(binarise(images), labels, class_count=CLASSES)
 
 
 def binarise(images: Tensor) -> Tensor:
@@ -64,7 +73,7 @@ def vary(glyphs: LabelledImages, copies: int, seed: int) -> LabelledImages:
     rows = [cosine, -sine, SHIFT * draws[2], sine, cosine, SHIFT * draws[3]]
     places = F.affine_grid(torch.stack(rows, 1).unflatten(1, (2, 3)), list(masks.shape), align_corners=False)
     moved = (F.grid_sample(masks, places, align_corners=False) > 0.5).float()  # (N, 1, 32, 32)
-    return LabelledImages(torch.cat([glyphs.images, moved]), labels, glyphs.names)
+    return replace(glyphs, images=torch.cat([glyphs.images, moved]), labels=labels)
 
 
 @lru_cache(maxsize=1)
@@ -79,4 +88,6 @@ def _digits() -> dict[str, LabelledImages]:
     masks = F.pad((smooth > 0.5).float(), (2, 2, 2, 2))  # (N, 1, 32, 32)
     labels = torch.tensor(digits.target, dtype=torch.int64)
     train, test = train_test_split(range(len(labels)), test_size=DIGITS_TEST_SHARE, stratify=labels, random_state=0)
-    return {"train": LabelledImages(masks[train], labels[train]), "test": LabelledImages(masks[test], labels[test])}
+    return {
+        name: LabelledImages(masks[rows], labels[rows], DIGITS) for name, rows in (("train", train), ("test", test))
+    }

@@ -174,7 +174,11 @@ def mechanism_datasets(cgn: Teacher, config: ClassifyConfig, *, seed: int = 0) -
     """Compose counterfactuals once; return them with the labels of each mechanism."""
     composed = compose(cgn, config.images, per_shape=config.per_shape, policy=config.policy, seed=seed)
     labels = (composed.shape_labels, composed.texture_labels, composed.background_labels)
-    return {mechanism: LabelledImages(composed.images, own) for mechanism, own in zip(Mechanism, labels, strict=True)}
+    names, count = cgn.spec.names, cgn.spec.classes
+    return {
+        mechanism: LabelledImages(composed.images, own, names, count)
+        for mechanism, own in zip(Mechanism, labels, strict=True)
+    }
 
 
 def train_mechanism_classifiers(

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from skdcgn.base.seeds import generator
+from skdcgn.cgn.classes import Classes, in_order_of
 from skdcgn.cgn.compose import compose, draw
 from skdcgn.cgn.mechanism import Mechanism, Teacher
 from skdcgn.data.images import LabelledImages
@@ -108,7 +109,8 @@ def compare_images(
     Args:
         extractor: see :func:`skdcgn.features.extractors.load_extractor`.
         real: images (N, 3, H, W) in [-1, 1] and labels (N,).
-        generated: images (M, 3, H, W) in [-1, 1] and the labels (M,) that they were generated for.
+        generated: images (M, 3, H, W) in [-1, 1] and the labels (M,) that they were generated for, in the order of the
+            real images' classes.
         seed: of the random subsets for the kernel distance and for the nearest neighbours.
         neighbour_images: size of the random subset of either set for precision, recall, density and coverage, whose
             time grows with its square.
@@ -129,11 +131,12 @@ def compare_images(
 def compare_cgn(
     cgn: Teacher, extractor: Extractor, real: LabelledImages, *, n: int = 10_000, seed: int = 0
 ) -> dict[str, Measurement]:
-    """Return all metrics of ``n`` counterfactuals of a CGN against real, decorrelated images."""
+    """Return all metrics of ``n`` counterfactuals of a CGN against real, decorrelated images of the same classes."""
+    own = Classes.of("the CGN", cgn.spec)
+    real = real.numbered_as(own, "the set of real images", "pass real images of the CGN's classes")
     counterfactuals = compose(cgn, n, seed=seed)
-    return compare_images(
-        extractor, real, LabelledImages(counterfactuals.images, counterfactuals.shape_labels), seed=seed
-    )
+    generated = LabelledImages(counterfactuals.images, counterfactuals.shape_labels, own.names, own.count)
+    return compare_images(extractor, real, generated, seed=seed)
 
 
 def _distances(extractor: Extractor, sets: tuple[Features, Features], seed: int) -> list[Measurement]:
@@ -189,5 +192,8 @@ def compare_with_pairs(student: Teacher, pairs: Path) -> dict[str, PairAgreement
 
 
 def _agreement(student: Teacher, mechanism: Mechanism, folder: Path) -> PairAgreement:
-    batches = ((draw(student, mechanism, noise, labels), images) for noise, labels, images in StoredPairs(folder))
+    pairs = StoredPairs(folder)
+    own = Classes.of(folder, pairs.spec)
+    cgn = in_order_of(own, student, "the CGN", "pass the pairs of its own teacher by --pairs")
+    batches = ((draw(cgn, mechanism, noise, labels), images) for noise, labels, images in pairs)
     return pair_agreement(batches, mechanism.low)

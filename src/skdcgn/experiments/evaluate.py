@@ -3,17 +3,23 @@
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from skdcgn.base.config import ClassifyConfig, RunConfig
 from skdcgn.base.door import read_json
 from skdcgn.base.errors import UserError
 from skdcgn.base.presets import DEFAULT, run_preset
 from skdcgn.base.records import from_dict, override
+from skdcgn.cgn.classes import Classes, in_order_of
 from skdcgn.cgn.mechanism import Teacher
 from skdcgn.classifiers.ensemble import load_ensemble
-from skdcgn.classifiers.small_cnn import Predict, accuracy, load_classifier, predict
-from skdcgn.data.glyphs import SIZE
+from skdcgn.classifiers.small_cnn import (
+    accuracy,
+    classes_of_classifier,
+    load_classifier,
+    predict,
+    read_form,
+)
 from skdcgn.data.images import LabelledImages
 from skdcgn.evaluation.attribution import (
     BUDGET,
@@ -38,21 +44,8 @@ from skdcgn.teachers.load import load_teacher
 from skdcgn.training.train import make_accelerator
 
 USE_IMAGES = "pass test pictures of its own classes by --images FOLDER, or another --preset"
-
-
-class Form(NamedTuple):
-    """How many classes images have, and how many pixels a side."""
-
-    classes: int
-    image_size: int
-
-    def __str__(self) -> str:
-        return f"{self.classes} classes at {self.image_size} pixels"
-
-    def must_be(self, other: "Form", this_one: str, other_one: str, mend: str) -> None:
-        """Raise UserError that names both if they differ."""
-        if self != other:
-            raise UserError(f"{this_one} {self}, {other_one} {other}: {mend}")
+USE_CGN = "pass a CGN of the classifier's classes by --cgn"
+USE_TEACHER = "pass a CGN of the same classes by --teacher"
 
 
 @dataclass(frozen=True)
@@ -63,12 +56,14 @@ class ClassifierEvaluation:
         test: what it was tested on: a preset, or a folder of pictures.
         ood_accuracy: percent of the test images that it gets right.
         confusion: how many images of class i (rows) it takes for class j (columns).
+        names: of the classes, in the order of rows and columns; their numbers, where they have none.
         sensitivity: by mechanism, of a CGN's counterfactuals in which its label alone varied; empty without a CGN.
     """
 
     test: str
     ood_accuracy: float
     confusion: tuple[tuple[int, ...], ...]
+    names: tuple[str, ...]
     sensitivity: dict[str, Sensitivity] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
@@ -87,6 +82,8 @@ def evaluate_classifier(
 ) -> ClassifierEvaluation:
     """Test the classifier of a run folder on decorrelated images: a preset's, or a user's own.
 
+    Classes are matched by name: a folder may have some of the classifier's classes, in any order.
+
     Args:
         folder: the run folder that classify wrote.
         images: your own test pictures, a sub-folder per class, instead of the preset's.
@@ -99,27 +96,45 @@ def evaluate_classifier(
         UserError: no classifier there; test images or a CGN with other classes or another size than it was trained on.
     """
     must_hold(folder, ArtifactKind.CLASSIFIER)
-    classifier = load_classifier(folder)
-    form = Form(classifier.head.out_features, int(read_json(folder / "config.json").get("image_size", SIZE)))
+    classifier, own = load_classifier(folder), classes_of_classifier(folder)
+    size = read_form(folder).image_size
+    source = _cgn_for(own, size, cgn) if cgn is not None else None
     if images:
-        data, test = own_test_set(images, form.image_size, form.classes), str(images)
+        data, test = own_test_set(images, size, own, some=True), str(images)
     else:
-        data, test = test_set(preset_data(preset, textures), data_root), preset
-        form.must_be(_form(data), f"{folder} was trained on", f"the test images of {test} are of", USE_IMAGES)
+        data, test = _preset_images(own, size, preset, textures, data_root), preset
     guess = partial(predict, classifier)
-    counts = confusion(guess, data, form.classes)
+    counts = confusion(guess, data, own.count)
     return ClassifierEvaluation(
         test,
         accuracy(classifier, data),
         tuple(tuple(row) for row in counts.tolist()),
-        _sensitivity(folder, guess, form, _load(cgn, "cpu")) if cgn is not None else {},
+        data.classes(test).words,
+        sensitivity(guess, run_trial(source)) if source else {},
     )
 
 
-def _sensitivity(folder: Path, guess: Predict, form: Form, cgn: Teacher) -> dict[str, Sensitivity]:
-    images = Form(cgn.spec.classes, cgn.spec.image_size)
-    form.must_be(images, f"{folder} was trained on", "the CGN draws", "pass a CGN of the classifier's classes by --cgn")
-    return sensitivity(guess, run_trial(cgn))
+def _cgn_for(own: Classes, image_size: int, cgn: str | Path | Teacher) -> Teacher:
+    """Return the CGN with its classes in the classifier's order; raise UserError for other classes or another size."""
+    loaded, owner = _load(cgn, "cpu"), str(cgn) if isinstance(cgn, str | Path) else "the CGN"
+    ordered = in_order_of(own, loaded, owner, USE_CGN)
+    _same_size(own.owner, image_size, owner, loaded.spec.image_size, USE_CGN)
+    return ordered
+
+
+def _preset_images(
+    own: Classes, image_size: int, preset: str, textures: Path | None, data_root: Path | None
+) -> LabelledImages:
+    """Return the test images of a preset in the order of a classifier's or a CGN's classes."""
+    data, owner = test_set(preset_data(preset, textures), data_root), f"the test set of {preset}"
+    ordered = data.numbered_as(own, owner, USE_IMAGES)
+    _same_size(own.owner, image_size, owner, data.images.shape[-1], USE_IMAGES)
+    return ordered
+
+
+def _same_size(own: str, own_size: int, other: str, other_size: int, mend: str) -> None:
+    if own_size != other_size:
+        raise UserError(f"{own} has images of {own_size} pixels, {other} of {other_size} pixels: {mend}")
 
 
 @dataclass(frozen=True)
@@ -185,17 +200,16 @@ def evaluate_cgn(
         raise UserError("--teacher is for mechanism classifiers: name a folder for them: --mechanism-classifiers DIR")
     place = str(make_accelerator(device).device)
     student, features = _load(cgn, place), load_extractor(extractor, device=place)
-    form = Form(student.spec.classes, student.spec.image_size)
-    if images:
-        real = own_test_set(images, form.image_size, form.classes)
-    else:
-        real = test_set(preset_data(preset, textures), data_root)
-        form.must_be(_form(real), f"{cgn} draws", f"the test images of {preset} are of", USE_IMAGES)
-    measured = None
+    own = Classes.of(cgn if isinstance(cgn, str | Path) else "the CGN", student.spec)
+    size, measured = student.spec.image_size, None
+    preset_images = partial(_preset_images, own, size, preset, textures, data_root)
+    real = own_test_set(images, size, own) if images else preset_images()
     agreement = compare_with_pairs(student, pairs) if pairs else {}
     distances = compare_cgn(student, features, real, n=n)
     if mechanism_classifiers:
-        source = student if teacher is None else _load(teacher, place)
+        source = student
+        if teacher is not None:
+            source = in_order_of(own, _load(teacher, place), "--teacher", USE_TEACHER)
         classifiers = train_mechanism_classifiers(source, mechanism_classifiers, budget, device=device)
         measured = axioms(student, classifiers, features, real.images, n=min(n, IMAGES))
     return CGNEvaluation(distances, agreement, measured)
@@ -254,10 +268,6 @@ def evaluate_run(folder: Path) -> RunEvaluation | ImageNetResults:
     path = folder / "config.json"
     settings = {key: value for key, value in read_json(path).items() if key != "digest"}
     return RunEvaluation(read_results(folder, MnistResults), from_dict(RunConfig, settings, str(path)))
-
-
-def _form(data: LabelledImages) -> Form:
-    return Form(int(data.labels.max()) + 1, data.images.shape[-1])
 
 
 def preset_data(preset: str, textures: Path | None) -> RunConfig:

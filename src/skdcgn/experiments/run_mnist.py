@@ -12,16 +12,18 @@ import torch
 from skdcgn.base.config import ClassifyConfig, RunConfig
 from skdcgn.base.errors import UserError
 from skdcgn.base.progress import Watch, log_progress
-from skdcgn.cgn.captions import Caption, class_labels
+from skdcgn.cgn.captions import Caption
+from skdcgn.cgn.classes import Classes, match_classes
 from skdcgn.cgn.drawings import draw_cgns, interpolate
 from skdcgn.cgn.mechanism import Teacher
 from skdcgn.cgn.pictures import as_rgb, grid, join_vertically, save_picture, save_strip
 from skdcgn.cgn.policy import parse_policy
 from skdcgn.cgn.subset import ALL
+from skdcgn.data.glyphs import glyph_classes
 from skdcgn.data.images import LabelledImages
 from skdcgn.evaluation.fidelity import mean_diversity
 from skdcgn.experiments.stages import Run, Workspace, compare_with_teacher, open_run, query_and_distill
-from skdcgn.experiments.training_sets import CLASSIFIERS, MnistData, train_and_test, training_sets
+from skdcgn.experiments.training_sets import CLASSIFIERS, OTHER_CLASSES, MnistData, train_and_test, training_sets
 from skdcgn.report.mnist import write_mnist_report
 from skdcgn.results.records import ClassifierBudget, MnistResults, OodAccuracy, RunResults, read_results, write_results
 from skdcgn.students.generator import StudentCGN
@@ -57,6 +59,7 @@ def run_mnist(
         write_mnist_report(out)
         return read_results(out, MnistResults)
     parse_policy(config.classify.policy, run.teacher.spec.classes)
+    match_classes(glyph_classes(config.glyphs), Classes.of(config.teacher, run.teacher.spec), OTHER_CLASSES)
     data = MnistData.of(config, data_root)
     test = data.test_images()
     queries, student = query_and_distill(run)
@@ -122,7 +125,7 @@ def draw_pictures(run: Run[RunConfig], student: StudentCGN, data: MnistData, tes
         save_strip(out / f"interpolation_{mechanism}.png", frames, ends)
     biased = data.paint(data.load("train"), correlated=True, seed=seed)
     rows = [grid(as_rgb(examples(images, 3, classes)), classes) for images in (biased, test)]
-    caption = Caption(class_labels(classes), ("training", "test"))
+    caption = Caption(test.classes(data.glyphs).words, ("training", "test"))
     save_picture(out / "data.png", join_vertically(rows), scale=2, caption=caption)
 
 

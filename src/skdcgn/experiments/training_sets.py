@@ -8,19 +8,21 @@ from typing import NamedTuple
 
 from skdcgn.base.config import ClassifyConfig, RunConfig
 from skdcgn.base.door import read_json
-from skdcgn.base.errors import UserError
 from skdcgn.base.files import write_json
 from skdcgn.base.progress import Watch, log_progress
+from skdcgn.cgn.classes import Classes, in_order_of
 from skdcgn.cgn.compose import compose
 from skdcgn.cgn.mechanism import Teacher
 from skdcgn.classifiers.mask_filter import train_mask_filter
 from skdcgn.classifiers.small_cnn import accuracy, classify
 from skdcgn.data.appearances import paint
 from skdcgn.data.folders import as_unit, load_pictures
-from skdcgn.data.glyphs import load_glyphs
+from skdcgn.data.glyphs import glyph_classes, load_glyphs
 from skdcgn.data.images import LabelledImages, concatenate
 from skdcgn.training.loop import report_to
 
+OTHER_CLASSES = "take a CGN of the glyphs' classes, or glyphs of the CGN's"
+RENAME = "rename the sub-folders, or pass a folder of those classes by --images"
 CLASSIFIERS = ("biased", "teacher", "student", "oracle")
 MakeImages = Callable[[], LabelledImages]
 
@@ -96,17 +98,24 @@ def counterfactual_set(
 ) -> LabelledImages:
     """Return ``budget.images`` images: counterfactuals of ``cgn``, then a share ``budget.real`` of biased real images.
 
+    Labels are in the order of the data's classes.
+
     Args:
         filters: run folder of the mask filter, which is trained if ``budget.agreement`` is not 0.
+
+    Raises:
+        UserError: the CGN has other classes than the data.
     """
     count = round(budget.real * budget.images)
     if count == budget.images:
         return data.training_images(count, correlated=True, seed=seed)
+    own = glyph_classes(data.glyphs)
+    cgn = in_order_of(own, cgn, "the CGN", OTHER_CLASSES)
     accept = train_mask_filter(cgn, budget.agreement, filters, seed=seed, device=device) if budget.agreement else None
     counterfactuals = compose(
         cgn, budget.images - count, per_shape=budget.per_shape, policy=budget.policy, accept=accept, seed=seed
     )
-    composed = LabelledImages(counterfactuals.images, counterfactuals.shape_labels)
+    composed = LabelledImages(counterfactuals.images, counterfactuals.shape_labels, own.names, own.count)
     if not count:
         return composed
     return concatenate([composed, data.training_images(count, correlated=True, seed=seed)])
@@ -117,11 +126,19 @@ def test_set(config: RunConfig, data_root: Path | None) -> LabelledImages:
     return MnistData.of(config, data_root).test_images()
 
 
-def own_test_set(folder: Path, image_size: int, classes: int) -> LabelledImages:
-    """Return a user's own test pictures; raise UserError if their sub-folders are not the classifier's classes."""
-    pictures = load_pictures(folder, image_size)
-    if len(pictures.names) != classes:
-        raise UserError(f"{folder} has {len(pictures.names)} sub-folders: the classifier knows {classes} classes")
+def own_test_set(folder: Path, image_size: int, classes: Classes, *, some: bool = False) -> LabelledImages:
+    """Return a user's own test pictures, labelled in the order of ``classes``.
+
+    Args:
+        folder: a sub-folder per class.
+        image_size: pixels of a side that pictures are resized to.
+        classes: those of the classifier or the CGN that is measured.
+        some: the folder may have only some of the classes.
+
+    Raises:
+        UserError: a sub-folder is none of the classes, or one is missing unless ``some``.
+    """
+    pictures = load_pictures(folder, image_size).numbered_as(classes, folder, RENAME, some=some)
     return replace(pictures, images=as_unit(pictures.images))
 
 

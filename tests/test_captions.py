@@ -5,7 +5,7 @@ import torch
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from skdcgn.cgn.captions import Caption, class_labels, read_caption, with_heading
+from skdcgn.cgn.captions import Caption, read_caption, with_heading
 from skdcgn.cgn.drawings import layers_grid
 from skdcgn.cgn.pictures import SPACING, save_picture
 
@@ -13,8 +13,7 @@ PICTURE = torch.zeros(6, 40, 3, dtype=torch.uint8)
 
 
 def test_a_caption_comes_back_from_the_file(tmp_path):
-    caption = Caption(class_labels(3), ("teacher", "student"))
-    assert caption.columns == ("0", "1", "2")
+    caption = Caption(("0", "1", "2"), ("teacher", "student"))
     save_picture(tmp_path / "a.png", PICTURE, 2, caption)
     save_picture(tmp_path / "b.png", PICTURE, 2)
     with Image.open(tmp_path / "a.png") as with_caption, Image.open(tmp_path / "b.png") as without:
@@ -33,12 +32,18 @@ def test_somebody_elses_description_is_no_caption(tmp_path, words):
 
 
 def test_a_heading_stands_above_the_picture_and_changes_none_of_it():
-    headed = with_heading(PICTURE, "mask", class_labels(2))
+    headed = with_heading(PICTURE, "mask", ("0", "1"))
     assert headed.shape == (34, 40, 3)
     assert torch.equal(headed[28:], PICTURE)
     title, numbers = headed[:14], headed[14:28]
     assert title.min() < 128
     assert [bool((half < 128).any()) for half in numbers.chunk(2, dim=1)] == [True, True]
+
+
+@pytest.mark.parametrize("names", [("cat", "a very long name"), ("cat", "犬")])
+def test_columns_are_numbered_where_their_names_do_not_fit(names):
+    assert torch.equal(with_heading(PICTURE, "", names), with_heading(PICTURE, "", ("0", "1")))
+    assert not torch.equal(with_heading(PICTURE, "", ("a", "b")), with_heading(PICTURE, "", ("0", "1")))
 
 
 def test_samples_name_their_four_blocks(analytic_teacher):

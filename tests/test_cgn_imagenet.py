@@ -13,6 +13,7 @@ from skdcgn.base.seeds import generator
 from skdcgn.base.tensors import write_tensors
 from skdcgn.base.weights import below, on_meta, parameter_count
 from skdcgn.cgn.mechanism import Mechanism, Spec, Teacher, check_answer
+from skdcgn.data.imagenet_classes import WORDNET_IDS
 from skdcgn.teachers.biggan import BigGAN
 from skdcgn.teachers.cgn import CGN, CGNTeacher
 from skdcgn.teachers.cgn_imagenet import ImageNetCGN, assembled, random_cgn
@@ -85,7 +86,7 @@ def test_parameters_are_the_published_ones():
     sizes = {name: parameter_count(part) for name, part in cgn.named_children()}
     assert sizes == dict.fromkeys(("f_shape", "f_text", "f_bg"), 55_880_833) | {"u2net": 44_009_869}
     assert parameter_count(cgn) == 211_652_368
-    assert cgn.spec == Spec(256, noise_dim=128, classes=1000, distribution="truncated-normal")
+    assert cgn.spec == Spec(256, noise_dim=128, classes=1000, distribution="truncated-normal", names=WORDNET_IDS)
 
 
 def test_it_is_a_teacher(teacher):

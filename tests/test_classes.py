@@ -1,12 +1,19 @@
 """Classes have names, which travel with whatever is made from them; classes are matched by name."""
 
+from pathlib import Path
+
 import pytest
 import torch
 from torch import Tensor
 
 from skdcgn.base.errors import UserError
+from skdcgn.base.tensors import write_tensors
 from skdcgn.cgn.classes import Classes, in_order_of, match_classes
 from skdcgn.cgn.mechanism import SPEC_KEY, Spec, spec_from_metadata
+from skdcgn.data.categories import CATEGORIES
+from skdcgn.data.imagenet_classes import WORDNET_IDS
+from skdcgn.teachers.cgn import CGN
+from skdcgn.teachers.load import load_teacher
 
 PETS = Spec(image_size=32, noise_dim=4, classes=2, names=("cat", "dög"))
 
@@ -106,3 +113,44 @@ def test_a_cgn_in_the_order_of_other_classes_draws_their_labels() -> None:
     assert ordered.digest != Tones.digest
     same = Tones()
     assert in_order_of(spelt("b", "c", "a"), same, "tones", MEND) is same
+
+
+def test_imagenets_thousand_are_numbered_as_their_sorted_wordnet_ids() -> None:
+    assert len(WORDNET_IDS) == len(set(WORDNET_IDS)) == 1000
+    assert list(WORDNET_IDS) == sorted(WORDNET_IDS)
+    assert {ids for category in CATEGORIES.values() for ids in category} <= set(WORDNET_IDS)
+    golden_retriever, tabby, pufferfish, abacus = "n02099601", "n02123045", "n02655020", "n02666196"
+    assert [WORDNET_IDS[number] for number in (207, 281, 397, 398)] == [golden_retriever, tabby, pufferfish, abacus]
+
+
+def test_the_stand_in_of_imagenet_has_the_sixteen_categories_as_classes() -> None:
+    assert load_teacher("imagenet-smoke").spec.names == tuple(CATEGORIES)
+
+
+def test_the_zoos_digits_have_their_names() -> None:
+    assert load_teacher("double-colored-digits").spec.names == tuple("0123456789")
+
+
+@pytest.fixture
+def cgn_file(tmp_path: Path) -> tuple[Path, CGN]:
+    return tmp_path / "cgn.safetensors", CGN(Spec(classes=2))
+
+
+def test_a_file_keeps_the_names_of_its_classes(cgn_file: tuple[Path, CGN]) -> None:
+    path, cgn = cgn_file
+    write_tensors(path, cgn.state_dict(), Spec(classes=2, names=("cat", "dog")).to_metadata())
+    assert load_teacher(path).spec.names == ("cat", "dog")
+    write_tensors(path, cgn.state_dict())
+    assert load_teacher(path).spec.names == ()
+
+
+def test_metadata_of_another_cgn_are_refused(cgn_file: tuple[Path, CGN]) -> None:
+    path, cgn = cgn_file
+    write_tensors(path, cgn.state_dict(), Spec(classes=3).to_metadata())
+    with pytest.raises(UserError, match=r"cgn\.safetensors: the spec in its metadata is not that of its tensors"):
+        load_teacher(path)
+
+
+def test_a_function_may_name_its_classes() -> None:
+    spec = Spec(classes=3, names=("a", "b", "c"))
+    assert load_teacher(Tones().query, spec=spec).spec.class_names == ("a", "b", "c")

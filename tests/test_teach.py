@@ -181,7 +181,7 @@ def test_a_users_pictures_become_a_teacher(tmp_path, caplog):
         teacher = teach(config, tmp_path / "out", device="cpu", sample_every=2)
     assert "classes: 0 cat, 1 dog, 2 emu" in caplog.messages
     assert "leakage" in caplog.text
-    assert teacher.spec == Spec(64, classes=3)
+    assert teacher.spec == Spec(64, classes=3, names=("cat", "dog", "emu"))
     loaded = load_teacher(tmp_path / "out" / "teacher.safetensors")
     assert loaded.spec == teacher.spec
     counterfactuals = compose(loaded, 5)

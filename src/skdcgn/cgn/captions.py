@@ -24,11 +24,6 @@ class Caption:
     rows: tuple[str, ...] = ()
 
 
-def class_labels(classes: int) -> tuple[str, ...]:
-    """Return the labels of one column per class."""
-    return tuple(map(str, range(classes)))
-
-
 def as_metadata(caption: Caption) -> PngInfo:
     """Return the caption as metadata of a PNG."""
     info = PngInfo()
@@ -46,11 +41,16 @@ def read_caption(picture: PngImageFile) -> Caption:
 
 
 def with_heading(picture: Tensor, title: str, columns: Sequence[str]) -> Tensor:
-    """Print ``title``, and labels of equally wide columns, above a picture: (H, W, 3) uint8 -> (H + 28, W, 3)."""
+    """Print ``title``, and labels of equally wide columns, above a picture: (H, W, 3) uint8 -> (H + 28, W, 3).
+
+    Columns are numbered instead if a label is wider than its column, or has letters that the font lacks.
+    """
     width = picture.shape[1]
     strip = Image.new("RGB", (width, 2 * LINE), "white")
     pen = ImageDraw.Draw(strip)
     pen.text((0, 0), title, fill="black")
+    if not all(label.isascii() and pen.textlength(label) < width / len(columns) for label in columns):
+        columns = [str(number) for number in range(len(columns))]
     for index, label in enumerate(columns):
         centre = (index + 0.5) * width / len(columns)
         pen.text((centre - pen.textlength(label) / 2, LINE), label, fill="black")

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from skdcgn.base.errors import UserError
 from skdcgn.base.seeds import generator
-from skdcgn.cgn.captions import Caption, class_labels, with_heading
+from skdcgn.cgn.captions import Caption, with_heading
 from skdcgn.cgn.compose import blend, compose
 from skdcgn.cgn.mechanism import Layers, Mechanism, Teacher
 from skdcgn.cgn.pictures import as_rgb, grid, join_horizontally, save_picture
@@ -19,7 +19,7 @@ SMALL = 64  # pixels of a side; larger images are fewer and not enlarged
 def layers_grid(cgn: Teacher, rows: int, seed: int) -> Tensor:
     """Show mask, texture, background and their composition side by side, with headings: (H, W, 3) uint8.
 
-    Each has a column per class, of the first ten, under its number, and ``rows`` rows of one noise each.
+    Each has a column per class, of the first ten, under its name, and ``rows`` rows of one noise each.
     """
     columns = min(COLUMNS, cgn.spec.classes)
     noise, labels = class_columns(cgn, rows, seed, columns)
@@ -30,9 +30,9 @@ def layers_grid(cgn: Teacher, rows: int, seed: int) -> Tensor:
         "background": layers.background,
         "composed": blend(layers),
     }
-    numbers = class_labels(columns)
+    names = cgn.spec.class_names[:columns]
     return join_horizontally(
-        [with_heading(grid(as_rgb(x), columns), f"{name}, by class", numbers) for name, x in blocks.items()]
+        [with_heading(grid(as_rgb(x), columns), f"{name}, by class", names) for name, x in blocks.items()]
     )
 
 
@@ -52,7 +52,7 @@ def draw_cgns(teacher: Teacher, student: Teacher, out: Path, seed: int) -> None:
     side, columns = teacher.spec.image_size, min(COLUMNS, teacher.spec.classes)
     rows, sheet, scale = (3, 8, 2) if side <= SMALL else (1, 2, 1)
     noise, labels = class_columns(teacher, rows, seed, columns)
-    caption = Caption(class_labels(columns), ("teacher", "student"))
+    caption = Caption(teacher.spec.class_names[:columns], ("teacher", "student"))
     for mechanism in Mechanism:
         images = torch.cat([as_rgb(cgn.query(mechanism, noise, labels)).cpu() for cgn in (teacher, student)])
         save_picture(out / f"{mechanism}.png", grid(images, columns), scale, caption)

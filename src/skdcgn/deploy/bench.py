@@ -8,7 +8,7 @@ form.
 import importlib.util
 import platform
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, partial
 from typing import TypeVar
 
@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from skdcgn.base.config import Precision
 from skdcgn.base.errors import UserError
 from skdcgn.base.seeds import generator
+from skdcgn.cgn.classes import Classes, match_classes
 from skdcgn.cgn.compose import Composition, Inputs, sample_inputs
 from skdcgn.cgn.mechanism import Mechanism, Teacher
 from skdcgn.deploy.export import STORED, as_module, exported, onnx_session
@@ -28,6 +29,7 @@ from skdcgn.students.generator import StudentCGN
 Form = Callable[..., Tensor]
 Name = TypeVar("Name")
 WARM_UP = 3
+OWN_TEACHER = "pass the student's own teacher"
 FORMS = ("eager", "channels-last", "compiled", "onnx-fp32", "onnx-fp16", "onnx-int8")
 
 
@@ -134,8 +136,9 @@ def time_forms(
     Raises:
         UserError: an unknown form; a teacher and a student of different specs.
     """
-    if teacher.spec != student.spec:
-        raise UserError("teacher and student take other noise or draw other images: pass the student's own teacher")
+    if replace(teacher.spec, names=()) != replace(student.spec, names=()):
+        raise UserError(f"teacher and student take other noise or draw other images: {OWN_TEACHER}")
+    match_classes(Classes.of("the student", student.spec), Classes.of("the teacher", teacher.spec), OWN_TEACHER)
     drawers = {f"teacher, {name}": form for name, form in forms(teacher, teacher_names, device).items()}
     drawers |= {f"student, {name}": form for name, form in forms(student, names, device).items()}
     base = "teacher, eager"

@@ -11,6 +11,7 @@ baseline the three are TinyGANs, trained in the same way (:mod:`skdcgn.teachers.
 
 import copy
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import cast
 
 import torch
@@ -20,6 +21,7 @@ from skdcgn.base.errors import UserError
 from skdcgn.base.seeds import generator, seed_global
 from skdcgn.base.weights import below
 from skdcgn.cgn.mechanism import Mechanism, Spec
+from skdcgn.data.imagenet_classes import WORDNET_IDS
 from skdcgn.teachers.biggan import BigGAN, biggan_from, check_truncation, set_standing_statistics
 from skdcgn.teachers.cgn import MASK_HIGH, MASK_LOW, InwardClamp, NeuralCGN
 from skdcgn.teachers.tinygan import WIDTH, TinyGAN, tinygan_from
@@ -41,16 +43,25 @@ class ImageNetCGN(NeuralCGN):
             baseline.
         u2net: the saliency network.
         truncation: in (0, 1]; the noise of a query is multiplied by it.
+        names: of the classes; None: ImageNet's thousand have their WordNet ids, others none.
 
     Raises:
         UserError: the GANs differ in size, noise or classes, or the truncation is out of range.
     """
 
-    def __init__(self, gans: Sequence[BigGAN | TinyGAN], u2net: U2Net, truncation: float = TRUNCATION) -> None:
+    def __init__(
+        self,
+        gans: Sequence[BigGAN | TinyGAN],
+        u2net: U2Net,
+        truncation: float = TRUNCATION,
+        names: Sequence[str] | None = None,
+    ) -> None:
         specs = [Spec(gan.image_size, gan.noise_dim, gan.classes, "truncated-normal") for gan in gans]
         if len(set(specs)) > 1:
             raise UserError("the three GANs of a CGN differ in image size, noise or classes: use three of one kind")
-        super().__init__(specs[0], PICTURES_AT_ONCE)
+        if names is None:
+            names = WORDNET_IDS if specs[0].classes == len(WORDNET_IDS) else ()
+        super().__init__(replace(specs[0], names=tuple(names)), PICTURES_AT_ONCE)
         self.truncation = check_truncation(truncation)
         self.f_shape, self.f_text, self.f_bg = gans
         self.u2net = u2net
@@ -87,12 +98,19 @@ def assembled(biggan: BigGAN, u2net: U2Net, truncation: float = TRUNCATION) -> I
     return ImageNetCGN([biggan, copy.deepcopy(biggan), copy.deepcopy(biggan)], u2net, truncation)
 
 
-def baseline(biggan: BigGAN, u2net: U2Net, truncation: float = TRUNCATION, *, width: int = WIDTH) -> ImageNetCGN:
+def baseline(
+    biggan: BigGAN,
+    u2net: U2Net,
+    truncation: float = TRUNCATION,
+    *,
+    width: int = WIDTH,
+    names: Sequence[str] | None = None,
+) -> ImageNetCGN:
     """Return the start of SKDCGN's baseline: TinyGANs with random weights and BigGAN's class embeddings."""
     gans = [TinyGAN(biggan.image_size, biggan.noise_dim, biggan.classes, width) for _ in Mechanism]
     for gan in gans:
         gan.embed_as(biggan.embeddings.weight.T)
-    return ImageNetCGN(gans, u2net, truncation)
+    return ImageNetCGN(gans, u2net, truncation, names)
 
 
 def random_cgn(
@@ -104,6 +122,7 @@ def random_cgn(
     u2net: Sequence[int] = (4, 8),
     truncation: float = TRUNCATION,
     seed: int = 0,
+    names: Sequence[str] | None = None,
 ) -> ImageNetCGN:
     """Return a small CGN of random weights, for tests and where no published file can be had.
 
@@ -118,11 +137,12 @@ def random_cgn(
         u2net: channels inside and of each of the U2-Net's blocks.
         truncation: in (0, 1].
         seed: of the weights.
+        names: of the classes; None: see :class:`ImageNetCGN`.
     """
     with torch.random.fork_rng(devices=[]):
         seed_global("random CGN", seed)
         biggans = [BigGAN(image_size, noise_dim, classes, width) for _ in Mechanism]
-        cgn = ImageNetCGN(biggans, U2Net((Width(*u2net),) * len(FULL)), truncation)
+        cgn = ImageNetCGN(biggans, U2Net((Width(*u2net),) * len(FULL)), truncation, names)
     calm(cgn.u2net, CALM)
     rng = generator("random CGN", seed, "statistics")
     noise, labels = truncation * cgn.spec.sample_noise(CALIBRATION, rng), torch.arange(CALIBRATION) % classes

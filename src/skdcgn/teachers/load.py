@@ -7,22 +7,24 @@ Foreign ``.pth`` files are read with ``weights_only=True``: files that would run
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from importlib import resources
 from inspect import isroutine
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from torch import Tensor
 
 from skdcgn.base.errors import UserError, current_name
 from skdcgn.base.files import sha256
+from skdcgn.base.tensors import open_tensors
 from skdcgn.base.weights import digest_of, fill, read_state_dict, widened
-from skdcgn.cgn.mechanism import Spec, Teacher, as_mechanism, check_query
+from skdcgn.cgn.mechanism import Spec, Teacher, as_mechanism, check_query, spec_from_metadata
+from skdcgn.data.glyphs import DIGITS
 from skdcgn.students.generator import StudentCGN
 from skdcgn.teachers.biggan import biggan_from
-from skdcgn.teachers.cgn import CGN, GRID, SIZES, CGNTeacher
+from skdcgn.teachers.cgn import CGN, GRID, SIZES, CGNTeacher, NeuralCGN
 from skdcgn.teachers.cgn_imagenet import TRUNCATION, assembled, imagenet_cgn_from, random_cgn
 from skdcgn.teachers.u2net import u2net_from
 from skdcgn.zoo import cards
@@ -76,7 +78,8 @@ def load_teacher(
         source: a zoo name (see :func:`cards`), a ``.safetensors``, ``.pth`` or ``.bin`` file with the names of the
             published MNIST or ImageNet CGN, a folder written by ``save_pretrained``, or a callable
             ``(mechanism, noise (B, Z), labels (B,)) -> images (B, C, H, W)``.
-        spec: image size, noise and classes of a callable; None takes 32 pixels, N(0, I) of 32 numbers, 10 classes.
+        spec: image size, noise, classes and their names of a callable; None takes 32 pixels, N(0, I) of 32 numbers and
+            10 classes without names.
         truncation: factor on the noise of an ImageNet CGN, in (0, 1]; None takes 0.5. Other teachers have none.
         device: where a file's network runs.
 
@@ -114,16 +117,32 @@ def _type(value: object) -> str:
     return type(value).__name__
 
 
-def load_cgn(path: Path, device: str = "cpu", truncation: float | None = None) -> CGNTeacher:
-    """Load an MNIST or ImageNet CGN from ``.safetensors`` or a state dict of PyTorch; half precision is widened."""
-    state = read_state_dict(path)
-    kind = checkpoint_kind(state)
+def load_cgn(
+    path: Path, device: str = "cpu", truncation: float | None = None, *, names: tuple[str, ...] = ()
+) -> CGNTeacher:
+    """Load an MNIST or ImageNet CGN from ``.safetensors`` or a state dict of PyTorch; half precision is widened.
+
+    Args:
+        path: the file.
+        device: where the network runs.
+        truncation: of an ImageNet CGN, see :func:`load_teacher`.
+        names: of the classes, if the file states none. :func:`skdcgn.teachers.teach.teach` writes them into its files'
+            metadata; a CGN of ImageNet's thousand classes has their WordNet ids.
+
+    Raises:
+        UserError: the file is missing, damaged, holds something else, or metadata of another CGN.
+    """
+    state, digest = read_state_dict(path), sha256(path)
+    kind, cgn = checkpoint_kind(state), cast(NeuralCGN | None, None)
     if kind is CheckpointKind.MNIST:
         _no_truncation(path, truncation)
-        return CGNTeacher(_mnist_cgn(path, widened(state)), sha256(path), device)
-    if kind is CheckpointKind.IMAGENET:
+        cgn = _mnist_cgn(path, widened(state))
+    elif kind is CheckpointKind.IMAGENET:
         factor = TRUNCATION if truncation is None else truncation
-        return CGNTeacher(imagenet_cgn_from(state, path, factor), f"{sha256(path)}@{factor:g}", device)
+        cgn, digest = imagenet_cgn_from(state, path, factor), f"{digest}@{factor:g}"
+    if cgn is not None:
+        cgn.spec = _with_names(cgn.spec, path, names)
+        return CGNTeacher(cgn, digest, device)
     if kind is None:
         raise UserError(
             f"{path} is a checkpoint of another architecture: an MNIST CGN has label_emb.weight and f_shape.0.weight, "
@@ -139,7 +158,8 @@ def initial_cgn(
 ) -> CGNTeacher:
     """Assemble the ImageNet CGN that the published training starts from: three times one BigGAN, and a U2-Net.
 
-    ``write_tensors(path, teacher.cgn.state_dict())`` makes a file of it that :func:`load_teacher` takes.
+    ``write_tensors(path, teacher.cgn.state_dict(), teacher.spec.to_metadata())`` makes a file of it that
+    :func:`load_teacher` takes.
 
     Args:
         biggan: ``biggan-deep-256-pytorch_model.bin``, or that of 128 or 512 pixels.
@@ -179,6 +199,19 @@ def _mnist_cgn(path: Path, state: dict[str, Tensor]) -> CGN:
     return fill(CGN(_spec_of(path, state)), state, path, "the MNIST CGN")
 
 
+def _with_names(spec: Spec, path: Path, names: tuple[str, ...]) -> Spec:
+    """Return the Spec of a file's tensors with the names of its metadata, else with ``names``, else as it is."""
+    stored = None
+    if path.suffix.lower() == ".safetensors":
+        with open_tensors(path) as file:
+            stored = spec_from_metadata(file.metadata() or {}, path)
+    if stored is None:
+        return replace(spec, names=names or spec.names)
+    if replace(stored, names=()) != replace(spec, names=()):
+        raise UserError(f"{path}: the spec in its metadata is not that of its tensors: fetch or write it again")
+    return replace(spec, names=stored.names or spec.names)
+
+
 def _spec_of(path: Path, state: dict[str, Tensor]) -> Spec:
     try:
         classes, embedding = state["label_emb.weight"].shape
@@ -199,13 +232,14 @@ def _from_card(name: str, device: str, truncation: float | None) -> CGNTeacher:
     if "parts" in card:
         biggan, u2net = (_download(f"{name}-{part}", card["parts"][part]) for part in ("biggan", "u2net"))
         return initial_cgn(biggan, u2net, truncation=factor, device=device)
+    names = DIGITS if card["architecture"] == "mnist-cgn" else ()
     bundled = resources.files("skdcgn.zoo") / f"{name}.safetensors"
     if bundled.is_file():
         with resources.as_file(bundled) as path:
             if sha256(path) != card["sha256"]:
                 raise UserError(f"the zoo's {name} is damaged (checksum differs): reinstall skdcgn")
-            return load_cgn(path, device, truncation)
-    return load_cgn(_download(name, card), device, truncation)
+            return load_cgn(path, device, truncation, names=names)
+    return load_cgn(_download(name, card), device, truncation, names=names)
 
 
 def _download(name: str, card: dict[str, Any]) -> Path:

@@ -229,8 +229,9 @@ def teach(
 ) -> CGNTeacher:
     """Train a CGN in the run folder ``out`` and return it; resumes where it was killed.
 
-    Writes ``teacher.safetensors`` at the end, and every ``sample_every`` steps ``samples-STEP.png`` (masks, textures,
-    backgrounds, composed) and its :class:`Health` in metrics.jsonl; logs it, and warns of symptoms.
+    Writes ``teacher.safetensors`` at the end, with the names of the classes; every ``sample_every`` steps
+    ``samples-STEP.png`` (masks, textures, backgrounds, composed) and its :class:`Health` in metrics.jsonl; logs it, and
+    warns of symptoms.
 
     Args:
         extend: continue a run in ``out`` that differs in having fewer steps alone.
@@ -275,5 +276,5 @@ def teach(
         device=device,
         track=track,
     )
-    write_tensors(out / "teacher.safetensors", method.teacher().cgn.state_dict())
+    write_tensors(out / "teacher.safetensors", method.teacher().cgn.state_dict(), spec.to_metadata())
     return load_cgn(out / "teacher.safetensors")

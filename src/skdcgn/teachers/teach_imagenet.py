@@ -154,7 +154,11 @@ def begin(config: TeachImageNetConfig) -> tuple[ImageNetCGN, BigGAN, str]:
         raise UserError(f"{config.start} is no CGN of BigGANs: begin with initial-imagenet, or --biggan and --u2net")
     real = copy.deepcopy(cgn.f_shape)
     if config.network is Network.TINYGAN:
-        return baseline(real, cgn.u2net, config.truncation, width=config.width), real, teacher.digest
+        return (
+            baseline(real, cgn.u2net, config.truncation, width=config.width, names=cgn.spec.names),
+            real,
+            teacher.digest,
+        )
     cgn.requires_grad_(True)
     cgn.truncation = config.truncation
     return cgn, real, teacher.digest
@@ -220,6 +224,6 @@ def teach_imagenet(
         track=track,
     )
     if process_index() == 0:
-        write_tensors(out / "teacher.safetensors", cgn.state_dict())
+        write_tensors(out / "teacher.safetensors", cgn.state_dict(), spec.to_metadata())
     wait_for_all()
     return load_cgn(out / "teacher.safetensors", truncation=config.truncation)

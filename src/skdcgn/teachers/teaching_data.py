@@ -40,7 +40,7 @@ def _own_pictures(config: TeachConfig, folder: Path) -> TeachingData:
     logger.info("classes: " + ", ".join(f"{index} {name}" for index, name in enumerate(pictures.names)))
     rows = balanced_rows(pictures.labels)(min(MOST_REAL, len(pictures.labels)), generator(config.seed, "real"))
     real = LabelledImages(as_unit(pictures.images[rows]), pictures.labels[rows], pictures.names)
-    return TeachingData(pictures, real, Spec(config.image_size, classes=len(pictures.names)))
+    return TeachingData(pictures, real, Spec(config.image_size, classes=len(pictures.names), names=pictures.names))
 
 
 def _painted_glyphs(config: TeachConfig, data_root: Path | None) -> TeachingData:
@@ -50,4 +50,4 @@ def _painted_glyphs(config: TeachConfig, data_root: Path | None) -> TeachingData
     textures = Path(config.textures) if config.textures else None
     variants = vary(glyphs, config.variants, config.seed)
     pictures = paint(variants, config.appearance, correlated=True, seed=config.seed, textures=textures)
-    return TeachingData(pictures, glyphs, Spec())
+    return TeachingData(pictures, glyphs, Spec(names=glyphs.names))

@@ -55,7 +55,9 @@ def test_wrong_configurations_name_key_and_mend(values, words):
 
 
 def test_a_file_changes_single_values_of_a_preset():
-    merged = merge(run_preset("smoke"), {"digest": "ignored", "distill": {"steps": 7}, "seed": 3}, "f")
+    merged = merge(
+        run_preset("smoke"), {"digest": "ignored", "reads": {"images": "too"}, "distill": {"steps": 7}, "seed": 3}, "f"
+    )
     base = run_preset("smoke")
     assert merged == replace(base, seed=3, distill=replace(base.distill, steps=7))
 

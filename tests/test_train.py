@@ -13,7 +13,9 @@ import torch
 from torch import nn
 
 from skdcgn.base.config import QueryConfig
+from skdcgn.base.contents import Contents
 from skdcgn.base.errors import TrainingStoppedError, UserError
+from skdcgn.base.files import write_json
 from skdcgn.base.seeds import derive_seed, seed_global
 from skdcgn.base.tensors import read_tensors, write_tensors
 from skdcgn.deploy.generate import write_counterfactuals
@@ -192,6 +194,30 @@ def test_a_folder_refuses_another_configuration_and_names_the_difference(tmp_pat
         RunFolder(tmp_path, {"seed": 1, "steps": 5})
 
 
+@pytest.mark.parametrize("steps", [5, 6])
+def test_a_folder_refuses_other_data_and_names_what_changed(tmp_path, steps):
+    images, textures = Contents("a", "the images in photos"), Contents("b", "the textures in coats")
+    RunFolder(tmp_path, {"steps": 5}, reads={"images": images, "textures": textures})
+    with pytest.raises(
+        UserError, match=r"a run on other data \(different now: the textures in coats\): choose another"
+    ):
+        reads = {"images": images, "textures": textures._replace(digest="c")}
+        RunFolder(tmp_path, {"steps": steps}, reads=reads, extend=True)
+
+
+def test_what_a_run_reads_is_noted_by_name_and_may_move(tmp_path):
+    first = RunFolder(tmp_path, {}, reads={"images": Contents("a", "the images in photos")})
+    moved = RunFolder(tmp_path, {}, reads={"images": Contents("a", "the images in elsewhere")})
+    assert first.digest == moved.digest != RunFolder(tmp_path / "other", {}).digest
+    assert json.loads((tmp_path / "config.json").read_text())["reads"] == {"images": "a"}
+
+
+def test_a_run_that_did_not_note_what_it_read_is_of_an_earlier_version(tmp_path):
+    write_json(tmp_path / "config.json", {"digest": "old", "steps": 5})
+    with pytest.raises(UserError, match="an earlier version began it, which did not note what it reads"):
+        RunFolder(tmp_path, {"steps": 5})
+
+
 def trained(folder, steps):
     method = Line()
     train(method, batch_at, folder, steps=steps, schedule=decay_after(0.5), log_every=1, device="cpu")
@@ -203,7 +229,9 @@ def test_a_longer_run_continues_a_shorter_one_only_if_that_is_wanted(tmp_path):
     longer = {"seed": 0, "steps": 6}
     with pytest.raises(UserError, match=r"with 4 steps: pass --continue \(in Python extend=True\) to train on to 6"):
         RunFolder(tmp_path, longer)
-    for config in ({"seed": 0, "steps": 3}, {"seed": 1, "steps": 6}, {"seed": 0, "steps": 6, "more": 1}):
+    with pytest.raises(UserError, match="holds this run with 4 steps, more than 3 steps: choose another --out"):
+        RunFolder(tmp_path, {"seed": 0, "steps": 3}, extend=True)
+    for config in ({"seed": 1, "steps": 6}, {"seed": 0, "steps": 6, "more": 1}):
         with pytest.raises(UserError, match="another configuration"):
             RunFolder(tmp_path, config, extend=True)
     before = read_tensors(tmp_path / "checkpoint.safetensors")[0]["model/0.weight"]

@@ -15,6 +15,7 @@ from pydantic import (
 from skdcgn.base.errors import UserError
 
 C = TypeVar("C")
+IDENTITY = ("digest", "reads")  # keys of a run's config.json that are no settings
 
 
 def to_dict(config: Any) -> dict[str, Any]:
@@ -81,7 +82,7 @@ def override(config: C, changes: dict[str, Any], origin: str = "configuration") 
 
 
 def merge(config: C, values: dict[str, Any], origin: str) -> C:
-    """Return ``config`` with the (nested) JSON values of a file instead of its own; a ``digest`` is ignored."""
+    """Return ``config`` with the (nested) JSON values of a file, which may be a run's ``config.json``."""
 
     def flatten(part: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
         for key, value in part.items():
@@ -90,4 +91,9 @@ def merge(config: C, values: dict[str, Any], origin: str) -> C:
             else:
                 yield prefix + key, value
 
-    return override(config, dict(flatten({key: value for key, value in values.items() if key != "digest"})), origin)
+    return override(config, dict(flatten(settings_of(values))), origin)
+
+
+def settings_of(values: dict[str, Any]) -> dict[str, Any]:
+    """Return the settings alone of a run's ``config.json``."""
+    return {key: value for key, value in values.items() if key not in IDENTITY}

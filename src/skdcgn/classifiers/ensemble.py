@@ -7,18 +7,18 @@ for a real image x of class y and a counterfactual x' whose mechanism h was draw
 the mean of its heads' logits.
 """
 
-import hashlib
 import os
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from skdcgn.base.config import EnsembleConfig
+from skdcgn.base.contents import Reads, file_reads, value_reads
 from skdcgn.base.door import read_json
 from skdcgn.base.errors import UserError
 from skdcgn.base.records import to_dict
@@ -31,6 +31,7 @@ from skdcgn.data.counterfactuals import CounterfactualStream
 from skdcgn.data.folders import as_unit, list_photos
 from skdcgn.data.images import PhotoFiles
 from skdcgn.data.photos import IMAGENET_DEVIATION, IMAGENET_MEAN, random_crop, read_ahead
+from skdcgn.data.reads import photo_reads
 from skdcgn.training.loop import Batch, Callback, Method, Step
 from skdcgn.training.processes import own_share
 from skdcgn.training.run_folder import RunFolder
@@ -144,7 +145,15 @@ def train_ensemble(
             f"{real} has {len(photos.names)} sub-folders, the counterfactuals have {source.classes} classes: "
             "pass real images of the same classes, in the same order"
         )
-    folder = RunFolder(out, run_identity(config, photos, source, seed, backbone), extend=extend)
+    identity = {**to_dict(config), "seed": seed, "names": list(photos.names)}
+    if backbone:
+        identity["backbone"] = OWN
+    reads = {
+        **photo_reads("images", real, photos),
+        **value_reads("counterfactuals", source.origin, "the counterfactuals"),
+        **backbone_reads(config),
+    }
+    folder = RunFolder(out, identity, reads=reads, extend=extend)
     torch.manual_seed(seed)
     network = backbone() if backbone else load_backbone(config.backbone, width=config.width, weights=config.weights)
     method = TrainEnsemble(config, Ensemble(network, len(photos.names), config.image_size))
@@ -165,19 +174,9 @@ def train_ensemble(
     return cast(Ensemble, method.modules["ensemble"])
 
 
-def run_identity(
-    config: EnsembleConfig, photos: PhotoFiles, source: CounterfactualStream, seed: int, backbone: Backbone | None
-) -> dict[str, Any]:
-    """Return the configuration that names a run and from which :func:`load_ensemble` builds the network."""
-    listed = "\n".join("/".join(Path(file).parts[-2:]) for file in photos.files)
-    return {
-        **to_dict(config),
-        **({"backbone": OWN} if backbone else {}),
-        "seed": seed,
-        "real": hashlib.sha256(listed.encode()).hexdigest(),
-        "origin": source.origin,
-        "names": list(photos.names),
-    }
+def backbone_reads(config: EnsembleConfig) -> Reads:
+    """Return the contents of the file of the backbone's initial weights."""
+    return file_reads("weights", None if config.weights == NO_WEIGHTS else config.weights)
 
 
 def batches(

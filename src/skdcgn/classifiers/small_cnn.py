@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from skdcgn.base.config import ClassifyConfig
+from skdcgn.base.contents import value_reads
 from skdcgn.base.door import read_json
 from skdcgn.base.errors import UserError
 from skdcgn.base.records import from_dict, to_dict
@@ -20,6 +21,8 @@ from skdcgn.data.images import LabelledImages
 from skdcgn.training.loop import Batch, Callback, Method, Step
 from skdcgn.training.run_folder import RunFolder
 from skdcgn.training.train import train
+
+IMAGES = "the training images"
 
 
 @dataclass(frozen=True)
@@ -104,13 +107,13 @@ def classify(
     Args:
         data: images (N, 3, H, W) in [-1, 1] and labels; each epoch visits all, in a random order. The run folder
             keeps the number and the names of its classes.
-        origin: names the data, as JSON values, in the run's digest.
+        origin: names the data, as JSON values, in the run's identity; None: the digest of all images and labels.
         extend: continue a run in ``out`` that has fewer epochs and is otherwise the same.
         track: ``tensorboard`` or ``wandb``, to log there too.
     """
     form = ClassifierForm(data.classes(out).count, data.images.shape[-1], data.names)
-    run_identity = {"seed": seed, "origin": origin, **to_dict(form)}
-    folder = RunFolder(out, {**to_dict(config), **run_identity}, extend=extend)
+    reads = value_reads("images", data.digest if origin is None else origin, IMAGES)
+    folder = RunFolder(out, {**to_dict(config), "seed": seed, **to_dict(form)}, reads=reads, extend=extend)
     torch.manual_seed(seed)
     method = Classify(config, form.classes)
     epochs = Epochs(len(data.labels), config.batch_size, config.epochs, seed)

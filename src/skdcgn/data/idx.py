@@ -60,7 +60,7 @@ def load_idx_folder(folder: Path, split: str) -> tuple[Tensor, Tensor]:
 
     The pair may lie in the folder, in its ``mnist``, or in its ``MNIST/raw`` as torchvision leaves it.
     """
-    image_file, label_file = _find_pair(folder, split)
+    image_file, label_file = idx_files(folder, split)
     images, labels = read_idx(image_file), read_idx(label_file)
     if images.ndim != 3 or labels.ndim != 1 or len(images) != len(labels):
         raise UserError(
@@ -70,12 +70,16 @@ def load_idx_folder(folder: Path, split: str) -> tuple[Tensor, Tensor]:
     return torch.from_numpy(images), torch.from_numpy(labels.astype(np.int64))
 
 
+def local_mnist(data_root: Path | None) -> Path | None:
+    """Return ``data_root``, else the environment's SKDCGN_DATA; None if MNIST is downloaded."""
+    named = os.environ.get("SKDCGN_DATA")
+    return data_root or (Path(named) if named else None)
+
+
 def mnist_folder(data_root: Path | None) -> Path:
     """Return ``data_root``, else the environment's SKDCGN_DATA, else the folder of a checked download."""
-    if data_root is not None:
-        return data_root
-    if os.environ.get("SKDCGN_DATA"):
-        return Path(os.environ["SKDCGN_DATA"])
+    if folder := local_mnist(data_root):
+        return folder
     import pooch
 
     folder = Path(pooch.os_cache("skdcgn")) / "mnist"
@@ -106,8 +110,12 @@ def _shape(path: Path, data: bytes) -> tuple[int, ...]:
     return shape
 
 
-def _find_pair(folder: Path, split: str) -> tuple[Path, Path]:
-    """Return the images' and the labels' file, both from the first layout that has both."""
+def idx_files(folder: Path, split: str) -> tuple[Path, Path]:
+    """Return the images' and the labels' file of a split, both from the first layout that has both.
+
+    Raises:
+        UserError: no such split, or no layout that has both.
+    """
     if split not in FILES:
         raise UserError(f"unknown split {split!r}: use {' or '.join(FILES)}")
     images, labels = FILES[split]

@@ -1,5 +1,6 @@
 """Images with their labels, in memory or as files: the two records that all loaders return."""
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -24,6 +25,15 @@ class LabelledImages:
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    @property
+    def digest(self) -> str:
+        """sha256 of the bytes of images and labels."""
+        state = hashlib.sha256()
+        for tensor in (self.images, self.labels):
+            state.update(f"{tuple(tensor.shape)} {tensor.dtype}".encode())
+            state.update(tensor.cpu().contiguous().numpy().data)
+        return state.hexdigest()
 
     def rows(self, rows: slice | Tensor) -> "LabelledImages":
         """Return some of the images with their labels."""

@@ -97,12 +97,17 @@ def load_textures(folder: Path | None, part: str, size: int = 150) -> Tensor:
 
 
 def _photographs(folder: Path, size: int) -> Tensor:
+    return torch.stack([_photograph(path, size) for path in texture_files(folder)])
+
+
+def texture_files(folder: Path) -> list[Path]:
+    """Return the ten pictures of a folder of textures, sorted; raise UserError if there are other than ten."""
     if not folder.is_dir():
         raise UserError(f"no folder {folder}: --textures needs object and background with ten pictures each")
     files = sorted(path for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))
     if len(files) != CLASSES:
         raise UserError(f"{folder} holds {len(files)} files: it should hold ten pictures, one per class")
-    return torch.stack([_photograph(path, size) for path in files])
+    return files
 
 
 def _photograph(path: Path, size: int) -> Tensor:

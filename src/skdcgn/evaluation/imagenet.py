@@ -102,6 +102,12 @@ def in9_accuracy(
     Raises:
         UserError: no variant, or one without nine classes.
     """
+    variants = in9_variants(folder)
+    return {name: _in9_shares(logits, photos, in9_map, size, batch_size) for name, photos in variants.items()}
+
+
+def in9_variants(folder: Path) -> dict[str, PhotoFiles]:
+    """List the pictures of each of ImageNet-9's variants; raise UserError if there is none, or one of other classes."""
     variants = sorted(path.parent for path in folder.glob("*/val") if path.is_dir())
     if not variants:
         raise UserError(f"{folder} has no folder such as mixed_rand/val: pass the folder that ImageNet-9 unpacks to")
@@ -109,7 +115,7 @@ def in9_accuracy(
     for name, photos in photos_of.items():
         if len(photos.names) != IN9_CLASSES:
             raise UserError(f"{folder / name / 'val'} has {len(photos.names)} sub-folders: ImageNet-9 has nine")
-    return {name: _in9_shares(logits, photos, in9_map, size, batch_size) for name, photos in photos_of.items()}
+    return photos_of
 
 
 def _in9_shares(logits: Logits, photos: PhotoFiles, in9_map: Tensor, size: int, batch_size: int) -> dict[str, Share]:
@@ -158,13 +164,16 @@ def open_challenges(
     )
 
 
+def in9_map_file(folder: Path) -> Path | None:
+    """Return the map of ImageNet-9 in its folder or in its parent, None if there is none."""
+    return next((file for file in (folder / IN9_MAP, folder.parent / IN9_MAP) if file.exists()), None)
+
+
 def _find_in9_map(folder: Path, path: Path | None, classes: int) -> Tensor:
     if path is None and classes == IN9_CLASSES:
         return torch.arange(IN9_CLASSES)
-    candidates = [path] if path else [folder / IN9_MAP, folder.parent / IN9_MAP]
-    for candidate in candidates:
-        if path or candidate.exists():
-            return read_in9_map(candidate, classes)
+    if file := path or in9_map_file(folder):
+        return read_in9_map(file, classes)
     raise UserError(f"no {IN9_MAP} in {folder} or its parent: pass ImageNet-9's own by --in9-map")
 
 

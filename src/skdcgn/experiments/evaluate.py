@@ -9,7 +9,7 @@ from skdcgn.base.config import ClassifyConfig, RunConfig
 from skdcgn.base.door import read_json
 from skdcgn.base.errors import UserError
 from skdcgn.base.presets import DEFAULT, run_preset
-from skdcgn.base.records import from_dict, override
+from skdcgn.base.records import from_dict, override, settings_of
 from skdcgn.cgn.classes import Classes, in_order_of
 from skdcgn.cgn.mechanism import Teacher
 from skdcgn.classifiers.ensemble import load_ensemble
@@ -266,8 +266,8 @@ def evaluate_run(folder: Path) -> RunEvaluation | ImageNetResults:
     if kind is not ArtifactKind.RUN:
         raise UserError(f"{folder} is {kind}, not a run: pass the folder that skdcgn run wrote to")
     path = folder / "config.json"
-    settings = {key: value for key, value in read_json(path).items() if key != "digest"}
-    return RunEvaluation(read_results(folder, MnistResults), from_dict(RunConfig, settings, str(path)))
+    config = from_dict(RunConfig, settings_of(read_json(path)), str(path))
+    return RunEvaluation(read_results(folder, MnistResults), config)
 
 
 def preset_data(preset: str, textures: Path | None) -> RunConfig:

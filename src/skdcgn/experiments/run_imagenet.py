@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from skdcgn.base.config import ImageNetConfig
+from skdcgn.base.contents import Reads, file_reads, folder_reads
 from skdcgn.base.door import read_json
 from skdcgn.base.errors import UserError
 from skdcgn.base.files import write_json
@@ -20,12 +21,14 @@ from skdcgn.cgn.drawings import draw_cgns
 from skdcgn.cgn.mechanism import Teacher
 from skdcgn.cgn.subset import of_classes, parse_classes
 from skdcgn.classifiers.backbones import load_backbone
-from skdcgn.classifiers.ensemble import train_ensemble
+from skdcgn.classifiers.ensemble import backbone_reads, train_ensemble
 from skdcgn.data.counterfactuals import stream_from_cgn
 from skdcgn.data.folders import list_photos
+from skdcgn.data.reads import photo_reads
 from skdcgn.data.stand_in import Folders, stand_in
-from skdcgn.evaluation.imagenet import ChallengeSets, measure_ensemble, open_challenges
+from skdcgn.evaluation.imagenet import ChallengeSets, in9_map_file, in9_variants, measure_ensemble, open_challenges
 from skdcgn.evaluation.scores import HeadScores
+from skdcgn.evaluation.shape_bias import list_cue_conflicts
 from skdcgn.experiments.stages import Run, Workspace, compare_with_teacher, open_run, query_and_distill
 from skdcgn.report.imagenet import write_imagenet_report
 from skdcgn.results.records import ImageNetResults, read_results, write_results
@@ -55,7 +58,7 @@ def run_imagenet(
     workspace = Workspace(out, device=device, watch=watch)
     teacher = load_teacher(config.teacher, device=workspace.torch_device)
     teacher = of_classes(teacher, parse_classes(config.query.classes, teacher.spec.classes))
-    run = open_run(config, teacher, workspace)
+    run = open_run(config, teacher, workspace, image_reads(config))
     if run.finished:
         write_imagenet_report(out)
         return read_results(out, ImageNetResults)
@@ -72,6 +75,29 @@ def run_imagenet(
     write_results(out, results)
     write_imagenet_report(out)
     return results
+
+
+def image_reads(config: ImageNetConfig) -> Reads:
+    """Return the contents of the image folders and of the backbone's weights that a configuration names.
+
+    Raises:
+        UserError: a folder has another layout than its data set.
+    """
+    real, val, cues, in9 = (
+        Path(path) if path else None for path in (config.real, config.val, config.cue_conflict, config.in9)
+    )
+    reads = dict(backbone_reads(config.ensemble))
+    if real:
+        reads |= photo_reads("images", real, list_photos(real))
+    if val:
+        reads |= folder_reads("validation images", val, list_photos(val).files)
+    if cues:
+        reads |= folder_reads("cue conflicts", cues, list_cue_conflicts(cues).files)
+    if in9:
+        files = [file for photos in in9_variants(in9).values() for file in photos.files]
+        reads |= folder_reads("pictures of ImageNet-9", in9, files)
+        reads |= file_reads("classes of ImageNet-9", in9_map_file(in9))
+    return reads
 
 
 def open_data(run: Run[ImageNetConfig]) -> ImageNetData:

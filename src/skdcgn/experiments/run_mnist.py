@@ -54,13 +54,13 @@ def run_mnist(
     if config.query.classes != ALL:
         raise UserError("--query-classes: run measures on every class of its data: leave it out, or use skdcgn query")
     workspace = Workspace(out, data_root, device, watch)
-    run = open_run(config, load_teacher(config.teacher, device=workspace.torch_device), workspace)
+    teacher, data = load_teacher(config.teacher, device=workspace.torch_device), MnistData.of(config, data_root)
+    run = open_run(config, teacher, workspace, data.reads())
     if run.finished:
         write_mnist_report(out)
         return read_results(out, MnistResults)
     parse_policy(config.classify.policy, run.teacher.spec.classes)
     match_classes(glyph_classes(config.glyphs), Classes.of(config.teacher, run.teacher.spec), OTHER_CLASSES)
-    data = MnistData.of(config, data_root)
     test = data.test_images()
     queries, student = query_and_distill(run)
     with run.clock("classify"):

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Generic, TypeVar
 
 from skdcgn.base.config import ImageNetConfig, RunConfig
+from skdcgn.base.contents import Reads, value_reads
 from skdcgn.base.door import read_json
 from skdcgn.base.files import write_json
 from skdcgn.base.progress import Watch, log_progress
@@ -18,7 +19,7 @@ from skdcgn.evaluation.timing import counterfactuals_per_second
 from skdcgn.pairs.query import query_all
 from skdcgn.results.records import RESULTS_FILE, RunResults, Sizes, Speeds, TeacherIdentity
 from skdcgn.results.versions import versions
-from skdcgn.students.distill import distill
+from skdcgn.students.distill import distill, distill_reads
 from skdcgn.students.generator import StudentCGN
 from skdcgn.training.run_folder import RunFolder
 from skdcgn.training.train import make_accelerator
@@ -82,9 +83,15 @@ class Run(Generic[C]):
         return (self.path / RESULTS_FILE).exists()
 
 
-def open_run(config: C, teacher: Teacher, workspace: Workspace) -> Run[C]:
-    """Open the folder of a run; raise UserError if it holds a run of another configuration."""
-    return Run(config, teacher, RunFolder(workspace.folder, config), workspace)
+def open_run(config: C, teacher: Teacher, workspace: Workspace, data: Reads) -> Run[C]:
+    """Open the folder of a run; raise UserError if it holds a run of another configuration or on other data.
+
+    Args:
+        data: the contents of the data that the run reads; those of its teacher and its distillation are added.
+    """
+    of_teacher = value_reads("teacher", teacher.digest, f"the teacher {config.teacher}")
+    reads = {**of_teacher, **distill_reads(config.distill), **data}
+    return Run(config, teacher, RunFolder(workspace.folder, config, reads=reads), workspace)
 
 
 def query_and_distill(run: Run[C]) -> tuple[dict[str, int], StudentCGN]:

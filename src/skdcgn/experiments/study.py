@@ -15,6 +15,7 @@ from pathlib import Path
 from pydantic.dataclasses import dataclass
 
 from skdcgn.base.config import RunConfig, TeachConfig
+from skdcgn.base.contents import digests
 from skdcgn.base.door import read_json
 from skdcgn.base.errors import TrainingStoppedError, UserError
 from skdcgn.base.files import exclusive, write_bytes, write_json
@@ -41,10 +42,11 @@ from skdcgn.results.study_record import (
     lay_points,
 )
 from skdcgn.results.versions import versions
-from skdcgn.students.distill import distill
+from skdcgn.students.distill import distill, distill_reads
 from skdcgn.students.generator import StudentCGN, student_size
 from skdcgn.teachers.load import load_teacher
 from skdcgn.teachers.teach import teach
+from skdcgn.teachers.teaching_data import teaching_reads
 from skdcgn.training.loop import report_to
 
 COMPARED = 5000  # counterfactuals of teacher and student, as published, for the Frechet distance between them
@@ -122,7 +124,8 @@ def score_point(
 
 
 def _taught_teacher(config: TeachConfig, workspace: Workspace) -> Path:
-    folder = workspace.folder / f"teacher-{digest(config)}"
+    reads = digests(teaching_reads(config, workspace.data_root))
+    folder = workspace.folder / f"teacher-{digest([config, reads])}"
     file = folder / "teacher.safetensors"
     if not file.exists():
         report = report_to(workspace.watch, f"teach {folder.name}")
@@ -145,7 +148,8 @@ def _student(
     """Distill a student, unless that was done before; return it with its comparison."""
     query = [teacher.digest, to_dict(config.query), config.seed]
     pairs = workspace.folder / f"pairs-{digest(query)}"
-    folder = workspace.folder / f"student-{digest([query, to_dict(config.distill)])}"
+    reads = digests(distill_reads(config.distill))
+    folder = workspace.folder / f"student-{digest([query, config.distill, reads])}"
     result = folder / f"teacher-comparison-{compared}.json"
     if not result.exists():
         query_all(teacher, pairs, config.query, seed=config.seed, watch=workspace.watch)
@@ -175,10 +179,10 @@ def _student(
 def _accuracy(source: str, cgn: Teacher | None, config: RunConfig, workspace: Workspace) -> float:
     """Return the out-of-domain accuracy of a classifier on ``source``, whose CGN is ``cgn`` if it has one."""
     origin = {"data": source, "cgn": cgn.digest if cgn else ""}
-    images = [config.glyphs, config.appearance, config.textures, config.test_copies]
-    folder = workspace.folder / f"classifier-{digest([origin, images, to_dict(config.classify), config.seed])}"
-    filters = workspace.folder / f"mask-filter-{digest([origin, config.seed])}"
     data = MnistData.of(config, workspace.data_root)
+    images = [config.glyphs, config.appearance, config.textures, config.test_copies, digests(data.reads())]
+    folder = workspace.folder / f"classifier-{digest([origin, images, config.classify, config.seed])}"
+    filters = workspace.folder / f"mask-filter-{digest([origin, config.seed])}"
     cgns = {source: cgn} if cgn else {}
     sets = training_sets(data, cgns, config.classify, filters, seed=config.seed, device=workspace.device)
     return train_and_test(

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from skdcgn.base.config import ClassifyConfig, RunConfig
+from skdcgn.base.contents import Reads
 from skdcgn.base.door import read_json
 from skdcgn.base.files import write_json
 from skdcgn.base.progress import Watch, log_progress
@@ -19,6 +20,7 @@ from skdcgn.data.appearances import paint
 from skdcgn.data.folders import as_unit, load_pictures
 from skdcgn.data.glyphs import glyph_classes, load_glyphs
 from skdcgn.data.images import LabelledImages, concatenate
+from skdcgn.data.reads import glyph_reads, texture_reads
 from skdcgn.training.loop import report_to
 
 OTHER_CLASSES = "take a CGN of the glyphs' classes, or glyphs of the CGN's"
@@ -53,6 +55,10 @@ class MnistData(NamedTuple):
     def load(self, split: str) -> LabelledImages:
         """Return the glyphs of ``train`` or ``test``."""
         return load_glyphs(self.glyphs, split, self.data_root)
+
+    def reads(self) -> Reads:
+        """Return the contents of the files of glyphs and textures."""
+        return {**glyph_reads(self.glyphs, ("train", "test"), self.data_root), **texture_reads(self.textures)}
 
     def paint(self, glyphs: LabelledImages, *, correlated: bool, seed: int, copies: int = 1) -> LabelledImages:
         """Return ``copies`` images of each glyph, whose appearance follows the label if ``correlated``."""

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from skdcgn.base.records import leaves, to_dict
+from skdcgn.base.records import leaves, settings_of, to_dict
 from skdcgn.cgn.mechanism import Mechanism
 from skdcgn.evaluation.scores import Diversity, PixelL1
 from skdcgn.report.words import NOTHING, UNKNOWN, count, decimal, percent, remark, setting, smaller_or_larger, times
@@ -98,7 +98,8 @@ def fidelity(mechanism: Mechanism, l1: PixelL1, results: RunResults) -> Fidelity
 def settings(config: dict[str, Any], kind: Any) -> list[tuple[str, str, str]]:
     """Return (name, value, meaning) for every setting of the run; ``kind`` is a configuration such as the run's."""
     meanings = {leaf.path: leaf.help for leaf in leaves(kind)}
-    return [(path, setting(value), meanings.get(path, "")) for path, value in flat(config).items() if path != "digest"]
+    values = flat(settings_of(config))
+    return [(path, setting(value), meanings.get(path, "")) for path, value in values.items()]
 
 
 def changed_settings(preset: str, config: dict[str, Any], presets: Mapping[str, Any]) -> list[str]:

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 from skdcgn.base.config import Distance, DistillConfig, QueryConfig
+from skdcgn.base.contents import NOTHING, Reads, file_reads, value_reads
 from skdcgn.base.errors import UserError
 from skdcgn.base.progress import Watch, log_progress
 from skdcgn.base.records import to_dict
@@ -23,6 +24,7 @@ from skdcgn.base.seeds import generator
 from skdcgn.cgn.mechanism import Mechanism, Teacher
 from skdcgn.cgn.subset import of_classes, parse_classes
 from skdcgn.features.perceptual import load_features
+from skdcgn.features.reads import feature_reads
 from skdcgn.pairs.manifest import TRAIN
 from skdcgn.pairs.query import Rank, query_all
 from skdcgn.pairs.stored import StoredPairs
@@ -148,7 +150,11 @@ def distill_mechanism(
     """
     pairs = StoredPairs(pairs_folder, teacher)
     run = {**to_dict(config), "mechanism": pairs.mechanism, "seed": seed, "pairs": to_dict(pairs.plan)}
-    folder = RunFolder(out, run, extend=extend)
+    reads = {
+        **value_reads("pairs", to_dict(pairs.manifest.shards), f"the pairs in {pairs_folder}"),
+        **distill_reads(config),
+    }
+    folder = RunFolder(out, run, reads=reads, extend=extend)
     torch.manual_seed(seed)
     method = Distill(config, first_student(config, pairs))
     rows_of = balanced_rows(pairs.labels)
@@ -171,6 +177,12 @@ def distill_mechanism(
         track=track,
     )
     return method.result()
+
+
+def distill_reads(config: DistillConfig) -> Reads:
+    """Return the contents of the files that a distillation reads beside its pairs."""
+    features = feature_reads(config.features) if config.perceptual else NOTHING
+    return {**features, **file_reads("embeddings", config.embeddings)}
 
 
 def distill(

@@ -52,7 +52,7 @@ from skdcgn.teachers.cgn import CGN, CGNTeacher, snapshot
 from skdcgn.teachers.health import GLYPH_MASKS, Health, check_health, symptoms
 from skdcgn.teachers.load import load_cgn
 from skdcgn.teachers.recognition import Encoder, Segmenter
-from skdcgn.teachers.teaching_data import load_teaching_data
+from skdcgn.teachers.teaching_data import load_teaching_data, teaching_reads
 from skdcgn.teachers.views import crop_expectation, half_resolution, shift, with_mask
 from skdcgn.training import losses
 from skdcgn.training.loop import (
@@ -246,7 +246,8 @@ def teach(
     pictures, real, spec = load_teaching_data(config, data_root)
     torch.manual_seed(config.seed)
     method = Teach(config, spec)
-    folder = RunFolder(out, config, extend=extend)  # after every check of the configuration
+    reads = teaching_reads(config, data_root)
+    folder = RunFolder(out, config, reads=reads, extend=extend)  # after every check of the configuration
     rows_of = balanced_rows(pictures.labels)
     start_at(method.modules["cgn"], as_unit(pictures.images[rows_of(COLOUR_IMAGES, generator(config.seed, "first"))]))
 

@@ -26,8 +26,8 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from skdcgn.base.config import Network, TeachImageNetConfig
+from skdcgn.base.contents import value_reads
 from skdcgn.base.errors import UserError
-from skdcgn.base.records import to_dict
 from skdcgn.base.seeds import generator
 from skdcgn.base.tensors import write_tensors
 from skdcgn.cgn.compose import blend
@@ -35,6 +35,7 @@ from skdcgn.cgn.drawings import layers_grid
 from skdcgn.cgn.mechanism import Layers, Mechanism, Teacher
 from skdcgn.cgn.pictures import save_picture
 from skdcgn.features.perceptual import load_features
+from skdcgn.features.reads import feature_reads
 from skdcgn.teachers import biggan, u2net
 from skdcgn.teachers.biggan import BigGAN
 from skdcgn.teachers.cgn import CGNTeacher, snapshot
@@ -189,7 +190,12 @@ def teach_imagenet(
     torch.manual_seed(config.seed)
     cgn, real, origin = begin(config)
     method = TeachImageNet(config, cgn, real)
-    folder = RunFolder(out, {**to_dict(config), "origin": origin}, extend=extend)
+    start = f"{config.biggan} and {config.u2net}" if config.biggan else config.start
+    reads = {
+        **value_reads("start", origin, f"the weights in {start}"),
+        **feature_reads(config.features),
+    }
+    folder = RunFolder(out, config, reads=reads, extend=extend)
     spec, count = cgn.spec, config.batch_size
 
     def batch_at(step: int) -> Batch:

@@ -5,13 +5,16 @@ from pathlib import Path
 from typing import NamedTuple
 
 from skdcgn.base.config import TeachConfig
+from skdcgn.base.contents import NOTHING, Reads
 from skdcgn.base.errors import UserError
 from skdcgn.base.seeds import generator
 from skdcgn.cgn.mechanism import Spec
 from skdcgn.data.appearances import paint
-from skdcgn.data.folders import as_unit, load_pictures
+from skdcgn.data.folders import as_unit, list_photos, load_pictures
 from skdcgn.data.glyphs import SIZE, load_glyphs, vary
 from skdcgn.data.images import LabelledImages
+from skdcgn.data.reads import glyph_reads, photo_reads, texture_reads
+from skdcgn.features.reads import feature_reads
 from skdcgn.teachers.health import MOST_REAL
 from skdcgn.training.loop import balanced_rows
 
@@ -33,6 +36,15 @@ def load_teaching_data(config: TeachConfig, data_root: Path | None) -> TeachingD
         UserError: no such glyphs, appearance, textures or folder, or glyphs at another size than their own.
     """
     return _own_pictures(config, Path(config.images)) if config.images else _painted_glyphs(config, data_root)
+
+
+def teaching_reads(config: TeachConfig, data_root: Path | None) -> Reads:
+    """Return the contents of all that the training of a configuration reads."""
+    features = feature_reads(config.features) if config.perceptual else NOTHING
+    if config.images:
+        return {**photo_reads("images", Path(config.images), list_photos(Path(config.images))), **features}
+    textures = texture_reads(Path(config.textures) if config.textures else None)
+    return {**glyph_reads(config.glyphs, ("train",), data_root), **textures, **features}
 
 
 def _own_pictures(config: TeachConfig, folder: Path) -> TeachingData:

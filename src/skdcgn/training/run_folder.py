@@ -7,17 +7,19 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from skdcgn.base.contents import NOTHING, Reads, digests
 from skdcgn.base.door import read_json
 from skdcgn.base.errors import UserError
 from skdcgn.base.files import append_text, write_bytes, write_json
 from skdcgn.base.progress import format_losses
-from skdcgn.base.records import digest, to_dict
+from skdcgn.base.records import IDENTITY, digest, to_dict
 from skdcgn.base.tensors import read_tensors, write_tensors
 from skdcgn.training.loop import Method, Record
 from skdcgn.training.processes import process_index
 from skdcgn.training.trackers import Send, open_tracker, send_nowhere
 
 LENGTHS = ("steps", "epochs")  # keys of a configuration that say how long a run is
+OTHER_FOLDER = "choose another --out, or delete that folder"
 logger = logging.getLogger(__name__)
 
 
@@ -34,51 +36,68 @@ class LogLine(NamedTuple):
 class RunFolder:
     """One run: ``config.json``, ``metrics.jsonl``, ``checkpoint.safetensors`` (its counters in the header).
 
+    ``config.json`` has the configuration, its ``digest``, and ``reads``: the digest of each thing that the run reads.
+
     A run that was continued has ``continued.json`` too: the digests and lengths of the shorter configurations.
     """
 
-    def __init__(self, path: Path, config: Any, *, extend: bool = False) -> None:
+    def __init__(self, path: Path, config: Any, *, reads: Reads = NOTHING, extend: bool = False) -> None:
         """Open or begin the run of ``config`` at ``path``.
 
         Args:
+            reads: the contents of all that the run reads, by name; they belong to its identity.
             extend: if a run lives there that differs in being shorter alone, continue it.
 
         Raises:
-            UserError: another run lives there, or a shorter one and ``extend`` is False.
+            UserError: another run lives there, or one on other data, or a shorter one and ``extend`` is False.
         """
-        self.path, self.digest = path, digest(config)
+        values = to_dict(config) | {"reads": digests(reads)}
+        self.path, self.digest = path, digest(values)
         self._send: Send = send_nowhere
-        values, file = to_dict(config), path / "config.json"
+        file = path / "config.json"
         if file.exists():
             stored = read_json(file)
             if not isinstance(stored, dict):
-                raise UserError(f"{file} holds no configuration: choose another --out, or delete that folder")
+                raise UserError(f"{file} holds no configuration: {OTHER_FOLDER}")
             if stored.get("digest") == self.digest:
                 return
-            self._continue(stored, values, extend)
+            self._continue(stored, values, reads, extend)
         write_json(file, {"digest": self.digest, **values})
 
-    def _continue(self, stored: dict[str, Any], values: dict[str, Any], extend: bool) -> None:
+    def _continue(self, stored: dict[str, Any], values: dict[str, Any], reads: Reads, extend: bool) -> None:
         """Note in ``continued.json`` that this run continues the ``stored`` one; raise UserError if it may not."""
-        changes = [key for key, value in values.items() if stored.get(key) != value]
-        same_keys = stored.keys() - {"digest"} == values.keys()
-        length = next((key for key in LENGTHS if changes == [key] and same_keys), None)
-        if length is None or not 0 < stored[length] < values[length]:
-            raise UserError(
-                f"{self.path} holds a run with another configuration (differs in {', '.join(changes) or 'its kind'}): "
-                "choose another --out, or delete that folder"
-            )
-        longer = f"{values[length]} {length}"
+        length = self._length(stored, values, reads)
+        before, now = f"{stored[length]} {length}", f"{values[length]} {length}"
+        if stored[length] > values[length]:
+            raise UserError(f"{self.path} holds this run with {before}, more than {now}: {OTHER_FOLDER}")
         if not extend:
             raise UserError(
-                f"{self.path} holds this run with {stored[length]} {length}: pass --continue (in Python extend=True) "
+                f"{self.path} holds this run with {before}: pass --continue (in Python extend=True) "
                 f"to train on to {values[length]}, or choose another --out"
             )
         logger.warning(
-            f"{self.path}: continued from {stored[length]} to {longer}; where learning rates depend on the length of a "
-            f"run, the weights will not be those of {longer} from the start"
+            f"{self.path}: continued from {stored[length]} to {now}; where learning rates depend on the length of a "
+            f"run, the weights will not be those of {now} from the start"
         )
         write_json(self._continued, [*self._shorter_runs(), {"digest": stored["digest"], length: stored[length]}])
+
+    def _length(self, stored: dict[str, Any], values: dict[str, Any], reads: Reads) -> str:
+        """Return the key of the length of the run, in which alone it differs from the ``stored`` one.
+
+        Raises:
+            UserError: it differs in something else: its configuration, what it reads, or the version that began it.
+        """
+        keys = [key for key in {**values, **stored} if key not in IDENTITY]
+        changes = [key for key in keys if stored.get(key) != values.get(key)]
+        length = next((key for key in LENGTHS if changes == [key] and isinstance(stored.get(key), int)), None)
+        words = []
+        if changes and length is None:
+            words.append(f"with another configuration (differs in {', '.join(changes)})")
+        if changed := _changed(stored.get("reads"), reads):
+            words.append(f"on other data ({changed})")
+        if words or length is None:
+            raise UserError(f"{self.path} holds a run {' '.join(words) or 'of another version'}: {OTHER_FOLDER}")
+        return length
 
     @property
     def _continued(self) -> Path:
@@ -142,6 +161,15 @@ class RunFolder:
         if process_index() == 0 and self._log.exists():
             lines = [line.to_json() for line in self.metrics() if line.step <= step]
             write_bytes(self._log, "".join(lines).encode())
+
+
+def _changed(stored: dict[str, str] | None, reads: Reads) -> str:
+    """Return in words what a run read before and reads otherwise now; nothing if it is all the same."""
+    if stored is None:
+        return "an earlier version began it, which did not note what it reads"
+    changes = [contents.words for name, contents in reads.items() if stored.get(name) != contents.digest]
+    changes += [f"the {name}" for name in stored if name not in reads]
+    return f"different now: {', '.join(changes)}" if changes else ""
 
 
 def read_metrics(path: Path) -> list[LogLine]:

@@ -81,28 +81,41 @@ def image_reads(config: ImageNetConfig) -> Reads:
     """Return the contents of the image folders and of the backbone's weights that a configuration names.
 
     Raises:
-        UserError: a folder has another layout than its data set.
+        UserError: a folder has another layout than its data set, or there are test images without training images.
     """
-    real, val, cues, in9 = (
-        Path(path) if path else None for path in (config.real, config.val, config.cue_conflict, config.in9)
-    )
-    reads = dict(backbone_reads(config.ensemble))
-    if real:
-        reads |= photo_reads("images", real, list_photos(real))
-    if val:
+    reads, folders = dict(backbone_reads(config.ensemble)), named_folders(config)
+    if folders is None:
+        return reads
+    reads |= photo_reads("images", folders.real, list_photos(folders.real))
+    if val := folders.val:
         reads |= folder_reads("validation images", val, list_photos(val).files)
-    if cues:
+    if cues := folders.cue_conflict:
         reads |= folder_reads("cue conflicts", cues, list_cue_conflicts(cues).files)
-    if in9:
+    if in9 := folders.in9:
         files = [file for photos in in9_variants(in9).values() for file in photos.files]
         reads |= folder_reads("pictures of ImageNet-9", in9, files)
         reads |= file_reads("classes of ImageNet-9", in9_map_file(in9))
     return reads
 
 
+def named_folders(config: ImageNetConfig) -> Folders | None:
+    """Return the image folders that a configuration names; None if it names no training images."""
+    tests = {"val": config.val, "cue_conflict": config.cue_conflict, "in9": config.in9}
+    if config.real is None:
+        if any(tests.values()):
+            raise UserError("--val, --cue-conflict and --in9 measure what is trained on real images: pass --real DIR")
+        return None
+    return Folders(Path(config.real), **{name: Path(path) if path else None for name, path in tests.items()})
+
+
 def open_data(run: Run[ImageNetConfig]) -> ImageNetData:
-    """List the images of all folders; raise UserError if the real images have other classes than the teacher."""
-    folders, classes = image_folders(run), run.teacher.spec.classes
+    """List the images of all folders, which the teacher draws if the configuration names none.
+
+    Raises:
+        UserError: the real images have other classes than the teacher.
+    """
+    classes = run.teacher.spec.classes
+    folders = named_folders(run.config) or stand_in(run.teacher, run.path / "stand-in", seed=run.config.seed)
     names = list_photos(folders.real).names
     challenges = open_challenges(names, images=folders.val, cue_conflict=folders.cue_conflict, in9_folder=folders.in9)
     if len(names) != classes:
@@ -111,17 +124,6 @@ def open_data(run: Run[ImageNetConfig]) -> ImageNetData:
             "classes, or restrict the teacher's by --query-classes"
         )
     return ImageNetData(folders.real, names, challenges)
-
-
-def image_folders(run: Run[ImageNetConfig]) -> Folders:
-    """Return the image folders of the configuration; if it names no real images, the teacher draws all of them."""
-    config = run.config
-    tests = {"val": config.val, "cue_conflict": config.cue_conflict, "in9": config.in9}
-    if config.real is None:
-        if any(tests.values()):
-            raise UserError("--val, --cue-conflict and --in9 measure what is trained on real images: pass --real DIR")
-        return stand_in(run.teacher, run.path / "stand-in", seed=config.seed)
-    return Folders(Path(config.real), **{name: Path(path) if path else None for name, path in tests.items()})
 
 
 def train_ensembles(

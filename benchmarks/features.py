@@ -26,7 +26,7 @@ from skdcgn.data.glyphs import load_glyphs
 from skdcgn.data.images import LabelledImages
 from skdcgn.experiments.training_sets import MnistData, counterfactual_set
 from skdcgn.results.statistics import mean_and_deviation
-from skdcgn.teachers.health import check_health
+from skdcgn.teachers.health import check_health, real_reference
 from skdcgn.teachers.teach import teach
 
 RESULTS = Path(__file__).parent / "results"
@@ -68,7 +68,7 @@ def main() -> None:
         start = time.perf_counter()
         teacher = teach(config, arguments.runs / f"features-{name}", device="cpu", sample_every=arguments.steps)
         seconds = time.perf_counter() - start
-        health = check_health(teacher, glyphs, config.seed)
+        health = check_health(teacher, real_reference(glyphs, teacher.spec.classes, config.seed), config.seed)
         percents = scores(teacher, test, run, arguments.seeds, arguments.runs / f"features-{name}-classifiers")
         rows[name] = {
             "seconds_per_step": seconds / arguments.steps,

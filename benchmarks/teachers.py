@@ -36,7 +36,7 @@ from skdcgn.metrics.pixels import nearest_iou
 from skdcgn.results.published import PUBLISHED, RECIPE
 from skdcgn.results.statistics import mean_and_deviation, with_deviation
 from skdcgn.results.versions import versions
-from skdcgn.teachers.health import check_health
+from skdcgn.teachers.health import check_health, real_reference
 from skdcgn.teachers.load import load_teacher
 
 RESULTS = Path(__file__).parent / "results"
@@ -65,7 +65,7 @@ def accuracies(
 
 def quality(teacher: Teacher, train: LabelledImages, test: LabelledImages, runs: Path) -> dict[str, Any]:
     """Return health, overlap with real glyphs, and the leakage of each mechanism."""
-    health = check_health(teacher, train, seed=0)
+    health = check_health(teacher, real_reference(train, teacher.spec.classes, 0), seed=0)
     labels = torch.arange(teacher.spec.classes).repeat(40)
     masks = draw(teacher, Mechanism.SHAPE, teacher.spec.sample_noise(len(labels), generator("iou")), labels)
     return {

@@ -45,11 +45,10 @@ from skdcgn.cgn.mechanism import Layers, Mechanism, Spec, Teacher
 from skdcgn.cgn.pictures import save_picture
 from skdcgn.cgn.policy import Policy, parse_policy
 from skdcgn.data.folders import as_unit
-from skdcgn.data.images import LabelledImages
 from skdcgn.features.perceptual import TextureEnergy, load_features
 from skdcgn.students.discriminator import Discriminator
 from skdcgn.teachers.cgn import CGN, CGNTeacher, snapshot
-from skdcgn.teachers.health import GLYPH_MASKS, Health, check_health, symptoms
+from skdcgn.teachers.health import GLYPH_MASKS, Health, RealReference, check_health, real_reference, symptoms
 from skdcgn.teachers.load import load_cgn
 from skdcgn.teachers.recognition import Encoder, Segmenter
 from skdcgn.teachers.teaching_data import load_teaching_data, teaching_reads
@@ -76,7 +75,7 @@ EMA = 0.995
 COLOUR_IMAGES, COLOUR_LIMIT = 1000, 0.95  # images whose mean colour backgrounds begin at, and its greatest value
 WARN_AFTER, STOP_AFTER = 0.25, 0.5  # of the run
 PATCH_WIDTHS = (32, 64, 64)  # three strides: a place of the last sees 22 pixels
-CheckHealth = Callable[[Teacher, LabelledImages, int], Health]
+CheckHealth = Callable[[Teacher, RealReference, int], Health]
 
 
 class Teach(Method):
@@ -251,17 +250,20 @@ def teach(
     rows_of = balanced_rows(pictures.labels)
     start_at(method.modules["cgn"], as_unit(pictures.images[rows_of(COLOUR_IMAGES, generator(config.seed, "first"))]))
 
+    reference = real_reference(real, spec.classes, config.seed)
+    logger.info(str(reference))
+
     def batch_at(step: int) -> Batch:
         rows = rows_of(config.batch_size, generator(config.seed, "teach", step))
         return {"images": as_unit(pictures.images[rows]), "labels": pictures.labels[rows]}
 
     def sample(record: Record) -> None:
         teacher = method.teacher()
-        health = check(teacher, real, config.seed)
+        health = check(teacher, reference, config.seed)
         logger.info(f"step {record.step}: {health}")
-        folder.log(Record(record.step, record.total, health._asdict()))
+        folder.log(Record(record.step, record.total, health.numbers | reference.numbers))
         save_picture(out / f"samples-{record.step:06d}.png", layers_grid(teacher, rows=6, seed=config.seed))
-        for symptom in symptoms(health) if record.step >= WARN_AFTER * record.total else ():
+        for symptom in symptoms(health, reference) if record.step >= WARN_AFTER * record.total else ():
             if symptom.fatal and not config.policy and record.step >= STOP_AFTER * record.total:
                 raise TrainingStoppedError(f"step {record.step}: {symptom.words}")
             logger.warning(f"step {record.step}: {symptom.words}")

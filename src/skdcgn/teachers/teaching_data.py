@@ -7,22 +7,19 @@ from typing import NamedTuple
 from skdcgn.base.config import TeachConfig
 from skdcgn.base.contents import NOTHING, Reads
 from skdcgn.base.errors import UserError
-from skdcgn.base.seeds import generator
 from skdcgn.cgn.mechanism import Spec
 from skdcgn.data.appearances import paint
-from skdcgn.data.folders import as_unit, list_photos, load_pictures
+from skdcgn.data.folders import list_photos, load_pictures
 from skdcgn.data.glyphs import SIZE, load_glyphs, vary
 from skdcgn.data.images import LabelledImages
 from skdcgn.data.reads import glyph_reads, photo_reads, texture_reads
 from skdcgn.features.reads import feature_reads
-from skdcgn.teachers.health import MOST_REAL
-from skdcgn.training.loop import balanced_rows
 
 logger = logging.getLogger(__name__)
 
 
 class TeachingData(NamedTuple):
-    """Pictures to learn from, uint8 or in [-1, 1], and real masks to compare with; pictures if no shapes are known."""
+    """Pictures to learn from, uint8 or in [-1, 1], and real masks to compare with; the pictures if no masks exist."""
 
     pictures: LabelledImages
     real: LabelledImages
@@ -50,9 +47,7 @@ def teaching_reads(config: TeachConfig, data_root: Path | None) -> Reads:
 def _own_pictures(config: TeachConfig, folder: Path) -> TeachingData:
     pictures = load_pictures(folder, config.image_size)
     logger.info("classes: " + ", ".join(f"{index} {name}" for index, name in enumerate(pictures.names)))
-    rows = balanced_rows(pictures.labels)(min(MOST_REAL, len(pictures.labels)), generator(config.seed, "real"))
-    real = LabelledImages(as_unit(pictures.images[rows]), pictures.labels[rows], pictures.names)
-    return TeachingData(pictures, real, Spec(config.image_size, classes=len(pictures.names), names=pictures.names))
+    return TeachingData(pictures, pictures, Spec(config.image_size, classes=len(pictures.names), names=pictures.names))
 
 
 def _painted_glyphs(config: TeachConfig, data_root: Path | None) -> TeachingData:

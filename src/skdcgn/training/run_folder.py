@@ -2,10 +2,11 @@
 
 import json
 import logging
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 from skdcgn.base.contents import NOTHING, Reads, digests
 from skdcgn.base.door import read_json
@@ -24,13 +25,18 @@ logger = logging.getLogger(__name__)
 
 
 class LogLine(NamedTuple):
-    """A line of metrics.jsonl: the number of a step, from 1, and its values by name."""
+    """A line of metrics.jsonl: the number of a step, from 1, and its values by name, all of them finite."""
 
     step: int
     values: dict[str, float]
 
     def to_json(self) -> str:
-        return json.dumps({"step": self.step, **self.values}) + "\n"
+        return json.dumps({"step": self.step, **self.values}, allow_nan=False) + "\n"
+
+
+def log_line(record: Record) -> LogLine:
+    """Return the line of a record: values that are not finite, which JSON does not have, are left out."""
+    return LogLine(record.step, {name: value for name, value in record.losses.items() if math.isfinite(value)})
 
 
 class RunFolder:
@@ -143,11 +149,11 @@ class RunFolder:
         self._send = send_nowhere
 
     def log(self, record: Record) -> None:
-        """Append a line to metrics.jsonl."""
-        losses = format_losses(record.losses, len(record.losses))
+        """Append a line to metrics.jsonl and send it to the tracker; see :func:`log_line`."""
+        line, losses = log_line(record), format_losses(record.losses, len(record.losses))
         logger.debug(f"{self.path.name}: step {record.step} of {record.total}, {losses}")
-        append_text(self._log, LogLine(record.step, record.losses).to_json())
-        self._send(record.losses, record.step)
+        append_text(self._log, line.to_json())
+        self._send(line.values, line.step)
 
     def metrics(self) -> list[LogLine]:
         """Read metrics.jsonl; a half-written last line of a killed run is left out."""
@@ -186,7 +192,11 @@ def read_metrics(path: Path) -> list[LogLine]:
 
 def _read_line(line: str, path: Path) -> LogLine:
     try:
-        values = json.loads(line)
+        values = json.loads(line, parse_constant=_refuse)
         return LogLine(int(values.pop("step")), values)
     except (json.JSONDecodeError, KeyError, TypeError, ValueError):
         raise UserError(f"{path} holds a line that is no JSON object with a step: {line[:80]!r}: delete it") from None
+
+
+def _refuse(word: str) -> NoReturn:
+    raise ValueError(f"{word} is no number of JSON")

@@ -1,5 +1,6 @@
 """Teaching: every part learns, resuming is exact, the guards know the usual failures."""
 
+import json
 from dataclasses import replace
 
 import pytest
@@ -293,3 +294,17 @@ def test_the_discriminator_does_not_see_noise_from_pixel_to_pixel():
     plain, noisy = (half_resolution(x)[..., 1:-1, 1:-1] for x in (torch.zeros_like(checkers), checkers))
     assert plain.shape == (20, 3, 6, 6)
     assert torch.equal(plain, noisy)
+
+
+def test_a_folder_with_a_class_of_one_picture_is_logged_as_json(tmp_path, caplog):
+    caplog.set_level("INFO")
+    for name, count in (("a", 3), ("b", 1)):
+        (tmp_path / "two" / name).mkdir(parents=True)
+        for index in range(count):
+            Image.new("RGB", (32, 32), (80 * index, 9, 9)).save(tmp_path / "two" / name / f"{index}.png")
+    teach(replace(CONFIG, images=str(tmp_path / "two")), tmp_path / "out", device="cpu", sample_every=2)
+    lines = (tmp_path / "out" / "metrics.jsonl").read_text().splitlines()
+    checked = [line for line in (json.loads(line, parse_constant=pytest.fail) for line in lines) if "leakage" in line]
+    assert len(checked) == 2
+    assert all(0 < line["diversity"] < float("inf") for line in checked)
+    assert sum("collisions of classes are not reported" in message for message in caplog.messages) == 1

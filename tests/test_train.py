@@ -370,3 +370,11 @@ def test_frozen_modules_move_with_the_run_and_are_not_saved():
     for module in (*method.modules.values(), *method.frozen.values()):
         assert {value.device.type for value in module.state_dict().values()} == {"meta"}
     assert not any(key.startswith("features") for key in method.state())
+
+
+def test_what_is_not_finite_is_left_out_of_the_log_and_the_tracker(tmp_path):
+    folder = RunFolder(tmp_path, {})
+    folder.log(Record(1, 2, {"loss": 0.5, "diversity": float("inf"), "distance": float("nan")}))
+    line = (tmp_path / "metrics.jsonl").read_text()
+    assert json.loads(line, parse_constant=pytest.fail) == {"step": 1, "loss": 0.5}
+    assert folder.metrics() == [(1, {"loss": 0.5})]

@@ -229,7 +229,7 @@ def symptoms(health: Health, real: RealReference) -> Iterator[Symptom]:
 def _collision(class_accuracy: float, real: float) -> Iterator[Symptom]:
     if class_accuracy < COLLISION * real:
         yield Symptom(
-            f"classes collide: {class_accuracy:.0%} of the samples are nearest to their own class, less than "
+            f"classes collide: only {class_accuracy:.0%} of the samples are nearest to their own class, less than "
             f"{COLLISION:.0%} of the {real:.0%} of real ones that are held out; raise --adversarial or --steps",
             False,
         )

@@ -6,10 +6,16 @@ backgrounds are tiled and cropped at random here, never inside a mechanism, whic
 A policy (:mod:`skdcgn.cgn.policy`) may change labels before layers are drawn, and layers after they are cropped. Its
 changes of labels use a random generator of their own: noise and crops do not depend on the policy, and neither does an
 image whose labels the policy keeps.
+
+Images are composed in batches, so that memory does not grow with their number; random numbers belong to chunks of
+``CHUNK`` images. Layers are drawn a batch at a time, with two exceptions: ``accept`` takes all masks of a chunk, and a
+policy that changes layers takes all layers of a chunk (28 bytes per pixel and image: 0.1 GB at 32 pixels a side, 7.5 GB
+at 256, and as much again while it changes them).
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,7 +28,7 @@ from skdcgn.cgn.mechanism import Layers, Mechanism, Spec, Teacher
 from skdcgn.cgn.pictures import as_html, as_rgb
 from skdcgn.cgn.policy import Intervention, Policy, parse_policy
 
-BATCH = 256  # images per query
+BATCH = 256  # images per query, and at most in a batch
 CHUNK = 4096  # images per chunk; chunk i has a random generator of its own
 TRIES = 10  # per mask, until ``accept`` takes it
 SHOWN, SMALL = 20, 64  # images in a notebook; pixels of a side up to which they are enlarged
@@ -166,38 +172,113 @@ def compose(
     Raises:
         UserError: ``cgn`` is a name, ``n`` or ``per_shape`` is below 1, or an intervention is unknown.
     """
+    batches = compose_batches(cgn, n, per_shape=per_shape, policy=policy, accept=accept, seed=seed)
+    return Counterfactuals(*_join((tuple(batch.to_dict().values()) for batch in batches), n))
+
+
+def compose_batches(
+    cgn: Teacher,
+    n: int,
+    *,
+    per_shape: int = 1,
+    policy: Sequence[str | Intervention] = (),
+    accept: Accept | None = None,
+    seed: int = 0,
+) -> Iterator[Counterfactuals]:
+    """Yield the counterfactuals that :func:`compose` returns, in batches of at most ``BATCH``.
+
+    Batches come in the order of the images. Memory does not grow with ``n``.
+
+    Args:
+        cgn, n, per_shape, policy, accept, seed: as :func:`compose` takes them.
+
+    Raises:
+        UserError: as :func:`compose` does, before the first batch.
+    """
     if isinstance(cgn, str | Path):
         raise UserError(f"compose draws from a CGN, and {str(cgn)!r} is a name: pass load_teacher({str(cgn)!r})")
     if n < 1 or per_shape < 1:
         raise UserError(f"n is {n} and per_shape is {per_shape}: both must be at least 1")
-    changes, shapes = parse_policy(policy, cgn.spec.classes), max(1, CHUNK // per_shape)
-    parts = []
-    for chunk, start in enumerate(range(0, n, shapes * per_shape)):
-        count = min(shapes * per_shape, n - start)
-        parts.append(_compose(cgn, count, chunk, per_shape=per_shape, policy=changes, accept=accept, seed=seed))
-    return Counterfactuals(*(torch.cat(columns) for columns in zip(*parts, strict=True)))
+    recipe = _Recipe(cgn, per_shape, parse_policy(policy, cgn.spec.classes), accept, seed)
+    size = max(1, CHUNK // per_shape) * per_shape
+    chunks = enumerate(range(0, n, size))
+    return chain.from_iterable(recipe.chunk(index, min(size, n - start)) for index, start in chunks)
 
 
-def _compose(
-    cgn: Teacher, n: int, chunk: int, *, per_shape: int, policy: Policy, accept: Accept | None, seed: int
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Draw one chunk: images and the three labels of each."""
-    rng, labels, noise = generator(seed, "compose", chunk), [], []
-    for count in (-(-n // per_shape), n, n):
-        labels.append(torch.randint(cgn.spec.classes, (count,), generator=rng))
-        noise.append(cgn.spec.sample_noise(count, rng))
-    mask_rows = torch.arange(n) // per_shape  # each image's mask
-    shape = labels[0][mask_rows]
-    inputs = [
-        policy.labels(mechanism, own, of_shape, generator(seed, "labels", mechanism, chunk))
-        for mechanism, own, of_shape in zip(Mechanism, labels, (labels[0], shape, shape), strict=True)
-    ]
-    layers = Layers(*(draw(cgn, m, u, y) for m, u, y in zip(Mechanism, noise, inputs, strict=True)))
-    layers = crop(layers, *(sample_offsets(n, cgn.spec.image_size, rng) for _ in range(2)))
-    if accept:
-        _redraw(cgn, layers.mask, inputs[0], accept, rng)
-    layers = policy.layers(layers._replace(mask=layers.mask[mask_rows]), rng)
-    return blend(layers), shape, inputs[1], inputs[2]
+@dataclass(frozen=True)
+class _Recipe:
+    """How each chunk is composed: the arguments of :func:`compose_batches`, checked."""
+
+    cgn: Teacher
+    per_shape: int
+    policy: Policy
+    accept: Accept | None
+    seed: int
+
+    def chunk(self, index: int, n: int) -> Iterator[Counterfactuals]:
+        """Compose chunk ``index``, of ``n`` images, in batches."""
+        rng = generator(self.seed, "compose", index)
+        inputs, labels = self._inputs(index, n, rng)  # labels (N,) of the shapes, to predict
+        batches = self._layers(inputs, rng)
+        if self.policy.on_layers:
+            batches = _split(self.policy.layers(Layers(*_join(batches, n)), rng))
+        for layers, start in zip(batches, range(0, n, BATCH), strict=True):
+            rows = slice(start, start + BATCH)
+            yield Counterfactuals(
+                blend(layers), labels[rows], inputs.texture_labels[rows], inputs.background_labels[rows]
+            )
+
+    def _inputs(self, index: int, n: int, rng: torch.Generator) -> tuple[Inputs, Tensor]:
+        """Draw the inputs of a chunk, with a shape for ``per_shape`` images each, and its labels to predict."""
+        spec, labels, noise = self.cgn.spec, [], []
+        for count in (-(-n // self.per_shape), n, n):
+            labels.append(torch.randint(spec.classes, (count,), generator=rng))
+            noise.append(spec.sample_noise(count, rng))
+        shape = labels[0][torch.arange(n) // self.per_shape]
+        labels = [
+            self.policy.labels(mechanism, own, of_shape, generator(self.seed, "labels", mechanism, index))
+            for mechanism, own, of_shape in zip(Mechanism, labels, (labels[0], shape, shape), strict=True)
+        ]
+        return Inputs(*noise, *labels, *(sample_offsets(n, spec.image_size, rng) for _ in range(2))), shape
+
+    def _layers(self, inputs: Inputs, rng: torch.Generator) -> Iterator[Layers]:
+        """Draw the layers of a chunk, cropped, in batches."""
+        for start, masks in zip(range(0, len(inputs.texture_noise), BATCH), self._masks(inputs, rng), strict=True):
+            rows = Inputs(*(part[start : start + BATCH] for part in inputs))  # of texture and background
+            texture = draw(self.cgn, Mechanism.TEXTURE, rows.texture_noise, rows.texture_labels)
+            background = draw(self.cgn, Mechanism.BACKGROUND, rows.background_noise, rows.background_labels)
+            yield crop(Layers(masks, texture, background), rows.texture_offsets, rows.background_offsets)
+
+    def _masks(self, inputs: Inputs, rng: torch.Generator) -> Iterator[Tensor]:
+        """Draw the masks of a chunk, each for ``per_shape`` images, in batches of images."""
+        noise, labels = inputs.shape_noise, inputs.shape_labels
+        if self.accept:
+            masks = draw(self.cgn, Mechanism.SHAPE, noise, labels)
+            _redraw(self.cgn, masks, labels, self.accept, rng)
+            batches = iter(masks.split(BATCH))
+        else:
+            pairs = zip(noise.split(BATCH), labels.split(BATCH), strict=True)
+            batches = (draw(self.cgn, Mechanism.SHAPE, u, y) for u, y in pairs)
+        rest = len(inputs.texture_noise)
+        for masks in batches:
+            count = min(rest, len(masks) * self.per_shape)
+            rest -= count
+            yield from (masks[rows] for rows in (torch.arange(count) // self.per_shape).split(BATCH))
+
+
+def _join(batches: Iterable[tuple[Tensor, ...]], n: int) -> list[Tensor]:
+    """Copy batches, of ``n`` rows together, into one tensor for each column: no row is in memory twice."""
+    columns, start = list[Tensor](), 0
+    for batch in batches:
+        columns = columns or [part.new_empty(n, *part.shape[1:]) for part in batch]
+        for column, part in zip(columns, batch, strict=True):
+            column[start : start + len(part)] = part
+        start += len(batch[0])
+    return columns
+
+
+def _split(layers: Layers) -> Iterator[Layers]:
+    return (Layers(*batch) for batch in zip(*(layer.split(BATCH) for layer in layers), strict=True))
 
 
 def _redraw(cgn: Teacher, masks: Tensor, labels: Tensor, accept: Accept, rng: torch.Generator) -> None:

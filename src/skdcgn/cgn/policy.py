@@ -72,6 +72,11 @@ class Policy:
         for one in self.interventions:
             one.validate(self.classes)
 
+    @property
+    def on_layers(self) -> bool:
+        """Whether any of them changes layers, after they are drawn."""
+        return not all(one.on_labels for one in self.interventions)
+
     def labels(self, mechanism: Mechanism, own: Tensor, shape: Tensor, rng: torch.Generator) -> Tensor:
         """Return the labels (B,) with which a mechanism draws.
 

@@ -14,8 +14,20 @@ from PIL import Image
 
 import skdcgn
 from skdcgn.base.errors import UserError
-from skdcgn.cgn.compose import Counterfactuals, blend, compose, draw, sample_offsets, tile_crop
+from skdcgn.base.seeds import generator
+from skdcgn.cgn.compose import (
+    TRIES,
+    Counterfactuals,
+    blend,
+    compose,
+    compose_batches,
+    crop,
+    draw,
+    sample_offsets,
+    tile_crop,
+)
 from skdcgn.cgn.mechanism import Layers, Mechanism, Spec
+from skdcgn.cgn.policy import parse_policy
 
 # 99.9 % points of chi-square for the degrees of freedom used below
 CHI_SQUARE_999 = {9: 27.88, 81: 126.1}
@@ -238,3 +250,75 @@ def test_counterfactuals_show_themselves_with_their_labels():
     png = base64.b64decode(re.search('base64,([^"]+)', shown)[1])
     with Image.open(io.BytesIO(png)) as picture:
         assert picture.size == (8, 8)
+
+
+class Soft(Flat):
+    """Pictures that noise and label decide, through functions whose last bits may depend on the batch."""
+
+    def query(self, mechanism, noise, labels):
+        grid = torch.linspace(-1, 1, 4)
+        waves = torch.sin(noise[:, :1, None] * grid + labels[:, None, None]) * torch.cos(noise[:, 1:, None] * grid).mT
+        return (waves[:, None] + 1) / 2 if mechanism == Mechanism.SHAPE else waves[:, None].expand(-1, 3, -1, -1)
+
+
+def whole_chunk(cgn, n, per_shape, policy, accept, seed):
+    """The first chunk, drawn mechanism by mechanism and blended at once, by the definition of the random numbers."""
+    rng, labels, noise = generator(seed, "compose", 0), [], []
+    for count in (-(-n // per_shape), n, n):
+        labels.append(torch.randint(cgn.spec.classes, (count,), generator=rng))
+        noise.append(cgn.spec.sample_noise(count, rng))
+    rows, policy = torch.arange(n) // per_shape, parse_policy(policy, cgn.spec.classes)
+    shape = labels[0][rows]
+    inputs = [
+        policy.labels(mechanism, own, of_shape, generator(seed, "labels", mechanism, 0))
+        for mechanism, own, of_shape in zip(Mechanism, labels, (labels[0], shape, shape), strict=True)
+    ]
+    layers = Layers(*(draw(cgn, m, u, y) for m, u, y in zip(Mechanism, noise, inputs, strict=True)))
+    layers = crop(layers, *(sample_offsets(n, cgn.spec.image_size, rng) for _ in range(2)))
+    rejected = torch.arange(len(labels[0]))
+    for _ in range(TRIES if accept else 0):
+        rejected = rejected[~accept(layers.mask[rejected], inputs[0][rejected])]
+        if len(rejected):
+            u = cgn.spec.sample_noise(len(rejected), rng)
+            layers.mask[rejected] = draw(cgn, Mechanism.SHAPE, u, inputs[0][rejected])
+    layers = policy.layers(layers._replace(mask=layers.mask[rows]), rng)
+    return blend(layers), shape, inputs[1], inputs[2]
+
+
+@pytest.mark.parametrize("accept", [None, lambda masks, labels: masks.mean((1, 2, 3)) > 0.45])
+@pytest.mark.parametrize(
+    "policy", [(), ("texture.correlate:0.5", "shape.relabel:0.5"), ("texture.noise:0.1", "shape.shift:1")]
+)
+@pytest.mark.parametrize("per_shape", [1, 3, 300])
+def test_batches_hold_the_bytes_of_a_chunk_composed_at_once(per_shape, policy, accept):
+    expected = whole_chunk(Soft(), 700, per_shape, policy, accept, seed=3)
+    composed = compose(Soft(), 700, per_shape=per_shape, policy=policy, accept=accept, seed=3)
+    assert all(torch.equal(x, y) for x, y in zip(composed.to_dict().values(), expected, strict=True))
+
+
+def test_batches_are_small_and_in_order_over_chunks():
+    batches = list(compose_batches(Flat(), 5000, per_shape=5, seed=2))
+    assert max(map(len, batches)) <= 256
+    assert len(batches[0]) == 256
+    composed = compose(Flat(), 5000, per_shape=5, seed=2).to_dict()
+    for name, column in composed.items():
+        assert torch.equal(torch.cat([batch.to_dict()[name] for batch in batches]), column)
+
+
+def test_a_stream_draws_no_more_than_is_taken():
+    queries = []
+
+    class Counted(Flat):
+        def query(self, mechanism, noise, labels):
+            queries.append(len(labels))
+            return super().query(mechanism, noise, labels)
+
+    stream = compose_batches(Counted(), 10**15)
+    assert queries == []
+    assert torch.equal(next(stream).images, compose(Flat(), 4096).images[:256])
+    assert queries == [256] * 3
+
+
+def test_a_stream_refuses_before_its_first_batch():
+    with pytest.raises(UserError, match="must be at least 1"):
+        compose_batches(Flat(), 0)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from skdcgn.base.config import DistillConfig, QueryConfig
     from skdcgn.base.errors import UserError
     from skdcgn.base.progress import progress_bars
-    from skdcgn.cgn.compose import Counterfactuals, compose
+    from skdcgn.cgn.compose import Counterfactuals, compose, compose_batches
     from skdcgn.cgn.mechanism import Layers, Mechanism, Spec, Teacher
     from skdcgn.experiments.evaluate import evaluate_cgn, evaluate_classifier
     from skdcgn.experiments.run_mnist import run_mnist
@@ -36,6 +36,7 @@ _MODULES = {
     "Teacher": "cgn.mechanism",
     "UserError": "base.errors",
     "compose": "cgn.compose",
+    "compose_batches": "cgn.compose",
     "distill": "students.distill",
     "evaluate_cgn": "experiments.evaluate",
     "evaluate_classifier": "experiments.evaluate",
@@ -58,6 +59,7 @@ __all__ = [
     "UserError",
     "__version__",
     "compose",
+    "compose_batches",
     "distill",
     "evaluate_cgn",
     "evaluate_classifier",

@@ -14,11 +14,19 @@ from PIL import Image
 from torch import nn
 
 from skdcgn.base.config import QueryConfig
+from skdcgn.base.errors import UserError
 from skdcgn.base.seeds import generator
 from skdcgn.cgn.mechanism import Mechanism
 from skdcgn.deploy.generate import write_counterfactuals
 from skdcgn.pairs.query import query_all
-from skdcgn.training.processes import SharedBatchNorm2d, average_losses, own_share, share_of, synchronise
+from skdcgn.training.processes import (
+    SharedBatchNorm2d,
+    average_losses,
+    launcher_environment,
+    own_share,
+    share_of,
+    synchronise,
+)
 
 NARROW = [word for name in Mechanism for word in (f"--{name}-channels", "4") * 2]
 COMMANDS = {
@@ -118,3 +126,28 @@ def test_shares_are_equally_large_and_hold_every_row(count):
     shares = [share_of(torch.arange(5), index, count) for index in range(count)]
     assert len({len(share) for share in shares}) == 1
     assert torch.cat(shares).unique().tolist() == [0, 1, 2, 3, 4]
+
+
+LEFT = {"RANK": "3", "WORLD_SIZE": "4", "OMPI_COMM_WORLD_SIZE": "4", "ACCELERATE_GRADIENT_ACCUMULATION_STEPS": "4"}
+
+
+def test_what_another_tool_left_in_the_environment_starts_no_processes(monkeypatch):
+    for name, value in LEFT.items():
+        monkeypatch.setenv(name, value)
+    with launcher_environment():
+        assert not LEFT.keys() & os.environ.keys()
+    assert os.environ.items() >= LEFT.items()
+
+
+def test_a_launcher_sets_the_place_of_a_process_but_not_the_arithmetic(monkeypatch):
+    for name, value in {**LEFT, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29500"}.items():
+        monkeypatch.setenv(name, value)
+    with launcher_environment():
+        assert LEFT.keys() & os.environ.keys() == {"RANK", "WORLD_SIZE", "OMPI_COMM_WORLD_SIZE"}
+
+
+def test_a_place_that_is_no_number_is_named(monkeypatch):
+    for name, value in {"RANK": "x", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29500"}.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(UserError, match="RANK is 'x', no number"), launcher_environment():
+        pass

@@ -1,5 +1,5 @@
 """The command line. ``skdcgn --help`` imports this, so nothing here imports torch at the top."""
 
-from skdcgn.cli.app import main
+from skdcgn.cli.process import main
 
 __all__ = ["main"]

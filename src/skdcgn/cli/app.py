@@ -1,19 +1,15 @@
-"""The command line: its verbs, the options of every verb, and how it ends.
+"""The command line: its verbs and the options of every verb.
 
 A verb is a function of another module, imported when it is called or asked for its help: the list of verbs appears
 without torch, numpy and pydantic. Its words for ``--help`` stand here.
 """
 
 import logging
-import os
-import sys
-from typing import Annotated, NamedTuple, NoReturn
+from typing import Annotated, NamedTuple
 
-from cyclopts import App, CycloptsError, Group, Parameter
+from cyclopts import App, Group, Parameter
 
 import skdcgn
-from skdcgn.base.ending import run_at_success
-from skdcgn.base.errors import UserError
 from skdcgn.cli.help_page import ARGUMENTS, COMMON, OPTIONS, HelpPage
 from skdcgn.cli.terminal import log_to_standard_error
 
@@ -33,7 +29,9 @@ app = App(
     group_parameters=OPTIONS,
     group_commands=COMMON,
     default_parameter=Parameter(negative_iterable=(), consume_multiple=False),
+    suppress_keyboard_interrupt=False,
 )
+app.meta.suppress_keyboard_interrupt = False
 
 
 class Words(NamedTuple):
@@ -126,38 +124,3 @@ def launch(
     runner = app.meta if help_all else app
     status: int | None = runner(tokens, exit_on_error=False, print_error=False, result_action="return_value")
     return status
-
-
-def main() -> None:
-    """Run the command line; a user's mistake ends in one line and exit status 2."""
-    try:
-        status = app.meta(sys.argv[1:], exit_on_error=False, print_error=False, result_action="return_value")
-    except CycloptsError as error:
-        _fail(f"{error} See {' '.join((app.name[0], *(error.command_chain or ())))} --help.")
-    except UserError as error:
-        _fail(str(error))
-    except BrokenPipeError:  # the program that reads the output, as head, has ended
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is buffered goes nowhere
-        sys.exit(1)
-    except OSError as error:
-        _fail(_os_error(error))
-    except KeyboardInterrupt:
-        print("interrupted: run the same command again to continue", file=sys.stderr)
-        sys.exit(130)
-    if not status:
-        run_at_success()
-    sys.exit(status or 0)
-
-
-def _fail(message: str) -> NoReturn:
-    print("error: " + " ".join(message.split()), file=sys.stderr)
-    sys.exit(2)
-
-
-def _os_error(error: OSError) -> str:
-    place = error.filename or "the output folder"
-    return f"{place}: {error.strerror or error}: free some space, check its permissions, or choose another --out"
-
-
-if __name__ == "__main__":
-    main()

@@ -49,7 +49,9 @@ def run(
     changes: dict[str, Any],
 ) -> None:
     """Run every stage of a preset, show its table and write its report."""
-    if os.environ.get("WORLD_SIZE", "1") != "1":
+    from skdcgn.training.processes import launched
+
+    if launched() and os.environ.get("WORLD_SIZE", "1") != "1":
         raise UserError("run is one process: start query, distill and ensemble by torchrun instead, one after another")
     settings = configure(find_run(preset, full=full), config, changes)
     folder = default_out(out, settings.preset, settings)

@@ -5,8 +5,11 @@ step, and batch norms take their moments over all shares, so that n processes tr
 to rounding. One of them writes. In a single process all of this does nothing.
 """
 
+import logging
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, TypeVar, cast
 
 import torch
@@ -15,7 +18,39 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 
+from skdcgn.base.errors import UserError
+
 M = TypeVar("M", bound=nn.Module)
+PLACES = ("RANK", "LOCAL_RANK", "WORLD_SIZE")  # numbers that a launcher gives each process
+MPI = ("PMI_", "OMPI_COMM_", "MV2_COMM_", "MPI_LOCAL")  # their names under MPI begin so
+MEETING = ("MASTER_ADDR", "MASTER_PORT")  # where the processes meet
+SETTINGS = "ACCELERATE_"  # of accelerate: precision, accumulation of gradients, plugins
+logger = logging.getLogger(__name__)
+
+
+def launched() -> bool:
+    """Tell whether a launcher of several processes, as torchrun, has started this one."""
+    return all(name in os.environ for name in MEETING)
+
+
+@contextmanager
+def launcher_environment() -> Iterator[None]:
+    """Hide in the block the environment variables that other tools left: places of a process, accelerate's settings.
+
+    Raises:
+        UserError: this process was launched, but its place is no number.
+    """
+    hidden = [name for name in os.environ if name.startswith(SETTINGS) and name != "ACCELERATE_USE_CPU"]
+    if not launched():
+        hidden += [name for name in os.environ if name in PLACES or name.startswith(MPI)]
+    for name in PLACES if launched() else ():
+        if not os.environ.get(name, "0").isdecimal():
+            raise UserError(f"{name} is {os.environ[name]!r}, no number: unset {', '.join(MEETING)}, or use torchrun")
+    values = {name: os.environ.pop(name) for name in hidden}
+    try:
+        yield
+    finally:
+        os.environ.update(values)
 
 
 def process_count() -> int:

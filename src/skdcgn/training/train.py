@@ -15,7 +15,7 @@ from skdcgn.base.ending import at_success
 from skdcgn.base.errors import UserError
 from skdcgn.base.files import exclusive
 from skdcgn.training.loop import Batch, Callback, Method, Schedule, at_end, constant, every, fit, stop_if_not_finite
-from skdcgn.training.processes import leave, process_index, wait_for_all
+from skdcgn.training.processes import launcher_environment, leave, process_index, wait_for_all
 from skdcgn.training.run_folder import RunFolder
 
 
@@ -30,7 +30,8 @@ def make_accelerator(device: str = "auto") -> Accelerator:
 
 @lru_cache(maxsize=1)
 def _accelerator(cpu: bool) -> Accelerator:
-    accelerator = Accelerator(cpu=cpu)
+    with launcher_environment():
+        accelerator = Accelerator(cpu=cpu)
     at_success(leave)
     return accelerator
 

@@ -3,11 +3,12 @@
     python benchmarks/kills.py --kills 100
 
 Each verb runs once undisturbed. Then, in turn, each runs again in a new folder, is killed (7 in 10 by SIGKILL, the
-others by SIGTERM and SIGINT) at a random moment, mostly after its first file appears, and runs until it ends, with up to two
-more kills. The folder must then hold the same files with the same bytes; every other file is a stray. What measures
-time may differ: seconds, speeds, and with them the reports that show them; so may the number of queries, because the
-queries of a shard that was lost are counted again. Processes are forked from one that has imported torch. Lands in
-``results/kills.json``; a log of each kill goes to the standard output.
+others by SIGTERM and SIGINT) at a random moment, mostly after its first file appears, and runs until it ends, with up
+to two more kills. The folder must then hold the same files with the same bytes; every other file is a stray. What
+measures time may differ: seconds, speeds, and with them the reports that show them; so may the number of queries,
+because the queries of a shard that was lost are counted again. Processes are forked from one that has imported torch.
+The classifiers of ``evaluate`` learn from fewer images than the command's. Lands in ``results/kills.json``; a log of
+each kill goes to the standard output.
 """
 
 import argparse
@@ -24,10 +25,12 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import NamedTuple
 
+from skdcgn.base.config import ClassifyConfig
 from skdcgn.base.files import write_json
 
 RESULTS = Path(__file__).parent / "results"
@@ -59,7 +62,8 @@ VERBS = {
     "--save-every 10",
     "export": "export distill/run/student --out OUT/student.onnx",
     "export-int8": "export distill/run/student --out OUT/student.onnx --precision int8",
-    "evaluate": f"evaluate {TEACHER} -n 200 --mechanism-classifiers OUT/classifiers --out OUT/numbers.json --device cpu",
+    "evaluate": f"evaluate {TEACHER} -n 200 --mechanism-classifiers OUT/classifiers "
+    "--out OUT/numbers.json --device cpu",
     "run": f"run {PRESET} --out OUT/run --device cpu --distill-steps 8 --distill-save-every 3 --classify-images 128 "
     "--classify-save-every 3",
     "run-imagenet": "run imagenet-smoke --out OUT/run --device cpu --ensemble-epochs 1 --distill-steps 6 "
@@ -94,7 +98,10 @@ def call(words: Sequence[str], log: str) -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)  # which a shell ignores in the background
     sys.argv = ["skdcgn", *words]
     from skdcgn.cli import main
+    from skdcgn.experiments import evaluate
 
+    small = partial(evaluate.evaluate_cgn, budget=ClassifyConfig(images=160, epochs=1, save_every=3))
+    evaluate.evaluate_cgn = small
     main()
 
 

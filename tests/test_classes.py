@@ -9,8 +9,10 @@ from torch import Tensor
 from skdcgn.base.errors import UserError
 from skdcgn.base.tensors import write_tensors
 from skdcgn.cgn.classes import Classes, in_order_of, match_classes
+from skdcgn.cgn.compose import compose
 from skdcgn.cgn.mechanism import SPEC_KEY, Spec, spec_from_metadata
 from skdcgn.data.categories import CATEGORIES
+from skdcgn.data.counterfactuals import read_counterfactuals, stream_from_cgn, stream_from_file
 from skdcgn.data.imagenet_classes import WORDNET_IDS
 from skdcgn.teachers.cgn import CGN
 from skdcgn.teachers.load import load_teacher
@@ -154,3 +156,27 @@ def test_metadata_of_another_cgn_are_refused(cgn_file: tuple[Path, CGN]) -> None
 def test_a_function_may_name_its_classes() -> None:
     spec = Spec(classes=3, names=("a", "b", "c"))
     assert load_teacher(Tones().query, spec=spec).spec.class_names == ("a", "b", "c")
+
+
+def test_a_stream_of_counterfactuals_has_the_labels_of_other_classes() -> None:
+    stream = stream_from_cgn(Tones(), 50)  # classes b, c, a
+    ordered = stream.numbered_as(spelt("a", "b", "c"), MEND)
+    before, after = stream.at(3), ordered.at(3)
+    assert torch.equal(before.images, after.images)
+    assert torch.equal(after.shape_labels, (before.shape_labels + 1) % 3)
+    assert torch.equal(after.background_labels, (before.background_labels + 1) % 3)
+    with pytest.raises(UserError, match="has the class 'c', which it lacks"):
+        stream.numbered_as(spelt("a", "b", "d"), MEND)
+
+
+@pytest.fixture
+def counterfactuals(tmp_path: Path) -> Path:
+    path = tmp_path / "counterfactuals.safetensors"
+    write_tensors(path, compose(Tones(), 6).to_dict(), Tones.spec.to_metadata())
+    return path
+
+
+def test_a_file_of_counterfactuals_names_all_classes_of_its_cgn(counterfactuals: Path) -> None:
+    data = read_counterfactuals(counterfactuals)
+    assert data.classes("it") == spelt("b", "c", "a")
+    assert stream_from_file(counterfactuals, 2).classes.names == ("b", "c", "a")

@@ -9,6 +9,7 @@ from torch import nn
 from skdcgn.base.config import EnsembleConfig
 from skdcgn.base.errors import UserError
 from skdcgn.base.seeds import generator
+from skdcgn.cgn.classes import Classes
 from skdcgn.cgn.compose import Counterfactuals, compose
 from skdcgn.cgn.mechanism import Mechanism
 from skdcgn.classifiers.backbones import SmallResNet
@@ -150,9 +151,10 @@ def test_counterfactuals_are_resized_in_range_and_half_are_mirrored():
 def test_a_file_is_read_row_by_row_with_all_three_labels(tmp_path, analytic_teacher):
     write_counterfactuals(analytic_teacher, tmp_path, 40, seed=3)
     source = stream_from_file(tmp_path / "counterfactuals.safetensors", 7)
-    assert source.fits(10)
-    assert source.fits(1000)
-    assert not source.fits(9)
+    for count in (10, 1000):
+        assert source.numbered_as(Classes("it", count), "").classes.count == count
+    with pytest.raises(UserError, match=r"has 9 classes without names, .* has 10 classes"):
+        source.numbered_as(Classes("it", 9), "")
     whole, part, again = compose(analytic_teacher, 40, seed=3), source.at(5), source.at(5)
     assert torch.equal(part.images, again.images)
     for image, *labels in zip(*part.to_dict().values(), strict=True):
@@ -197,7 +199,7 @@ def channel_source(count, seed=0):
         images = (labels - 1.0)[:, :, None, None] * 0.8 + 0.1 * torch.randn(count, 3, 16, 16, generator=rng)
         return Counterfactuals(images.clamp(-1, 1), *labels.unbind(1))
 
-    return CounterfactualStream("channels", 3, at, at_least=True)
+    return CounterfactualStream("channels", Classes("channels", 3), at, at_least=True)
 
 
 def test_each_head_learns_its_mechanism_and_is_invariant_to_the_others(real, tmp_path):
@@ -242,7 +244,7 @@ def test_an_own_backbone_is_asked_for_again_when_loading(real, tmp_path, analyti
 def test_other_classes_than_the_counterfactuals_are_reported(real, tmp_path, analytic_teacher):
     (tmp_path / "c0").mkdir()
     Image.new("RGB", (8, 8)).save(tmp_path / "c0" / "0.png")
-    with pytest.raises(UserError, match="has 1 sub-folders, the counterfactuals have 10 classes"):
+    with pytest.raises(UserError, match=r"has 1 class \(c0\), the CGN has 10 classes without names: pass real"):
         train_ensemble(tmp_path, stream_from_cgn(analytic_teacher, 4), TINY, tmp_path / "out", device="cpu")
 
 

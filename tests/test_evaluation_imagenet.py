@@ -8,6 +8,7 @@ from PIL import Image
 
 from skdcgn.base.config import EnsembleConfig
 from skdcgn.base.errors import UserError
+from skdcgn.cgn.classes import Classes
 from skdcgn.classifiers.ensemble import train_ensemble
 from skdcgn.data.categories import CATEGORIES
 from skdcgn.data.counterfactuals import stream_from_cgn
@@ -171,7 +172,7 @@ def test_a_folder_that_is_no_imagenet_9_is_an_error(tmp_path):
 def test_the_command_line_trains_and_measures(tmp_path, cues, skdcgn):
     real, out = tmp_path / "real", tmp_path / "out"
     for label in range(10):
-        paint(real / f"n{label}" / "0.png", 20 * label)
+        paint(real / f"{label}" / "0.png", 20 * label)
     train = ["ensemble", "--real", real, "--out", out, "--image-size", "16", "--width", "2", "--epochs", "1",
              "--counterfactuals", "4", "--device", "cpu"]  # fmt: skip
     status, _, err = skdcgn(*train)
@@ -203,7 +204,7 @@ def test_every_metric_of_an_ensemble_of_sixteen_classes(tmp_path, cues, analytic
     nine_folders(tmp_path / "in9", "mixed_same", 0)
     nine_folders(tmp_path / "in9", "mixed_rand", 0)
     (tmp_path / "in_to_in9.json").write_text(json.dumps({str(i): i % 9 for i in range(16)}))
-    source = stream_from_cgn(analytic_teacher, 4)._replace(classes=16)
+    source = stream_from_cgn(analytic_teacher, 4)._replace(classes=Classes("it", 16))
     config = EnsembleConfig(width=2, image_size=8, epochs=1, counterfactuals=4)
     ensemble = train_ensemble(tmp_path / "real", source, config, tmp_path / "out", device="cpu")
     names = tuple(CATEGORIES)

@@ -39,6 +39,7 @@ from skdcgn.training.train import train
 
 Backbone = Callable[[], nn.Module]
 PREFIX = "ensemble/"  # of the module's tensors in a checkpoint
+SAME_CLASSES = "pass real images and counterfactuals of the same classes"
 OWN = "callable"  # the name of a user's own backbone in a run's configuration
 WORKERS = min(16, os.cpu_count() or 1)
 
@@ -140,11 +141,7 @@ def train_ensemble(
         UserError: other classes on one side than on the other, or whatever the folder, source and backbone raise.
     """
     photos = list_photos(real)
-    if not source.fits(len(photos.names)):
-        raise UserError(
-            f"{real} has {len(photos.names)} sub-folders, the counterfactuals have {source.classes} classes: "
-            "pass real images of the same classes, in the same order"
-        )
+    source = source.numbered_as(photos.classes(real), SAME_CLASSES)
     identity = {**to_dict(config), "seed": seed, "names": list(photos.names)}
     if backbone:
         identity["backbone"] = OWN

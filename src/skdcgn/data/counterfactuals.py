@@ -2,17 +2,20 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+from torch import Tensor
 
 from skdcgn.base.errors import UserError
 from skdcgn.base.files import sha256
 from skdcgn.base.seeds import derive_seed, generator
 from skdcgn.base.tensors import open_tensors
+from skdcgn.cgn.classes import Classes, match_classes
 from skdcgn.cgn.compose import Counterfactuals, compose
-from skdcgn.cgn.mechanism import Teacher
+from skdcgn.cgn.mechanism import Spec, Teacher, spec_from_metadata
 from skdcgn.data.images import LabelledImages
 
 COUNTERFACTUALS_FILE = "counterfactuals.safetensors"
@@ -24,19 +27,32 @@ class CounterfactualStream(NamedTuple):
 
     Args:
         origin: names the stream in a run's digest.
-        classes: how many the labels count.
+        classes: whose numbers the labels are.
         at: ``step -> counterfactuals``, a function of the step alone.
-        at_least: ``classes`` is a lower bound: a file shows only the labels that occur in it.
+        at_least: the number of classes is a lower bound: a file without a Spec shows only the labels that occur in it.
     """
 
     origin: str
-    classes: int
+    classes: Classes
     at: Callable[[int], Counterfactuals]
     at_least: bool = False
 
-    def fits(self, classes: int) -> bool:
-        """Tell whether the labels can be those of ``classes`` classes."""
-        return self.classes <= classes if self.at_least else self.classes == classes
+    def numbered_as(self, own: Classes, mend: str) -> "CounterfactualStream":
+        """Return the stream with labels in the order of other classes; see :func:`skdcgn.cgn.classes.match_classes`.
+
+        Args:
+            own: whose order.
+            mend: what a user can do about classes that do not fit.
+        """
+        few = self.at_least and self.classes.count < own.count
+        numbers = match_classes(own, replace(self.classes, count=own.count) if few else self.classes, mend)
+
+        def at(step: int) -> Counterfactuals:
+            drawn = self.at(step)
+            labels = (drawn.shape_labels, drawn.texture_labels, drawn.background_labels)
+            return Counterfactuals(drawn.images, *(numbers[part] for part in labels))
+
+        return self._replace(classes=own, at=at, at_least=False)
 
 
 def stream_from_cgn(cgn: Teacher, count: int, *, seed: int = 0) -> CounterfactualStream:
@@ -45,7 +61,7 @@ def stream_from_cgn(cgn: Teacher, count: int, *, seed: int = 0) -> Counterfactua
     def at(step: int) -> Counterfactuals:
         return compose(cgn, count, seed=derive_seed(seed, "counterfactuals", step))
 
-    return CounterfactualStream(cgn.digest, cgn.spec.classes, at)
+    return CounterfactualStream(cgn.digest, Classes.of("the CGN", cgn.spec), at)
 
 
 def stream_from_file(path: Path, count: int, *, seed: int = 0) -> CounterfactualStream:
@@ -56,6 +72,7 @@ def stream_from_file(path: Path, count: int, *, seed: int = 0) -> Counterfactual
     """
     with open_counterfactuals(path) as file:
         labels = [file.get_tensor(name) for name in LABELS]
+        spec = spec_from_metadata(file.metadata() or {}, path)
 
     def at(step: int) -> Counterfactuals:
         rows = torch.randint(len(labels[0]), (count,), generator=generator(seed, "counterfactuals", step))
@@ -64,8 +81,7 @@ def stream_from_file(path: Path, count: int, *, seed: int = 0) -> Counterfactual
             parts = [images[row : row + 1] for row in rows.tolist()]
         return Counterfactuals(torch.cat(parts), *(part[rows] for part in labels))
 
-    classes = 1 + max(int(part.max()) for part in labels)
-    return CounterfactualStream(sha256(path), classes, at, at_least=True)
+    return CounterfactualStream(sha256(path), _classes(spec, path, labels), at, at_least=spec is None)
 
 
 def read_counterfactuals(path: Path) -> LabelledImages:
@@ -75,7 +91,14 @@ def read_counterfactuals(path: Path) -> LabelledImages:
         UserError: no such file, a damaged one, or one without images and three labels of each.
     """
     with open_counterfactuals(path) as file:
-        return LabelledImages(file.get_tensor("images"), file.get_tensor(LABELS[0]))
+        labels = [file.get_tensor(name) for name in LABELS]
+        classes = _classes(spec_from_metadata(file.metadata() or {}, path), path, labels)
+        return LabelledImages(file.get_tensor("images"), labels[0], classes.names, classes.count)
+
+
+def _classes(spec: Spec | None, path: Path, labels: list[Tensor]) -> Classes:
+    """Return the classes of the Spec in a file; without one, as many as labels occur."""
+    return Classes.of(path, spec) if spec else Classes(str(path), 1 + max(int(part.max()) for part in labels))
 
 
 @contextmanager

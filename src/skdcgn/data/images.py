@@ -74,3 +74,7 @@ class PhotoFiles:
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    def classes(self, owner: object) -> Classes:
+        """Return the classes of these pictures, which ``owner`` has."""
+        return Classes(str(owner), len(self.names), self.names)

@@ -180,3 +180,11 @@ def test_a_file_of_counterfactuals_names_all_classes_of_its_cgn(counterfactuals:
     data = read_counterfactuals(counterfactuals)
     assert data.classes("it") == spelt("b", "c", "a")
     assert stream_from_file(counterfactuals, 2).classes.names == ("b", "c", "a")
+
+
+def test_a_file_without_a_spec_may_show_only_some_of_the_classes(tmp_path: Path) -> None:
+    path = tmp_path / "counterfactuals.safetensors"
+    write_tensors(path, compose(Tones(), 6).to_dict())
+    assert stream_from_file(path, 2).numbered_as(Classes("it", 1000), MEND).classes.count == 1000
+    with pytest.raises(UserError, match="has 2 classes without names, .* has 3 classes"):
+        stream_from_file(path, 2).numbered_as(Classes("it", 2), MEND)

@@ -13,6 +13,7 @@ from typing import NamedTuple
 from skdcgn.base.errors import UserError
 from skdcgn.base.files import write_bytes, write_json
 from skdcgn.base.seeds import derive_seed
+from skdcgn.cgn.classes import Classes, in_order_of
 from skdcgn.cgn.compose import Counterfactuals, compose
 from skdcgn.cgn.mechanism import Mechanism, Teacher
 from skdcgn.cgn.pictures import as_rgb, encode
@@ -44,13 +45,14 @@ def stand_in(cgn: Teacher, out: Path, *, seed: int = 0) -> Folders:
     """Draw the four data sets into ``out``, unless they are there; return their folders.
 
     Raises:
-        UserError: the CGN has other than sixteen classes.
+        UserError: the CGN has other than sixteen classes, or classes of other names than the categories'.
     """
     if cgn.spec.classes != len(NAMES):
         raise UserError(
             f"the teacher has {cgn.spec.classes} classes: pass --real DIR; only one of {len(NAMES)} has a stand-in"
         )
-    done = out / "done.json"
+    categories = Classes("the stand-in", len(NAMES), NAMES)
+    cgn, done = in_order_of(categories, cgn, "the teacher", "pass --real DIR"), out / "done.json"
     if not done.exists():
         agreeing = (SAME_TEXTURE, SAME_BACKGROUND)
         for part, count in (("train", TRAIN), ("val", TEST)):

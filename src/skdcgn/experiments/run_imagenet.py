@@ -17,6 +17,7 @@ from skdcgn.base.errors import UserError
 from skdcgn.base.files import write_json
 from skdcgn.base.progress import Watch, log_progress
 from skdcgn.base.records import from_dict, to_dict
+from skdcgn.cgn.classes import Classes, match_classes
 from skdcgn.cgn.drawings import draw_cgns
 from skdcgn.cgn.mechanism import Teacher
 from skdcgn.cgn.subset import of_classes, parse_classes
@@ -36,6 +37,7 @@ from skdcgn.teachers.load import load_teacher
 from skdcgn.training.loop import report_to
 
 PLAIN = "plain"
+SAME_CLASSES = "pass real images of the teacher's classes, or restrict the teacher's by --query-classes"
 SPEED_IMAGES = 16  # a teacher of ImageNet's size draws one in five seconds of a CPU
 
 
@@ -114,15 +116,11 @@ def open_data(run: Run[ImageNetConfig]) -> ImageNetData:
     Raises:
         UserError: the real images have other classes than the teacher.
     """
-    classes = run.teacher.spec.classes
     folders = named_folders(run.config) or stand_in(run.teacher, run.path / "stand-in", seed=run.config.seed)
-    names = list_photos(folders.real).names
+    photos = list_photos(folders.real)
+    match_classes(Classes.of(run.config.teacher, run.teacher.spec), photos.classes(folders.real), SAME_CLASSES)
+    names = photos.names
     challenges = open_challenges(names, images=folders.val, cue_conflict=folders.cue_conflict, in9_folder=folders.in9)
-    if len(names) != classes:
-        raise UserError(
-            f"{folders.real} has {len(names)} sub-folders, the teacher {classes} classes: pass real images of the same "
-            "classes, or restrict the teacher's by --query-classes"
-        )
     return ImageNetData(folders.real, names, challenges)
 
 

@@ -186,5 +186,5 @@ def test_a_file_without_a_spec_may_show_only_some_of_the_classes(tmp_path: Path)
     path = tmp_path / "counterfactuals.safetensors"
     write_tensors(path, compose(Tones(), 6).to_dict())
     assert stream_from_file(path, 2).numbered_as(Classes("it", 1000), MEND).classes.count == 1000
-    with pytest.raises(UserError, match="has 2 classes without names, .* has 3 classes"):
+    with pytest.raises(UserError, match=r"has 2 classes without names, .* has 3 classes"):
         stream_from_file(path, 2).numbered_as(Classes("it", 2), MEND)

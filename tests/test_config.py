@@ -33,6 +33,8 @@ def _other(value):
         return next(other for other in type(value) if other != value)
     if isinstance(value, tuple):
         return [*value, 4] if value else ["other"]
+    if isinstance(value, float):
+        return value / 2 or 1.0
     return "other" if value is None or isinstance(value, str) else value + 1
 
 

@@ -5,20 +5,27 @@ The command line makes flags of them, JSON files hold them, and their digest nam
 
 from dataclasses import field
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import Any
 
-from pydantic import (
-    ConfigDict,
-    Field,
-    NonNegativeFloat,
-    NonNegativeInt,
-    PositiveFloat,
-    PositiveInt,
-)
+from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass
 
-Probability = Annotated[float, Field(ge=0, le=1)]
-STRICT = ConfigDict(extra="forbid")
+from skdcgn.base.bounds import (
+    Batch,
+    Channels,
+    Count,
+    Dimension,
+    Factor,
+    Layers,
+    Probability,
+    Rate,
+    Seed,
+    Side,
+    Temperature,
+    Weight,
+)
+
+STRICT = ConfigDict(extra="forbid", allow_inf_nan=False)
 
 
 class Precision(StrEnum):
@@ -61,11 +68,11 @@ def option(default: Any, help: str) -> Any:
 class QueryConfig:
     """Query budget of each mechanism of the teacher, and the storage of its answers."""
 
-    shape: PositiveInt = option(6000, "pairs to query from the shape mechanism")
-    texture: PositiveInt = option(3000, "pairs to query from the texture mechanism")
-    background: PositiveInt = option(3000, "pairs to query from the background mechanism")
-    held_out: PositiveInt = option(500, "further pairs per mechanism, for evaluation only")
-    shard_size: PositiveInt = option(1000, "pairs per file")
+    shape: Count = option(6000, "pairs to query from the shape mechanism")
+    texture: Count = option(3000, "pairs to query from the texture mechanism")
+    background: Count = option(3000, "pairs to query from the background mechanism")
+    held_out: Count = option(500, "further pairs per mechanism, for evaluation only")
+    shard_size: Batch = option(1000, "pairs per file")
     classes: str = option("all", "classes: all, animals, numbers such as 0-99,105, or a file of these")
     noise: Noise = option(Noise.RANDOM, "sampling of the noise: random, or sobol (evenly within each class)")
     store: Store = option(Store.FLOAT32, "image storage: float32, uint8, png, or none (query again when read)")
@@ -79,10 +86,10 @@ TINYGAN_CHANNELS = (16, 16, 8, 4, 2, 1)
 class StudentConfig:
     """The size of a student mechanism."""
 
-    channels: tuple[PositiveInt, ...] = option((10, 10), "channels of the first grid and after each block")
-    grid: PositiveInt = option(4, "side of the first grid; blocks, then a pixel shuffle, enlarge it")
-    embedding: PositiveInt = option(4, "dimension of the class embedding")
-    rank: NonNegativeInt = option(0, "dimension of a linear projection of the noise; 0: no projection")
+    channels: Layers = option((10, 10), "channels of the first grid and after each block")
+    grid: Side = option(4, "side of the first grid; blocks, then a pixel shuffle, enlarge it")
+    embedding: Channels = option(4, "dimension of the class embedding")
+    rank: Dimension = option(0, "dimension of a linear projection of the noise; 0: no projection")
     separable: bool = option(False, "use depthwise-separable convolutions, as TinyGAN does")
     class_input: bool = option(True, "feed the class embedding to the input layer, which TinyGAN does not")
 
@@ -91,24 +98,24 @@ class StudentConfig:
 class DistillConfig:
     """Losses, optimisation and student sizes of a distillation."""
 
-    steps: PositiveInt = option(3000, "generator steps per mechanism")
-    batch_size: PositiveInt = option(64, "pairs per step")
-    learning_rate: PositiveFloat = option(1e-2, "Adam learning rate of the student")
-    discriminator_rate: PositiveFloat = option(4e-4, "Adam learning rate of the discriminator")
-    pixel: NonNegativeFloat = option(1.0, "weight of the pixel loss")
+    steps: Count = option(3000, "generator steps per mechanism")
+    batch_size: Batch = option(64, "pairs per step")
+    learning_rate: Rate = option(1e-2, "Adam learning rate of the student")
+    discriminator_rate: Rate = option(4e-4, "Adam learning rate of the discriminator")
+    pixel: Weight = option(1.0, "weight of the pixel loss")
     masks: Distance = option(Distance.L1, "pixel loss of masks: l1, or l2 (uncertain pixels become grey)")
-    feature: NonNegativeFloat = option(0.0, "weight of the L1 loss on discriminator features")
-    kl: NonNegativeFloat = option(0.0, "weight of the KL divergence of discriminator features")
-    temperature: PositiveFloat = option(8.0, "temperature of the KL divergence")
-    adversarial: NonNegativeFloat = option(0.0, "weight of the adversarial hinge loss")
-    perceptual: NonNegativeFloat = option(0.0, "weight of the L1 loss on fixed features")
+    feature: Weight = option(0.0, "weight of the L1 loss on discriminator features")
+    kl: Weight = option(0.0, "weight of the KL divergence of discriminator features")
+    temperature: Temperature = option(8.0, "temperature of the KL divergence")
+    adversarial: Weight = option(0.0, "weight of the adversarial hinge loss")
+    perceptual: Weight = option(0.0, "weight of the L1 loss on fixed features")
     features: str = option("random", "fixed features: random, efficientnet-lite0, VGG16 file, classifier run")
     embeddings: str | None = option(None, "initial class embeddings: BigGAN's file, or a safetensors file")
     ema: Probability = option(0.0, "decay of the moving average of weights that is kept; 0: no average")
     bf16: bool = option(False, "compute in bfloat16 (PyTorch autocast)")
     channels_last: bool = option(False, "store images channels-last in memory")
     compile: bool = option(False, "compile the networks with torch.compile")
-    save_every: PositiveInt = option(500, "steps between checkpoints")
+    save_every: Count = option(500, "steps between checkpoints")
     shape: StudentConfig = StudentConfig(channels=(13, 13))
     texture: StudentConfig = StudentConfig(channels=(3, 3), rank=4)
     background: StudentConfig = StudentConfig(channels=(4, 4))
@@ -118,18 +125,18 @@ class DistillConfig:
 class ClassifyConfig:
     """Training budget of a classifier; the same for biased, teacher, student and oracle."""
 
-    images: PositiveInt = option(20_000, "images in each training set")
+    images: Count = option(20_000, "images in each training set")
     real: Probability = option(0.0, "share of real, biased images among the counterfactuals")
-    per_shape: PositiveInt = option(10, "counterfactuals per mask (k)")
+    per_shape: Batch = option(10, "counterfactuals per mask (k)")
     policy: tuple[str, ...] = option((), "intervention on each counterfactual, such as shape.elastic:1.5")
     agreement: Probability = option(0.0, "mask filter: least probability of the label to keep a mask; 0: off")
     he_init: bool = option(False, "start from He's initial weights, which suit a short training")
-    epochs: PositiveInt = option(3, "passes over the training set")
-    batch_size: PositiveInt = option(16, "images per step")
-    learning_rate: PositiveFloat = option(1.0, "Adadelta learning rate")
-    decay: PositiveFloat = option(0.7, "factor on the learning rate after each epoch")
+    epochs: Count = option(3, "passes over the training set")
+    batch_size: Batch = option(16, "images per step")
+    learning_rate: Rate = option(1.0, "Adadelta learning rate")
+    decay: Factor = option(0.7, "factor on the learning rate after each epoch")
     cooldown: Probability = option(0.0, "final share of the steps, in which the learning rate falls to zero")
-    save_every: PositiveInt = option(500, "steps between checkpoints")
+    save_every: Count = option(500, "steps between checkpoints")
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -138,19 +145,19 @@ class EnsembleConfig:
 
     backbone: str = option("small", "network: small, torchvision:NAME (the paper: resnet50) or timm:NAME")
     weights: str | None = option(None, "initial weights: a state-dict file or none; default: pretrained")
-    width: PositiveInt = option(32, "channels of the first stage of the backbone small")
-    image_size: PositiveInt = option(224, "side of the input images in pixels")
-    epochs: PositiveInt = option(45, "passes over the real images")
-    batch_size: PositiveInt = option(64, "real images per step")
-    counterfactuals: PositiveInt = option(64, "counterfactuals per step")
-    weight: NonNegativeFloat = option(1.0, "weight of the loss on counterfactuals")
-    learning_rate: PositiveFloat = option(0.01, "SGD learning rate")
+    width: Channels = option(32, "channels of the first stage of the backbone small")
+    image_size: Side = option(224, "side of the input images in pixels")
+    epochs: Count = option(45, "passes over the real images")
+    batch_size: Batch = option(64, "real images per step")
+    counterfactuals: Batch = option(64, "counterfactuals per step")
+    weight: Weight = option(1.0, "weight of the loss on counterfactuals")
+    learning_rate: Rate = option(0.01, "SGD learning rate")
     momentum: Probability = option(0.9, "SGD momentum")
-    weight_decay: NonNegativeFloat = option(1e-4, "SGD weight decay")
-    decay: PositiveFloat = option(0.1, "factor on the learning rate after every decay-epochs")
-    decay_epochs: PositiveInt = option(15, "epochs between two decays of the learning rate")
+    weight_decay: Weight = option(1e-4, "SGD weight decay")
+    decay: Factor = option(0.1, "factor on the learning rate after every decay-epochs")
+    decay_epochs: Count = option(15, "epochs between two decays of the learning rate")
     freeze_norms: bool = option(True, "use and keep the running statistics of the backbone's batch norms")
-    save_every: PositiveInt = option(500, "steps between checkpoints")
+    save_every: Count = option(500, "steps between checkpoints")
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -161,26 +168,26 @@ class TeachConfig:
     appearance: str = option("double-colored", "appearance of the digits: colored, double-colored or wildlife")
     textures: str | None = option(None, "folder of texture pictures for wildlife; default: procedural")
     images: str | None = option(None, "folder of your own pictures, a sub-folder per class, not glyphs")
-    image_size: PositiveInt = option(32, "side in pixels: 32, or 64 for your own pictures")
-    variants: PositiveInt = option(1, "versions of each glyph: itself and random affine variants")
-    steps: PositiveInt = option(3000, "training steps")
-    batch_size: PositiveInt = option(40, "real images per step, balanced over the classes")
-    learning_rate: PositiveFloat = option(1e-3, "Adam learning rate of the CGN and the encoder")
-    discriminator_rate: PositiveFloat = option(4e-4, "Adam learning rate of the discriminator")
-    reconstruction: NonNegativeFloat = option(1.0, "weight of the squared reconstruction error")
-    kl: NonNegativeFloat = option(4e-3, "weight of KL(q(u | x, y) || N(0, I)) of the encoder's noise")
-    adversarial: NonNegativeFloat = option(0.15, "weight of the least-squares adversarial loss")
-    patch: NonNegativeFloat = option(0.0, "weight of the full-resolution adversarial loss of textures")
-    segment: NonNegativeFloat = option(0.0, "weight of the squared error to the masks of a segmenter")
-    binary_first: NonNegativeFloat = option(0.3, "weight of the mask's binary entropy in bits, at the first step")
-    binary: NonNegativeFloat = option(0.3, "weight of the mask's binary entropy, at the last step; linear between")
-    smooth: NonNegativeFloat = option(0.0, "weight of the mask's total variation, which removes specks")
-    smooth_texture: NonNegativeFloat = option(0.0, "weight of the texture's total variation, which removes grain")
-    perceptual: NonNegativeFloat = option(5.0, "weight of the Gram loss")
-    local: NonNegativeFloat = option(0.2, "weight of the squared error of local texture energies")
+    image_size: Side = option(32, "side in pixels: 32, or 64 for your own pictures")
+    variants: Count = option(1, "versions of each glyph: itself and random affine variants")
+    steps: Count = option(3000, "training steps")
+    batch_size: Batch = option(40, "real images per step, balanced over the classes")
+    learning_rate: Rate = option(1e-3, "Adam learning rate of the CGN and the encoder")
+    discriminator_rate: Rate = option(4e-4, "Adam learning rate of the discriminator")
+    reconstruction: Weight = option(1.0, "weight of the squared reconstruction error")
+    kl: Weight = option(4e-3, "weight of KL(q(u | x, y) || N(0, I)) of the encoder's noise")
+    adversarial: Weight = option(0.15, "weight of the least-squares adversarial loss")
+    patch: Weight = option(0.0, "weight of the full-resolution adversarial loss of textures")
+    segment: Weight = option(0.0, "weight of the squared error to the masks of a segmenter")
+    binary_first: Weight = option(0.3, "weight of the mask's binary entropy in bits, at the first step")
+    binary: Weight = option(0.3, "weight of the mask's binary entropy, at the last step; linear between")
+    smooth: Weight = option(0.0, "weight of the mask's total variation, which removes specks")
+    smooth_texture: Weight = option(0.0, "weight of the texture's total variation, which removes grain")
+    perceptual: Weight = option(5.0, "weight of the Gram loss")
+    local: Weight = option(0.2, "weight of the squared error of local texture energies")
     features: str = option("random", "Gram features: random, efficientnet-lite0, VGG16 file, classifier run")
     policy: tuple[str, ...] = option((), "intervention on the CGN's layers in training, as shape.spin:180")
-    seed: int = option(0, "seed of all random numbers")
+    seed: Seed = option(0, "seed of all random numbers")
 
 
 class Network(StrEnum):
@@ -198,25 +205,25 @@ class TeachImageNetConfig:
     biggan: str | None = option(None, "BigGAN-deep weights to start from, together with --u2net")
     u2net: str | None = option(None, "U2-Net weights")
     network: Network = option(Network.BIGGAN, "network of each mechanism: biggan, or tinygan (SKDCGN's baseline)")
-    width: PositiveInt = option(32, "channels of a TinyGAN before its last convolution")
+    width: Channels = option(32, "channels of a TinyGAN before its last convolution")
     truncation: Probability = option(0.5, "factor on the noise; it also selects BigGAN's norm statistics")
-    steps: PositiveInt = option(300, "training steps")
-    batch_size: PositiveInt = option(8, "images per batch")
-    accumulate: PositiveInt = option(500, "batches whose gradients are accumulated for a step")
-    shape_rate: PositiveFloat = option(8e-6, "Adam learning rate of the shape mechanism")
-    texture_rate: PositiveFloat = option(3e-5, "Adam learning rate of the texture mechanism")
-    background_rate: PositiveFloat = option(1e-5, "Adam learning rate of the background mechanism")
-    reconstruction: NonNegativeFloat = option(100.0, "weight of the L1 loss to BigGAN's own picture")
-    perceptual: NonNegativeFloat = option(4.0, "weight of the Gram loss to BigGAN's own picture, per layer")
-    binary: NonNegativeFloat = option(300.0, "weight of the mask's binary entropy in bits")
-    mask: NonNegativeFloat = option(500.0, "weight of the distance of a mask's mean from [0.1, 0.9]")
-    texture: NonNegativeFloat = option(5.0, "weight of the Gram loss of texture and mosaic, on the middle layers")
-    background: NonNegativeFloat = option(2000.0, "weight of the saliency of the background")
+    steps: Count = option(300, "training steps")
+    batch_size: Batch = option(8, "images per batch")
+    accumulate: Batch = option(500, "batches whose gradients are accumulated for a step")
+    shape_rate: Rate = option(8e-6, "Adam learning rate of the shape mechanism")
+    texture_rate: Rate = option(3e-5, "Adam learning rate of the texture mechanism")
+    background_rate: Rate = option(1e-5, "Adam learning rate of the background mechanism")
+    reconstruction: Weight = option(100.0, "weight of the L1 loss to BigGAN's own picture")
+    perceptual: Weight = option(4.0, "weight of the Gram loss to BigGAN's own picture, per layer")
+    binary: Weight = option(300.0, "weight of the mask's binary entropy in bits")
+    mask: Weight = option(500.0, "weight of the distance of a mask's mean from [0.1, 0.9]")
+    texture: Weight = option(5.0, "weight of the Gram loss of texture and mosaic, on the middle layers")
+    background: Weight = option(2000.0, "weight of the saliency of the background")
     features: str = option("random", "Gram features: random, efficientnet-lite0 or a VGG16 file")
     bf16: bool = option(False, "compute in bfloat16 (PyTorch autocast)")
     checkpointing: bool = option(False, "recompute activations inside blocks, to save memory")
-    save_every: PositiveInt = option(10, "steps between checkpoints")
-    seed: int = option(0, "seed of all random numbers")
+    save_every: Count = option(10, "steps between checkpoints")
+    seed: Seed = option(0, "seed of all random numbers")
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -228,8 +235,8 @@ class RunConfig:
     appearance: str = option("double-colored", "appearance of the digits: colored, double-colored or wildlife")
     textures: str | None = option(None, "folder of texture pictures for wildlife; default: procedural")
     teacher: str = option("double-colored-digits", "teacher: a name from the zoo, a file or a student's folder")
-    seed: int = option(0, "seed of all random numbers")
-    test_copies: PositiveInt = option(10, "coloured copies of each test glyph")
+    seed: Seed = option(0, "seed of all random numbers")
+    test_copies: Count = option(10, "coloured copies of each test glyph")
     query: QueryConfig = QueryConfig()
     distill: DistillConfig = DistillConfig()
     classify: ClassifyConfig = ClassifyConfig()
@@ -241,7 +248,7 @@ class ImageNetConfig:
 
     preset: str = option("custom", "name of the preset, kept in the results")
     teacher: str = option("imagenet-smoke", "teacher: a name from the zoo, a file or a student's folder")
-    seed: int = option(0, "seed of all random numbers")
+    seed: Seed = option(0, "seed of all random numbers")
     real: str | None = option(None, "training photographs, a sub-folder per class; default: from the teacher")
     val: str | None = option(None, "validation photographs, for top-1 and top-5")
     cue_conflict: str | None = option(None, "cue-conflict images (airplane/airplane1-bear2.png), for shape bias")

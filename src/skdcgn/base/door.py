@@ -7,13 +7,17 @@ door nothing is checked again.
 import json
 import stat
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar
+from typing import Any, TypeVar
+
+from pydantic_core import from_json
 
 from skdcgn.base.errors import UserError
 from skdcgn.base.records import from_dict
 
 C = TypeVar("C")
 MOST_TEXT = 64 * 2**20  # bytes of a text file
+MOST_JSON = 16 * 2**20  # the values take up to thirty times the bytes
+MEND = "restore it or delete it and run again"
 
 
 def regular_file(path: Path, most: int | None = None) -> Path:
@@ -50,24 +54,39 @@ def read_text(path: Path, most: int = MOST_TEXT) -> str:
         raise UserError(f"{path} is not UTF-8 text (byte {error.start}): save it as UTF-8") from None
 
 
-def read_json(path: Path) -> Any:
-    """Return the values of a JSON file; raise UserError if it is missing or is not JSON.
+def parse_json(text: str, origin: object, mend: str = MEND) -> Any:
+    """Return the values of a JSON text.
 
-    NaN and infinity, which JSON does not have, are refused, and so are numbers of more digits and values of more levels
-    than Python reads.
+    Args:
+        origin: the file that an error names.
+        mend: what to do about a text that is not JSON; the error ends in it.
+
+    Raises:
+        UserError: it is not JSON, or has NaN, infinity, more than 200 levels, or a number of more than 4,300 digits.
     """
-    text = read_text(path)
     try:
-        return json.loads(text, parse_constant=_refuse_constant)
-    except (ValueError, RecursionError) as error:
-        reason = "its values are nested too deeply" if isinstance(error, RecursionError) else error
-        raise UserError(f"{path} is not JSON ({reason}): restore it or delete it and run again") from None
+        values = from_json(text, allow_inf_nan=False)
+        json.dumps(values, allow_nan=False)  # 1e999 is read as infinity
+    except ValueError as error:
+        raise UserError(f"{origin} is not JSON ({error}): {mend}") from None
+    return values
 
 
-def read_record(path: Path, kind: type[C]) -> C:
+def read_json(path: Path, mend: str = MEND) -> Any:
+    """Return the values of a JSON file; raise UserError if it is missing or is not JSON (:func:`parse_json`)."""
+    return parse_json(read_text(path, MOST_JSON), path, mend)
+
+
+def parse_record(text: str, kind: type[C], origin: object, mend: str = MEND) -> C:
+    """Return the values of a JSON text as a ``kind``; raise UserError that names the first wrong key or value."""
+    return from_dict(kind, parse_json(text, origin, mend), str(origin), mend)
+
+
+def read_record(path: Path, kind: type[C], mend: str = MEND) -> C:
     """Return the values of a JSON file as a ``kind``; raise UserError that names the first wrong key or value."""
-    return from_dict(kind, read_json(path), str(path))
+    return parse_record(read_text(path, MOST_JSON), kind, path, mend)
 
 
-def _refuse_constant(word: str) -> NoReturn:
-    raise ValueError(f"{word} is no number of JSON")
+def read_object(path: Path, mend: str = MEND) -> dict[str, Any]:
+    """Return the JSON object in a file, whose keys a configuration or a record will check."""
+    return read_record(path, dict[str, Any], mend)

@@ -2,9 +2,10 @@
 
 import difflib
 from collections.abc import Mapping
-from typing import TypeVar
+from typing import Any, TypeVar
 
 T = TypeVar("T")
+MOST_SHOWN = 80  # characters of a value that an error shows
 
 
 class UserError(Exception):
@@ -34,3 +35,22 @@ def find(kind: str, name: str, choices: Mapping[str, T]) -> T:
         hint = f"did you mean {close[0]!r}?" if close else f"use one of {', '.join(choices)}"
         raise UserError(f"unknown {kind} {name!r}: {hint}")
     return choices[name]
+
+
+def shown(value: Any) -> str:
+    """Return a value from outside as a piece of one line: printable, and short."""
+    if isinstance(value, int) and value.bit_length() > MOST_SHOWN:
+        return f"a number of {value.bit_length()} bits"
+    try:
+        return shortened(repr(value))
+    except ValueError:  # a number of too many digits inside
+        return f"a {type(value).__name__}"
+
+
+def shortened(text: str) -> str:
+    """Return text from outside as a piece of one line: escapes for what cannot be printed, and the first 80 characters.
+
+    A terminal acts on control characters; lone surrogates cannot be written at all.
+    """
+    start = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text[:MOST_SHOWN])
+    return start + ("..." if len(text) > MOST_SHOWN else "")

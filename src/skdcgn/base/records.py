@@ -5,14 +5,12 @@ import hashlib
 import json
 from collections.abc import Iterator
 from dataclasses import asdict, fields, is_dataclass
+from functools import cache
 from typing import Any, NamedTuple, TypeVar
 
-from pydantic import (
-    TypeAdapter,
-    ValidationError,
-)
+from pydantic import TypeAdapter, ValidationError
 
-from skdcgn.base.errors import UserError
+from skdcgn.base.errors import UserError, shortened, shown
 
 C = TypeVar("C")
 IDENTITY = ("digest", "reads")  # keys of a run's config.json that are no settings
@@ -20,8 +18,14 @@ IDENTITY = ("digest", "reads")  # keys of a run's config.json that are no settin
 
 def to_dict(config: Any) -> dict[str, Any]:
     """Return a configuration, or any JSON value with dataclasses inside, as plain JSON values."""
-    plain: dict[str, Any] = json.loads(json.dumps(config, default=asdict))
+    plain: dict[str, Any] = json.loads(json.dumps(config, default=_plain))
     return plain
+
+
+def _plain(value: Any) -> dict[str, Any]:
+    if not is_dataclass(value) or isinstance(value, type):
+        raise TypeError(f"{shown(value)} is no value of JSON")
+    return asdict(value)
 
 
 def digest(config: Any) -> str:
@@ -30,16 +34,37 @@ def digest(config: Any) -> str:
     return hashlib.sha256(canonical.encode()).hexdigest()[:12]
 
 
-def from_dict(cls: type[C], values: dict[str, Any], origin: str = "configuration") -> C:
-    """Build ``cls`` from JSON values; raise UserError that names the first wrong key or value."""
+def from_dict(cls: type[C], values: Any, origin: str = "configuration", mend: str = "") -> C:
+    """Build ``cls`` from JSON values; a number is no word and no truth value.
+
+    Args:
+        origin: the file or the option that the values come from.
+        mend: what to do about wrong values; the error ends in it.
+
+    Raises:
+        UserError: names the first wrong key or value.
+    """
     try:
-        return TypeAdapter(cls).validate_python(values)
+        return _adapter(cls).validate_json(json.dumps(values, default=_plain), strict=True)
     except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"])
-        if first["type"] == "unexpected_keyword_argument":
-            raise UserError(f"{origin}: unknown key {key!r}{_nearest(key, cls)}") from None
-        raise UserError(f"{origin}: {key}: {first['msg'].lower()}, got {first['input']!r}") from None
+        raise UserError(f"{origin}: {_first_fault(error, cls)}{mend and ': '}{mend}") from None
+    except (TypeError, ValueError, RecursionError) as error:  # no JSON values
+        raise UserError(f"{origin}: {error}{mend and ': '}{mend}") from None
+
+
+@cache
+def _adapter(cls: type[C]) -> TypeAdapter[C]:
+    return TypeAdapter(cls)
+
+
+def _first_fault(error: ValidationError, cls: type) -> str:
+    first = error.errors()[0]
+    key = shortened(".".join(map(str, first["loc"])))
+    if first["type"] == "unexpected_keyword_argument":
+        return f"unknown key {key!r}{_nearest(key, cls)}"
+    if first["type"].startswith("missing"):
+        return f"{key} is missing"
+    return f"{key or 'its content'}: {first['msg'].lower()}, got {shown(first['input'])}"
 
 
 def _nearest(key: str, cls: type) -> str:
@@ -72,7 +97,8 @@ def override(config: C, changes: dict[str, Any], origin: str = "configuration") 
     values, paths = to_dict(config), {leaf.path for leaf in leaves(config)}
     for path, value in changes.items():
         if path not in paths:
-            raise UserError(f"{origin}: unknown key {path!r}{_nearest(path, type(config))}")
+            key = shortened(path)
+            raise UserError(f"{origin}: unknown key {key!r}{_nearest(key, type(config))}")
         *parents, key = path.split(".")
         section = values
         for parent in parents:

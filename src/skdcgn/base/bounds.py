@@ -1,0 +1,35 @@
+"""The greatest numbers that configurations, files and options may hold, each stated here alone.
+
+Sizes are bounded before memory is asked for; rates, weights and amounts, so that results stay finite in float32.
+"""
+
+from typing import Annotated
+
+from pydantic import Field
+
+MOST_SEED = 2**63 - 1  # PyTorch's generators take 64 bits, with a sign
+MOST_COUNT = 10**9  # of pictures, pairs, steps, epochs
+MOST_BATCH = 10**6  # pictures at once
+MOST_SIDE = 4096  # pixels
+MOST_CHANNELS = 4096  # of a layer, an embedding or noise
+MOST_LAYERS = 12  # each doubles the side
+MOST_CLASSES = 10**6
+MOST_SEEDS = 10**4  # of a study
+MOST_RANKS = 10**5
+MOST_THREADS = 1024
+MOST_RATE = 1e30  # of learning; float32 holds it, and a training that diverges is stopped
+MOST_WEIGHT = 1e6  # of a term of a loss; also the greatest amount of an intervention
+
+Seed = Annotated[int, Field(ge=0, le=MOST_SEED)]
+Whole = Annotated[int, Field(ge=0, le=MOST_COUNT)]
+Count = Annotated[int, Field(gt=0, le=MOST_COUNT)]
+Batch = Annotated[int, Field(gt=0, le=MOST_BATCH)]
+Side = Annotated[int, Field(gt=0, le=MOST_SIDE)]
+Channels = Annotated[int, Field(gt=0, le=MOST_CHANNELS)]
+Layers = Annotated[tuple[Channels, ...], Field(max_length=MOST_LAYERS)]
+Dimension = Annotated[int, Field(ge=0, le=MOST_CHANNELS)]
+Rate = Annotated[float, Field(gt=0, le=MOST_RATE)]
+Weight = Annotated[float, Field(ge=0, le=MOST_WEIGHT)]
+Temperature = Annotated[float, Field(ge=1e-3, le=MOST_WEIGHT)]
+Factor = Annotated[float, Field(gt=0, le=1)]
+Probability = Annotated[float, Field(ge=0, le=1)]

@@ -22,7 +22,10 @@ def test_a_caption_comes_back_from_the_file(tmp_path):
         assert with_caption.tobytes() == without.tobytes()
 
 
-@pytest.mark.parametrize("words", ["a sunset", "[1]", "3"])
+OTHERS = ["a sunset", "[1]", "3", "null", "[" * 100_000, "9" * 5000, '{"columns": 3}', '{"columns": [1]}', "NaN"]
+
+
+@pytest.mark.parametrize("words", OTHERS, ids=range(len(OTHERS)))
 def test_somebody_elses_description_is_no_caption(tmp_path, words):
     info = PngInfo()
     info.add_text("Description", words)

@@ -53,6 +53,20 @@ def distorted(word, layers, seed=0):
     return parse_policy([word], classes=10).layers(layers, generator(seed))
 
 
+GREATEST = [
+    f"{mechanism}.{name}:{write(change.amount.high)}"
+    for mechanism in Mechanism
+    for name, change in INTERVENTIONS[mechanism].items()
+    if isinstance(change.amount, Number) and isinstance(change, LayerChange)
+]
+
+
+@pytest.mark.parametrize("word", GREATEST)
+def test_the_greatest_amount_keeps_every_number_finite_and_in_range(word):
+    for mechanism, layer in zip(Mechanism, distorted(word, example()), strict=True):
+        assert mechanism.low <= float(layer.min()) <= float(layer.max()) <= 1  # NaN is in no range
+
+
 @pytest.mark.parametrize("word", WORDS)
 def test_one_layer_changes_within_its_range_as_the_seed_says(word):
     layers, (place, _, name) = example(), word.partition(":")[0].partition(".")

@@ -6,7 +6,16 @@ import pytest
 import torch
 
 from skdcgn.base.errors import UserError
-from skdcgn.cgn.mechanism import INVERSES, Mechanism, Spec, Teacher, as_mechanism, check_answer, check_query
+from skdcgn.cgn.mechanism import (
+    INVERSES,
+    Mechanism,
+    Spec,
+    Teacher,
+    as_mechanism,
+    check_answer,
+    check_query,
+    spec_from_metadata,
+)
 
 SPEC = Spec(image_size=8, noise_dim=4, classes=3)
 
@@ -97,3 +106,17 @@ def test_sobol_points_fill_the_distribution_more_evenly_than_random_ones(name):
     assert torch.equal(torch.cat([spec.sobol_noise(0, 100, 3), spec.sobol_noise(100, 156, 3)]), noise)
     assert not torch.equal(spec.sobol_noise(0, 256, 4), noise)
     assert bool(torch.isfinite(spec.sobol_noise(0, 5000, 1)).all())
+
+
+@pytest.mark.parametrize("field", ["image_size", "noise_dim", "classes"])
+@pytest.mark.parametrize("size", [0, -1, 10**9, 10**5000])
+def test_sizes_are_bounded_before_memory_is_asked_for(field, size):
+    with pytest.raises(UserError, match="each must be at least 1, and at most 4096, 4096 and 1000000"):
+        Spec(**{field: size})
+
+
+@pytest.mark.parametrize("spec", ["", "null", "[]", '{"classes": "3"}', '{"classes": 1e9}', '{"classes": 1000000000}',
+                                  '{"names": 3}', '{"distribution": 3}', "[" * 10**5])  # fmt: skip
+def test_a_spec_in_metadata_is_typed_and_its_file_is_named(spec):
+    with pytest.raises(UserError, match=r"^a\.onnx: the spec in its metadata.*: write the file again$"):
+        spec_from_metadata({"spec": spec}, "a.onnx")

@@ -171,21 +171,28 @@ def test_each_word_composes_the_same_bytes_for_the_same_seed(analytic_teacher, w
         ("colour.noise:1", "unknown mechanism 'colour': use shape, texture or background"),
         ("shape.noise", "intervention 'shape.noise': the amount is missing: write for instance shape.noise:0.2"),
         ("shape.noise:much", "intervention 'shape.noise:much': amount 'much' is no number: write"),
-        ("shape.noise:nan", "amount nan is not at least 0"),
-        ("shape.noise:inf", "amount inf is not at least 0"),
+        ("shape.noise:nan", "amount nan is not from 0 to 1e+06"),
+        ("shape.noise:inf", "amount inf is not from 0 to 1e+06"),
+        ("texture.jitter:1e308", "amount 1e+308 is not from 0 to 1e+06: write for instance texture.jitter:0.3"),
+        ("shape.sharpen:1e39", "amount 1e+39 is not from 0 to 1e+06"),
+        ("texture.freeze:" + "9" * 4000, "is not from 0 to 999999"),
+        ("texture.freeze:" + "9" * 5000, "is no whole number"),
+        ("shape." + "\x1b" * 5000 + ":1", "unknown intervention 'shape."),
         ("shape.shift:1.5", "amount '1.5' is no whole number: write for instance shape.shift:3"),
         ("texture.constant:0.5", "amount '0.5' is no colour: write for instance texture.constant:#80c0ff"),
         ("shape.opacity:1.5", "intervention 'shape.opacity:1.5': amount 1.5 is not from 0 to 1: write for instance"),
         ("shape.blur:-1", "amount -1 is not from 0 to 64"),
         ("texture.correlate:1.1", "amount 1.1 is not from 0 to 1"),
         ("background.freeze:10", "amount 10 is not from 0 to 9: write for instance background.freeze:3"),
-        ("background.freeze:-1", "amount -1 is not at least 0"),
+        ("background.freeze:-1", "amount -1 is not from 0 to 999999"),
     ],
 )
 def test_a_wrong_word_is_reported_in_one_line_with_its_mend(word, said):
     with pytest.raises(UserError) as caught:
         parse_policy(["shape.noise:0.1", word], classes=10)
     assert said in str(caught.value)
+    assert str(caught.value).isprintable()
+    assert len(str(caught.value)) < 500
     assert "\n" not in str(caught.value)
 
 

@@ -1,5 +1,7 @@
 """Some of a teacher's classes: named, numbered anew, and never mixed up with all of them."""
 
+import time
+
 import pytest
 import torch
 
@@ -26,10 +28,40 @@ def test_ranges_are_read_as_they_are_written():
     assert parse_classes("animals", 1000) == tuple(range(398))
 
 
-@pytest.mark.parametrize("words", ["cats", "3-", "-3", "1.5", "", "10", "5-10", "7-3", "animals"])
-def test_what_is_no_class_is_named(words):
-    with pytest.raises(UserError, match="--classes"):
+WRONG = ["cats", "3-", "-3", "1.5", "", "10", "5-10", "animals", "9999999999999", "0-99999999", "0-" + "9" * 5000,
+         "1," * 4000 + "10", "1," * 4000 + "cat", "²", "\0", "1e9", "\x1b[31m"]  # fmt: skip
+
+
+@pytest.mark.parametrize("words", WRONG, ids=range(len(WRONG)))
+def test_what_is_no_class_is_named_at_once_in_a_short_line(words):
+    start = time.perf_counter()
+    with pytest.raises(UserError, match="--classes") as refused:
         parse_classes(words, 10)
+    assert time.perf_counter() - start < 1
+    assert len(str(refused.value)) < 250
+    assert str(refused.value).isprintable()
+
+
+@pytest.mark.parametrize(("words", "mend"), [("5-3", "3-5"), ("5-3,7", "3-5"), ("1,9-8", "8-9")])
+def test_a_range_that_runs_backwards_is_refused_with_the_right_one(words, mend):
+    with pytest.raises(UserError, match=rf"runs backwards: write {mend}"):
+        parse_classes(words, 10)
+
+
+def test_words_may_be_longer_than_the_name_of_a_file_and_overlap():
+    assert parse_classes("3," * 4000 + "0-5,2-7", 10) == tuple(range(8))
+
+
+def test_a_file_of_classes_is_text_of_bounded_size(tmp_path):
+    file = tmp_path / "classes.txt"
+    file.write_bytes(b"\xef\xbb\xbf0-2,9")
+    assert parse_classes(str(file), 10) == (0, 1, 2, 9)
+    file.write_bytes("0-2,9".encode("utf-16"))
+    with pytest.raises(UserError, match=r"classes\.txt is not UTF-8 text"):
+        parse_classes(str(file), 10)
+    file.write_bytes(b"0-9 " * 2**19)
+    with pytest.raises(UserError, match=r"classes\.txt is too large"):
+        parse_classes(str(file), 10)
 
 
 def test_labels_are_the_teachers_under_new_numbers(analytic_teacher):

@@ -41,7 +41,8 @@ def regular_file(path: Path, most: int | None = None) -> Path:
 def read_bytes(path: Path, most: int) -> bytes:
     """Return the bytes of a regular file of at most ``most`` bytes; raise UserError if there is none."""
     try:
-        return regular_file(path, most).read_bytes()
+        with regular_file(path, most).open("rb") as file:
+            return file.read(most)
     except OSError as error:
         raise UserError(f"{path} cannot be read ({error.strerror}): check its permissions") from None
 

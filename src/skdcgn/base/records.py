@@ -48,7 +48,7 @@ def from_dict(cls: type[C], values: Any, origin: str = "configuration", mend: st
         return _adapter(cls).validate_json(json.dumps(values, default=_plain), strict=True)
     except ValidationError as error:
         raise UserError(f"{origin}: {_first_fault(error, cls)}{mend and ': '}{mend}") from None
-    except (TypeError, ValueError, RecursionError) as error:  # no JSON values
+    except (UserError, TypeError, ValueError, RecursionError) as error:  # of a record's own check, or no JSON values
         raise UserError(f"{origin}: {error}{mend and ': '}{mend}") from None
 
 

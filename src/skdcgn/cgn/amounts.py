@@ -3,10 +3,12 @@
 Words such as ``1.5`` or ``#80c0ff`` become typed values where they enter (:mod:`skdcgn.cgn.policy`).
 """
 
-import math
 import re
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
+
+from skdcgn.base.bounds import MOST_CLASSES, MOST_WEIGHT
+from skdcgn.base.errors import shown
 
 MOST = 255  # of a channel of a colour
 
@@ -42,21 +44,21 @@ class AmountType(Protocol):
 
 @dataclass(frozen=True)
 class Number:
-    """A real number from ``low`` to ``high``."""
+    """A real number from ``low`` to ``high``, by default the greatest that keeps every layer finite."""
 
     example: float
     low: float = 0.0
-    high: float = math.inf
+    high: float = MOST_WEIGHT
 
     def read(self, text: str) -> float:
         try:
             return float(text)
         except ValueError:
-            raise ValueError(f"amount {text!r} is no number") from None
+            raise ValueError(f"amount {shown(text)} is no number") from None
 
     def validate(self, amount: Any, classes: int | None) -> float:
         if isinstance(amount, bool) or not isinstance(amount, int | float):
-            raise ValueError(f"amount {amount!r} is no number")
+            raise ValueError(f"amount {shown(amount)} is no number")
         _check_range(amount, self.low, self.high)
         return float(amount)
 
@@ -85,7 +87,7 @@ class ClassLabel:
         return _whole(text)
 
     def validate(self, amount: Any, classes: int | None) -> int:
-        return _whole_up_to(math.inf if classes is None else classes - 1, amount)
+        return _whole_up_to((classes or MOST_CLASSES) - 1, amount)
 
 
 @dataclass(frozen=True)
@@ -96,12 +98,12 @@ class AnyColour:
 
     def read(self, text: str) -> Colour:
         if not re.fullmatch("#[0-9a-fA-F]{6}", text):
-            raise ValueError(f"amount {text!r} is no colour")
+            raise ValueError(f"amount {shown(text)} is no colour")
         return Colour(*bytes.fromhex(text[1:]))
 
     def validate(self, amount: Any, classes: int | None) -> Colour:
         if not isinstance(amount, tuple) or len(amount) != 3 or not set(amount) <= set(range(MOST + 1)):
-            raise ValueError(f"amount {amount!r} is no colour")
+            raise ValueError(f"amount {shown(amount)} is no colour")
         return Colour(*amount)
 
 
@@ -109,25 +111,24 @@ def write(amount: Amount) -> str:
     """Return the shortest word from which the amount is read again."""
     if isinstance(amount, float):
         short = f"{amount:g}"
-        return short if float(short) == amount or math.isnan(amount) else repr(amount)
-    return str(amount)
+        return short if float(short) == amount or amount != amount else repr(amount)
+    return shown(amount) if isinstance(amount, int) else str(amount)
 
 
 def _whole(text: str) -> int:
     try:
         return int(text)
     except ValueError:
-        raise ValueError(f"amount {text!r} is no whole number") from None
+        raise ValueError(f"amount {shown(text)} is no whole number") from None
 
 
 def _whole_up_to(high: float, amount: Any) -> int:
     if isinstance(amount, bool) or not isinstance(amount, int):
-        raise ValueError(f"amount {amount!r} is no whole number")
+        raise ValueError(f"amount {shown(amount)} is no whole number")
     _check_range(amount, 0, high)
     return amount
 
 
 def _check_range(amount: float, low: float, high: float) -> None:
-    if not low <= amount <= high or math.isinf(amount):
-        limits = f"at least {low:g}" if math.isinf(high) else f"from {low:g} to {high:g}"
-        raise ValueError(f"amount {write(amount)} is not {limits}")
+    if not low <= amount <= high:
+        raise ValueError(f"amount {write(amount)} is not from {low:g} to {high:g}")

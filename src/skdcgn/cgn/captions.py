@@ -10,7 +10,8 @@ from PIL import Image, ImageDraw
 from PIL.PngImagePlugin import PngImageFile, PngInfo
 from torch import Tensor
 
-from skdcgn.base.records import from_dict
+from skdcgn.base.door import parse_record
+from skdcgn.base.errors import UserError
 
 KEYWORD = "Description"  # one that the PNG specification names
 LINE = 14  # pixels, of a line of Pillow's built-in font
@@ -34,10 +35,9 @@ def as_metadata(caption: Caption) -> PngInfo:
 def read_caption(picture: PngImageFile) -> Caption:
     """Return the caption in a PNG's metadata; an empty one if it has none, or words of somebody else."""
     try:
-        values = json.loads(picture.text.get(KEYWORD, "{}"))
-    except json.JSONDecodeError:
+        return parse_record(picture.text.get(KEYWORD, "{}"), Caption, KEYWORD)
+    except UserError:
         return Caption()
-    return from_dict(Caption, values) if isinstance(values, dict) else Caption()
 
 
 def with_heading(picture: Tensor, title: str, columns: Sequence[str]) -> Tensor:

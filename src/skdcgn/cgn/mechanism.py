@@ -14,8 +14,9 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
-from skdcgn.base.errors import UserError
-from skdcgn.base.records import from_dict
+from skdcgn.base.bounds import MOST_CHANNELS, MOST_CLASSES, MOST_SIDE
+from skdcgn.base.door import parse_record
+from skdcgn.base.errors import UserError, shown
 
 SPEC_KEY = "spec"  # in the metadata of safetensors and ONNX files: a Spec as JSON
 
@@ -75,7 +76,7 @@ class Spec:
         names: of the classes, in order; empty if they have none.
 
     Raises:
-        UserError: a size below 1, an unknown distribution, or names that are not one for each class.
+        UserError: a size below 1 or too large, an unknown distribution, or names that are not one for each class.
     """
 
     image_size: int = 32
@@ -86,11 +87,13 @@ class Spec:
 
     def __post_init__(self) -> None:
         if self.distribution not in INVERSES:
-            raise UserError(f"unknown noise distribution {self.distribution!r}: use one of {', '.join(INVERSES)}")
-        if min(self.image_size, self.noise_dim, self.classes) < 1:
+            raise UserError(f"unknown noise distribution {shown(self.distribution)}: use one of {', '.join(INVERSES)}")
+        sizes = (self.image_size, MOST_SIDE), (self.noise_dim, MOST_CHANNELS), (self.classes, MOST_CLASSES)
+        if not all(1 <= size <= most for size, most in sizes):
             raise UserError(
-                f"images of {self.image_size} pixels, noise of {self.noise_dim} numbers, {self.classes} classes: each "
-                "must be at least 1"
+                f"images of {shown(self.image_size)} pixels, noise of {shown(self.noise_dim)} numbers, "
+                f"{shown(self.classes)} classes: each must be at least 1, and at most {MOST_SIDE}, {MOST_CHANNELS} "
+                f"and {MOST_CLASSES}"
             )
         if self.names and len(self.names) != self.classes:
             raise UserError(f"{len(self.names)} names for {self.classes} classes: pass one for each, or none")
@@ -136,13 +139,7 @@ def spec_from_metadata(metadata: Mapping[str, str], origin: object) -> Spec | No
     """
     if SPEC_KEY not in metadata:
         return None
-    try:
-        return from_dict(Spec, json.loads(metadata[SPEC_KEY]), f"{origin}: spec")
-    except (ValueError, RecursionError):
-        raise UserError(f"{origin}: the spec in its metadata is not JSON: write the file again") from None
-    except UserError as error:
-        line = str(error)
-        raise UserError(line if line.startswith(str(origin)) else f"{origin}: {line}") from None
+    return parse_record(metadata[SPEC_KEY], Spec, f"{origin}: the spec in its metadata", "write the file again")
 
 
 @runtime_checkable
@@ -172,7 +169,7 @@ def as_mechanism(name: str) -> Mechanism:
     try:
         return Mechanism(name)
     except ValueError:
-        raise UserError(f"unknown mechanism {name!r}: use shape, texture or background") from None
+        raise UserError(f"unknown mechanism {shown(name)}: use shape, texture or background") from None
 
 
 def check_query(spec: Spec, noise: Tensor, labels: Tensor) -> None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from skdcgn.base.errors import UserError
+from skdcgn.base.errors import UserError, shortened, shown
 from skdcgn.cgn.amounts import Amount, write
 from skdcgn.cgn.catalogue import Definition, LabelChange, LayerChange
 from skdcgn.cgn.interventions import INTERVENTIONS
@@ -130,9 +130,9 @@ def _find(mechanism: Mechanism, name: str) -> Definition:
     misplaced = any(name in INTERVENTIONS[other] for other in Mechanism)  # and so not misspelt
     close = [] if misplaced else difflib.get_close_matches(name, names, n=1)
     hint = f"did you mean {mechanism}.{close[0]}?" if close else f"use one of {', '.join(names)}"
-    raise UserError(f"unknown intervention '{mechanism}.{name}': {hint}")
+    raise UserError(f"unknown intervention '{mechanism}.{shortened(name)}': {hint}")
 
 
 def _misuse(word: str, mechanism: str, name: str, reason: str) -> UserError:
     example = write(_find(Mechanism(mechanism), name).amount.example)
-    return UserError(f"intervention {word!r}: {reason}: write for instance {mechanism}.{name}:{example}")
+    return UserError(f"intervention {shown(word)}: {reason}: write for instance {mechanism}.{name}:{example}")

@@ -1,17 +1,22 @@
 """Some of a teacher's classes, numbered anew: a student of a hundred of ImageNet's thousand learns from these."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from os.path import isfile  # False, not an error, for words that are too long for the name of a file
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from skdcgn.base.errors import UserError
+from skdcgn.base.bounds import MOST_CLASSES
+from skdcgn.base.door import read_text
+from skdcgn.base.errors import UserError, shown
 from skdcgn.cgn.mechanism import Spec, Teacher, check_query
 
 ALL = "all"
+MOST_WORDS = 2**20  # bytes of a file of classes
+MOST_DIGITS = 18  # of a number
 NAMED = {"animals": range(398)}  # of ImageNet's 1,000: TinyGAN's subset
 
 
@@ -29,7 +34,9 @@ class ClassSubset:
     def __post_init__(self) -> None:
         count = self.teacher.spec.classes
         if not self.classes or not 0 <= min(self.classes) <= max(self.classes) < count:
-            raise UserError(f"classes {self.classes}: the teacher has classes 0 to {count - 1}: choose some of them")
+            raise UserError(
+                f"classes {shown(self.classes)}: the teacher has classes 0 to {count - 1}: choose some of them"
+            )
 
     @cached_property
     def spec(self) -> Spec:
@@ -76,32 +83,48 @@ def parse_classes(words: str, count: int) -> tuple[int, ...] | None:
     """Return the classes that ``words`` name, in order; None for ``all``.
 
     Args:
-        words: ``all``, ``animals``, numbers and ranges as ``0-99,105``, or a file of such words, separated by commas
-            or lines.
+        words: ``all``, ``animals``, numbers and ranges as ``0-99,105``, or a UTF-8 file of such words, separated by
+            commas, spaces or lines.
         count: how many classes there are.
 
     Raises:
-        UserError: a word is no number or range, or a class is not below ``count``.
+        UserError: a word is no number or range, a range runs backwards, or a class is not below ``count``.
     """
     if words == ALL:
         return None
     if words in NAMED:
-        classes = set(NAMED[words])
+        ranges = [NAMED[words]]
     else:
-        text = Path(words).read_text(encoding="utf-8") if Path(words).is_file() else words
-        classes = {k for word in text.replace(",", " ").split() for k in _range(word)}
-    if not classes or max(classes) >= count:
-        raise UserError(f"--classes {words!r}: the teacher has classes 0 to {count - 1}: name some of them")
-    return tuple(sorted(classes))
+        text = read_text(Path(words), MOST_WORDS) if isfile(words) else words
+        ranges = [_range(word) for word in text.replace(",", " ").split()]
+    if not ranges or max(one.stop for one in ranges) > count:
+        raise UserError(f"--classes {shown(words)}: the teacher has classes 0 to {count - 1}: name some of them")
+    return _members(ranges)
 
 
 def _range(word: str) -> range:
     first, dash, last = word.partition("-")
     if not first.isdecimal() or (dash and not last.isdecimal()):
         raise UserError(
-            f"--classes: {word!r} is no class: use animals, numbers and ranges as 0-99,105, or a file of them"
+            f"--classes: {shown(word)} is no class: use animals, numbers and ranges as 0-99,105, or a file of them"
         )
-    return range(int(first), int(last or first) + 1)
+    start, end = _class(first), _class(last or first)
+    if end < start:
+        raise UserError(f"--classes: {shown(word)} runs backwards: write {end}-{start}")
+    return range(start, end + 1)
+
+
+def _class(digits: str) -> int:
+    """Return the class that digits write; ``MOST_CLASSES``, which no teacher has, for a number of too many digits."""
+    return int(digits) if len(digits) <= MOST_DIGITS else MOST_CLASSES
+
+
+def _members(ranges: Iterable[range]) -> tuple[int, ...]:
+    """Return the members of the ranges, each once, in order."""
+    members: list[int] = []
+    for one in sorted(ranges, key=lambda one: one.start):
+        members.extend(range(max(one.start, members[-1] + 1 if members else 0), one.stop))
+    return tuple(members)
 
 
 def as_ranges(classes: tuple[int, ...]) -> str:

@@ -109,7 +109,7 @@ def test_sobol_points_fill_the_distribution_more_evenly_than_random_ones(name):
 
 
 @pytest.mark.parametrize("field", ["image_size", "noise_dim", "classes"])
-@pytest.mark.parametrize("size", [0, -1, 10**9, 10**5000])
+@pytest.mark.parametrize("size", [0, -1, 10**9, 10**5000], ids=["zero", "negative", "billion", "digits"])
 def test_sizes_are_bounded_before_memory_is_asked_for(field, size):
     with pytest.raises(UserError, match="each must be at least 1, and at most 4096, 4096 and 1000000"):
         Spec(**{field: size})

@@ -5,7 +5,6 @@ import hashlib
 import json
 from collections.abc import Iterator
 from dataclasses import asdict, fields, is_dataclass
-from functools import cache
 from typing import Any, NamedTuple, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
@@ -44,17 +43,13 @@ def from_dict(cls: type[C], values: Any, origin: str = "configuration", mend: st
     Raises:
         UserError: names the first wrong key or value.
     """
+    adapter = TypeAdapter(cls)
     try:
-        return _adapter(cls).validate_json(json.dumps(values, default=_plain), strict=True)
+        return adapter.validate_json(json.dumps(values, default=_plain), strict=True)
     except ValidationError as error:
         raise UserError(f"{origin}: {_first_fault(error, cls)}{mend and ': '}{mend}") from None
     except (UserError, TypeError, ValueError, RecursionError) as error:  # of a record's own check, or no JSON values
         raise UserError(f"{origin}: {error}{mend and ': '}{mend}") from None
-
-
-@cache
-def _adapter(cls: type[C]) -> TypeAdapter[C]:
-    return TypeAdapter(cls)
 
 
 def _first_fault(error: ValidationError, cls: type) -> str:

@@ -1,11 +1,13 @@
 """A user's pictures: classes by name, cut to a square, upright; everything wrong told in one line."""
 
+import os
+
 import pytest
 import torch
 from PIL import Image
 
 from skdcgn.base.errors import UserError
-from skdcgn.data.folders import as_unit, load_pictures
+from skdcgn.data.folders import as_unit, check_pictures, list_photos, load_pictures
 
 
 @pytest.fixture
@@ -77,3 +79,70 @@ def test_what_is_wrong_is_named_with_the_mend(spoil, words, folder):
 def test_a_folder_that_is_not_there(tmp_path):
     with pytest.raises(UserError, match=r"no folder .*nowhere: pass one with a sub-folder"):
         load_pictures(tmp_path / "nowhere", 32)
+
+
+def test_hidden_files_folders_notes_and_papers_are_no_pictures(folder):
+    (folder / "a" / "._0.png").write_bytes(b"\0\5\x16\7 what macOS leaves")
+    (folder / "a" / "old.png").mkdir()
+    (folder / "a" / "paper.pdf").write_bytes(b"%PDF-1.4")
+    (folder / "a" / "numbers.h5").write_bytes(b"\x89HDF")
+    assert [os.path.basename(file) for file in list_photos(folder).files] == ["0.png", "1.png"] * 2
+    assert len(load_pictures(folder, 8)) == 4
+
+
+def test_links_lead_to_pictures_and_folders(folder, tmp_path_factory):
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    (folder / "b").rename(elsewhere / "b")
+    (folder / "b").symlink_to(elsewhere / "b")
+    (folder / "a" / "2.png").symlink_to(folder / "a" / "0.png")
+    assert load_pictures(folder, 8).labels.tolist() == [0, 0, 0, 1, 1]
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        (lambda f: os.mkfifo(f / "a" / "2.png"), "2.png is a pipe or a device, not a file"),
+        (lambda f: (f / "a" / "2.png").symlink_to("gone"), "2.png is a link to a file that does not exist"),
+        (lambda f: (f / "a" / "2.png").symlink_to("2.png"), "2.png cannot be read"),
+        (lambda f: (f / "c").symlink_to("gone"), "c is a link to a file that does not exist"),
+        (lambda f: (f / "\x1b[31mred").mkdir(), r"sub-folder '\\x1b\[31mred', whose name has control characters"),
+        (lambda f: os.mkdir(os.fsencode(f) + b"/caf\xe9"), r"sub-folder 'caf\\udce9'.* is not UTF-8: rename it"),
+    ],
+)
+def test_what_is_no_file_is_named_and_never_waited_for(spoil, words, folder):
+    spoil(folder)
+    with pytest.raises(UserError, match=words):
+        list_photos(folder)
+
+
+def test_a_picture_may_have_any_name(folder):
+    (folder / "a" / "0.png").rename(os.fsdecode(os.fsencode(folder) + b"/a/caf\xe9.png"))
+    (folder / "a" / "1.png").rename(folder / "a" / "\x1b[2J\n.png")
+    assert len(load_pictures(folder, 8)) == 4
+
+
+def test_the_headers_of_all_pictures_are_read_and_the_damaged_ones_named(folder):
+    files = list_photos(folder).files
+    check_pictures(files)
+    for number in range(2, 7):
+        (folder / "b" / f"{number}.png").write_bytes(b"no picture")
+    with pytest.raises(UserError) as error:
+        check_pictures(list_photos(folder).files)
+    for words in ("b/2.png is not a picture", "b/3.png is", "b/4.png is", "5 of 9 pictures are damaged"):
+        assert words in str(error.value)
+    assert "5.png" not in str(error.value)
+
+
+def test_of_too_many_pictures_a_seeded_sample_is_checked(folder, caplog):
+    sound, broken = list_photos(folder).files[0], str(folder / "a" / "broken.png")
+    (folder / "a" / "broken.png").write_bytes(b"no picture")
+    totals = []
+
+    def watch(name, total):
+        totals.append(total)
+        return lambda done, losses=None: None
+
+    with caplog.at_level("INFO"), pytest.raises(UserError, match=r"broken\.png"):
+        check_pictures([sound, broken] * 20, watch, most=20)
+    assert totals == [20]
+    assert "40 pictures: the headers of a sample of 20" in caplog.text

@@ -195,8 +195,8 @@ def damaged(folder, part="object", name="3_striped.png"):
 @pytest.mark.parametrize(
     ("damage", "words"),
     [
-        (lambda f: damaged(f).unlink(), "holds 9 files: it should hold ten pictures"),
-        (lambda f: (f / "object" / "z.png").write_bytes(b""), "holds 11 files"),
+        (lambda f: damaged(f).unlink(), "holds 9 pictures: it should hold ten"),
+        (lambda f: (f / "object" / "z.png").write_bytes(b""), "holds 11 pictures"),
         (lambda f: damaged(f).write_text("no picture"), "3_striped.png is not a picture"),
         (lambda f: damaged(f).write_bytes(damaged(f).read_bytes()[:60]), "3_striped.png is not a picture"),
         (lambda f: (f / "object").rename(f / "objects"), "no folder .*object: --textures needs"),
@@ -209,6 +209,26 @@ def test_a_wrong_folder_ends_in_one_line(folder, damage, words):
     assert "\n" not in str(error.value)
     assert str(folder / "object") in str(error.value)
     assert load_textures(folder, "background").shape == (10, 3, 150, 150)
+
+
+def test_hidden_files_folders_and_notes_are_no_pictures(folder):
+    (folder / "object" / "._1_striped.png").write_bytes(b"\0\5\x16\7 what macOS leaves")
+    (folder / "object" / "old.png").mkdir()
+    (folder / "object" / "notes.txt").write_text("ten pictures")
+    (folder / "object" / "paper.pdf").write_bytes(b"%PDF-1.4")
+    assert load_textures(folder, "object", 40).shape == (10, 3, 40, 40)
+
+
+def test_a_texture_is_turned_as_a_photograph_is_and_lies_on_white(folder):
+    lying = Image.new("RGBA", (32, 32), (0, 0, 0, 0))
+    lying.paste((255, 0, 0, 255), (0, 0, 16, 32))  # left half
+    exif = Image.Exif()
+    exif[0x0112] = 6  # turn by 90 degrees clockwise: left becomes top
+    lying.save(folder / "object" / "1_striped.png", exif=exif)
+    picture = load_textures(folder, "object", 32)[1]
+    assert picture[:, :15].amin((1, 2)).tolist() == [1, 0, 0]
+    assert picture[:, :15].amax((1, 2)).tolist() == [1, 0, 0]
+    assert (picture[:, 17:] == 1).all()
 
 
 def test_an_unknown_part_is_named():

@@ -12,7 +12,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from skdcgn.data.folders import as_tensor, open_picture
+from skdcgn.data.decoding import open_picture
+from skdcgn.data.folders import as_tensor
 
 LEAST_AREA, WIDEST = 0.08, 4 / 3  # of a random crop: share of the picture, width over height (Szegedy et al. 2015)
 TRIES = 10

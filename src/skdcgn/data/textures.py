@@ -19,7 +19,8 @@ from torch import Tensor
 
 from skdcgn.base.errors import UserError
 from skdcgn.base.seeds import generator
-from skdcgn.data.folders import UNREADABLE
+from skdcgn.data.decoding import open_picture
+from skdcgn.data.folders import as_tensor, find_pictures
 
 CLASSES = 10
 SHADING = 0.07  # deviation of the light on every picture: slow clouds and fine grain
@@ -104,19 +105,14 @@ def texture_files(folder: Path) -> list[Path]:
     """Return the ten pictures of a folder of textures, sorted; raise UserError if there are other than ten."""
     if not folder.is_dir():
         raise UserError(f"no folder {folder}: --textures needs object and background with ten pictures each")
-    files = sorted(path for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))
+    files = find_pictures(folder)
     if len(files) != CLASSES:
-        raise UserError(f"{folder} holds {len(files)} files: it should hold ten pictures, one per class")
-    return files
+        raise UserError(f"{folder} holds {len(files)} pictures: it should hold ten, one per class")
+    return [Path(file) for file in files]
 
 
 def _photograph(path: Path, size: int) -> Tensor:
-    try:
-        with Image.open(path) as image:
-            pixels = np.array(image.convert("RGB").resize((size, size), Image.Resampling.BILINEAR))
-    except UNREADABLE:
-        raise UserError(f"{path} is not a picture that Pillow can read: replace it") from None
-    return torch.from_numpy(pixels).permute(2, 0, 1) / 255  # (3, size, size)
+    return as_tensor(open_picture(path).resize((size, size), Image.Resampling.BILINEAR)) / 255  # (3, size, size)
 
 
 @lru_cache(maxsize=4)

@@ -1,7 +1,8 @@
 """The exception for mistakes that a user can correct, and the check of names that raises it."""
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -13,6 +14,16 @@ class UserError(Exception):
 
     The command line prints the line and exits with status 2.
     """
+
+
+@contextmanager
+def naming(origin: object) -> Iterator[None]:
+    """Put ``origin`` before the line of a UserError of the block, unless it begins so."""
+    try:
+        yield
+    except UserError as error:
+        line = str(error)
+        raise UserError(line if line.startswith(str(origin)) else f"{origin}: {line}") from None
 
 
 class TrainingStoppedError(UserError):

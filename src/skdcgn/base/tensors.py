@@ -10,8 +10,11 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as to_bytes
 from torch import Tensor
 
-from skdcgn.base.errors import UserError
+from skdcgn.base.door import regular_file
+from skdcgn.base.errors import UserError, shortened
 from skdcgn.base.files import write_bytes
+
+LARGEST = 2**62  # size of a dimension
 
 
 def write_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str] | None = None) -> str:
@@ -24,13 +27,27 @@ def write_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, st
 @contextmanager
 def open_tensors(path: Path) -> Iterator[Any]:
     """Open a safetensors file to read some of it; raise UserError if it is missing or damaged."""
+    regular_file(path)
     try:
-        with safe_open(path, framework="pt") as file:
+        file = safe_open(path, framework="pt")
+    except (SafetensorError, OSError, MemoryError) as error:
+        raise _damaged(path, error) from None
+    with file:
+        _check_shapes(path, file)
+        try:
             yield file
-    except FileNotFoundError:
-        raise UserError(f"{path} does not exist: check the path") from None
-    except SafetensorError as error:
-        raise UserError(f"{path} is not a whole safetensors file ({error}): fetch or write it again") from None
+        except SafetensorError as error:
+            raise _damaged(path, error) from None
+
+
+def _check_shapes(path: Path, file: Any) -> None:
+    for name in file.keys():  # noqa: SIM118  # not a dict
+        if max(file.get_slice(name).get_shape(), default=0) > LARGEST:  # of no numbers, by another dimension of 0
+            raise _damaged(path, f"{name} has a dimension above 2^62")
+
+
+def _damaged(path: Path, reason: object) -> UserError:
+    return UserError(f"{path} is not a whole safetensors file ({shortened(str(reason))}): fetch or write it again")
 
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:

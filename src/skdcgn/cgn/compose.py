@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from skdcgn.base.errors import UserError
 from skdcgn.base.seeds import generator
-from skdcgn.cgn.mechanism import Layers, Mechanism, Spec, Teacher
+from skdcgn.cgn.mechanism import Layers, Mechanism, Spec, Teacher, check_answer
 from skdcgn.cgn.pictures import as_html, as_rgb
 from skdcgn.cgn.policy import Intervention, Policy, parse_policy
 
@@ -141,10 +141,14 @@ class Counterfactuals:
 
 
 def draw(cgn: Teacher, mechanism: Mechanism, noise: Tensor, labels: Tensor, *, batch_size: int = BATCH) -> Tensor:
-    """Query in batches without gradients; return (N, C, H, W)."""
+    """Query in batches without gradients; return the checked answers (N, C, H, W).
+
+    Raises:
+        UserError: an answer has another shape, is not finite or out of range.
+    """
     batches = zip(noise.split(batch_size), labels.split(batch_size), strict=True)
     with torch.inference_mode():
-        answers = [cgn.query(mechanism, u, y) for u, y in batches]
+        answers = [check_answer(cgn.spec, mechanism, cgn.query(mechanism, u, y), len(y)) for u, y in batches]
     return torch.cat(answers)  # outside, so that the result may be changed in place
 
 

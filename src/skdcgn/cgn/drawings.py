@@ -8,7 +8,7 @@ from torch import Tensor
 from skdcgn.base.errors import UserError
 from skdcgn.base.seeds import generator
 from skdcgn.cgn.captions import Caption, with_heading
-from skdcgn.cgn.compose import blend, compose
+from skdcgn.cgn.compose import blend, compose, draw
 from skdcgn.cgn.mechanism import Layers, Mechanism, Teacher
 from skdcgn.cgn.pictures import as_rgb, grid, join_horizontally, save_picture
 
@@ -23,7 +23,7 @@ def layers_grid(cgn: Teacher, rows: int, seed: int) -> Tensor:
     """
     columns = min(COLUMNS, cgn.spec.classes)
     noise, labels = class_columns(cgn, rows, seed, columns)
-    layers = Layers(*(cgn.query(mechanism, noise, labels) for mechanism in Mechanism))
+    layers = Layers(*(draw(cgn, mechanism, noise, labels) for mechanism in Mechanism))
     blocks = {
         "mask": layers.mask,
         "texture": layers.texture,
@@ -54,7 +54,7 @@ def draw_cgns(teacher: Teacher, student: Teacher, out: Path, seed: int) -> None:
     noise, labels = class_columns(teacher, rows, seed, columns)
     caption = Caption(teacher.spec.class_names[:columns], ("teacher", "student"))
     for mechanism in Mechanism:
-        images = torch.cat([as_rgb(cgn.query(mechanism, noise, labels)).cpu() for cgn in (teacher, student)])
+        images = torch.cat([as_rgb(draw(cgn, mechanism, noise, labels)).cpu() for cgn in (teacher, student)])
         save_picture(out / f"{mechanism}.png", grid(images, columns), scale, caption)
     for name, cgn in (("teacher", teacher), ("student", student)):
         images = as_rgb(compose(cgn, sheet * COLUMNS, seed=seed).images)
@@ -80,8 +80,8 @@ def interpolate(cgn: Teacher, mechanisms: str, first: int, second: int, *, frame
     layers = []
     for mechanism in Mechanism:
         moving = mechanisms in (mechanism, "all")
-        start, stop = cgn.query(
-            mechanism, noise if moving else noise[:1].repeat(2, 1), ends if moving else ends[[0, 0]]
+        start, stop = draw(
+            cgn, mechanism, noise if moving else noise[:1].repeat(2, 1), ends if moving else ends[[0, 0]]
         )
         layers.append(torch.lerp(start[None], stop[None], weights))
     return blend(Layers(*layers))

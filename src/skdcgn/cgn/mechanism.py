@@ -9,6 +9,7 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from enum import StrEnum
+from math import isfinite
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import torch
@@ -18,6 +19,7 @@ from skdcgn.base.bounds import MOST_CHANNELS, MOST_CLASSES, MOST_SIDE
 from skdcgn.base.door import parse_record
 from skdcgn.base.errors import UserError, shown
 
+MARGIN = 1e-3  # that an answer may lie beyond its range
 SPEC_KEY = "spec"  # in the metadata of safetensors and ONNX files: a Spec as JSON
 
 
@@ -190,15 +192,20 @@ def check_query(spec: Spec, noise: Tensor, labels: Tensor) -> None:
 
 
 def check_answer(spec: Spec, mechanism: Mechanism, images: Tensor, count: int) -> Tensor:
-    """Return ``images`` if they are (count, C, H, W), finite and in range; raise UserError otherwise."""
+    """Return ``images`` if they are (count, C, H, W), floating point, finite, in range; raise UserError otherwise."""
     expected = (count, mechanism.channels, spec.image_size, spec.image_size)
+    if not isinstance(images, Tensor) or not images.is_floating_point():
+        kind = images.dtype if isinstance(images, Tensor) else type(images).__name__
+        raise UserError(
+            f"the teacher's {mechanism} is of type {kind}: it should draw a tensor of floating point numbers"
+        )
     if tuple(images.shape) != expected:
         raise UserError(f"the teacher's {mechanism} has shape {tuple(images.shape)}: it should draw {expected}")
-    if not bool(torch.isfinite(images).all()):
+    least, greatest = map(float, images.aminmax()) if count else (mechanism.low, 1.0)  # NaN reaches both
+    if not (isfinite(least) and isfinite(greatest)):
         raise UserError(f"the teacher's {mechanism} holds NaN or infinity: check its weights and its precision")
-    if count and (float(images.min()) < mechanism.low - 1e-3 or float(images.max()) > 1 + 1e-3):
+    if least < mechanism.low - MARGIN or greatest > 1 + MARGIN:
         raise UserError(
-            f"the teacher's {mechanism} runs from {float(images.min()):.3g} to {float(images.max()):.3g}: "
-            f"scale it to [{mechanism.low:.0f}, 1]"
+            f"the teacher's {mechanism} runs from {least:.3g} to {greatest:.3g}: scale it to [{mechanism.low:.0f}, 1]"
         )
     return images

@@ -28,7 +28,7 @@ from skdcgn.students.generator import StudentCGN
 
 Form = Callable[..., Tensor]
 Name = TypeVar("Name")
-WARM_UP = 3
+WARM_UP = 3  # the first of them is checked
 OWN_TEACHER = "pass the student's own teacher"
 FORMS = ("eager", "channels-last", "compiled", "onnx-fp32", "onnx-fp16", "onnx-int8")
 
@@ -78,10 +78,18 @@ def _in_onnx(cgn: Teacher, traced: Callable[[], bytes], precision: Precision) ->
 
 
 def medians(drawers: Mapping[Name, Form], inputs: Inputs, rounds: int) -> dict[Name, float]:
-    """Time each drawer in turn, ``rounds`` times after a warm-up; return its median seconds for these inputs."""
+    """Time each drawer in turn, ``rounds`` times after a warm-up; return its median seconds for these inputs.
+
+    Raises:
+        UserError: the images of a drawer are not finite.
+    """
     with torch.inference_mode():
+        for name, draw in drawers.items():
+            if not bool(draw(*inputs).isfinite().all()):
+                form = name if isinstance(name, str) else ", ".join(map(str, name))
+                raise UserError(f"{form}: its images hold NaN or infinity: check its weights")
         calls = {name: partial(_finished, draw, inputs) for name, draw in drawers.items()}
-        return median_seconds(calls, rounds, warm_up=WARM_UP)
+        return median_seconds(calls, rounds, warm_up=WARM_UP - 1)
 
 
 def _finished(draw: Form, inputs: Inputs) -> None:

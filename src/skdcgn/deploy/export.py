@@ -48,18 +48,26 @@ def export_cgn(cgn: Teacher, out: Path, precision: str = Precision.FP32) -> Expo
     In single precision PyTorch itself is some 1e-5 away from that, and a file mostly less.
 
     Raises:
-        UserError: the CGN is a black box, the precision is unknown, or the packages of ``skdcgn[onnx]`` are missing.
+        UserError: the CGN is a black box or draws NaN, the precision is unknown or cannot hold its weights, or the
+            packages of ``skdcgn[onnx]`` are missing.
     """
-    data = exported(cgn, precision)
     module, inputs = as_module(cgn), sample_inputs(cgn.spec, CHECKED, generator("export", "check"))
     with torch.inference_mode():
-        single = module(*inputs)
+        single = _finite(module(*inputs), "the CGN", "check its weights")
         exact = module.double()(*(value.double() if value.is_floating_point() else value for value in inputs))
-        away, rounded = (onnx_session(data)(*inputs) - exact).abs(), (single - exact).abs()
-    if precision == Precision.FP32 and away.max() > max(TOLERANCE, 2 * rounded.max()):
+        data = exported(cgn, precision)
+        images = _finite(onnx_session(data)(*inputs), f"the {precision} file", f"export it in {Precision.FP32}")
+        away, rounded = (images - exact).abs(), (single - exact).abs()
+    if precision == Precision.FP32 and not away.max() <= max(TOLERANCE, 2 * rounded.max()):
         raise RuntimeError(f"ONNX Runtime draws {float(away.max()):.2g} away from PyTorch")
     write_bytes(out, data)
     return Exported(len(data), 127.5 * float(away.max()), 127.5 * float(away.mean()))
+
+
+def _finite(images: Tensor, origin: str, mend: str) -> Tensor:
+    if not bool(images.isfinite().all()):
+        raise UserError(f"{origin} draws NaN or infinity: {mend}")
+    return images
 
 
 def exported(cgn: Teacher, precision: str = Precision.FP32) -> bytes:

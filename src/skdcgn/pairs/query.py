@@ -21,6 +21,7 @@ from skdcgn.base.files import exclusive
 from skdcgn.base.progress import Tell, Watch, ignore, log_progress
 from skdcgn.base.seeds import derive_seed, generator
 from skdcgn.base.tensors import write_tensors
+from skdcgn.cgn.compose import draw
 from skdcgn.cgn.mechanism import Mechanism, Teacher
 from skdcgn.cgn.subset import classes_of, of_classes, parse_classes
 from skdcgn.pairs.manifest import (
@@ -33,7 +34,6 @@ from skdcgn.pairs.manifest import (
     read_manifest_file,
     read_manifests,
 )
-from skdcgn.pairs.stored import query_images
 from skdcgn.pairs.stores import encode
 
 
@@ -106,7 +106,7 @@ def _shard(teacher: Teacher, size: int, index: int, plan: Plan) -> dict[str, Ten
     inputs = {"noise": noise, "labels": labels}
     if plan.store is Store.NONE:
         return inputs
-    return inputs | encode(query_images(teacher, plan.mechanism, noise, labels), plan.mechanism, plan.store)
+    return inputs | encode(draw(teacher, plan.mechanism, noise, labels), plan.mechanism, plan.store)
 
 
 def query_all(

@@ -13,7 +13,7 @@ from skdcgn.base.config import Store
 from skdcgn.base.errors import UserError
 from skdcgn.base.tensors import open_tensors, read_tensors
 from skdcgn.cgn.compose import draw
-from skdcgn.cgn.mechanism import Mechanism, Teacher, check_answer
+from skdcgn.cgn.mechanism import Teacher
 from skdcgn.cgn.subset import with_digest
 from skdcgn.pairs.manifest import Shard, read_manifest
 from skdcgn.pairs.stores import decode, read_rows
@@ -27,11 +27,6 @@ class Pairs(NamedTuple):
     noise: Tensor
     labels: Tensor
     images: Tensor
-
-
-def query_images(teacher: Teacher, mechanism: Mechanism, noise: Tensor, labels: Tensor) -> Tensor:
-    """Return the teacher's checked answer (B, C, H, W) to noise (B, Z) and labels (B,)."""
-    return check_answer(teacher.spec, mechanism, draw(teacher, mechanism, noise, labels), len(labels))
 
 
 class StoredPairs:
@@ -99,7 +94,7 @@ class StoredPairs:
 
     def _query(self, noise: Tensor, labels: Tensor) -> Tensor:
         assert self.teacher is not None  # checked by __init__
-        return query_images(self.teacher, self.mechanism, noise, labels)
+        return draw(self.teacher, self.mechanism, noise, labels)
 
 
 def read_pairs(folder: Path, teacher: Teacher | None = None) -> Pairs:

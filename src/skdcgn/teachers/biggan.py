@@ -20,14 +20,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from skdcgn.base.errors import UserError
-from skdcgn.base.weights import fill, on_meta, require, widened
+from skdcgn.base.errors import UserError, naming
+from skdcgn.base.weights import fill, on_meta, shape_of, widened
 
 GRID = 4
 STATISTICS = 51
 EPSILON = 1e-4
 BOTTLENECK = 4
 RAW, LEFT, RIGHT = "weight_orig", "weight_u", "weight_v"
+SIZED = ("embeddings.weight", 2), ("generator.bn.weight", 1)  # tensors that sizes are read off, their dimensions
 
 
 class Layout(NamedTuple):
@@ -241,15 +242,19 @@ def fold_spectral_norm(state: dict[str, Tensor], origin: object) -> dict[str, Te
     """Replace W, u, v by the weight W / (u^T W v); tensors without a norm stay as they are.
 
     Raises:
-        UserError: a u or v is missing; the line names it and ``origin``.
+        UserError: a u or v is missing or of another length; the line names it and ``origin``.
     """
     folded = {name: value for name, value in state.items() if not name.endswith((RAW, LEFT, RIGHT))}
     for name, weight in state.items():
         if name.endswith(RAW):
             start = name.removesuffix(RAW)
-            require(state, origin, start + LEFT, start + RIGHT)
-            sigma = state[start + LEFT] @ weight.flatten(1) @ state[start + RIGHT]
-            folded[start + "weight"] = weight / sigma
+            matrix = weight.flatten(1)
+            vectors = [shape_of(state, origin, start + part, 1)[0] for part in (LEFT, RIGHT)]
+            if tuple(matrix.shape) != tuple(vectors) or not weight.is_floating_point():
+                raise UserError(
+                    f"{origin}: {name} has shape {tuple(weight.shape)}, its vectors {vectors}: fetch it again"
+                )
+            folded[start + "weight"] = weight / (state[start + LEFT] @ matrix @ state[start + RIGHT])
     return folded
 
 
@@ -259,13 +264,13 @@ def biggan_from(state: dict[str, Tensor], origin: object) -> BigGAN:
     Raises:
         UserError: a tensor is missing, of another shape or one too many; the line names it and ``origin``.
     """
-    require(state, origin, "embeddings.weight", "generator.bn.weight")
+    (noise_dim, classes), (width,) = (shape_of(state, origin, *size) for size in SIZED)
     state = fold_spectral_norm(widened(state), origin)
     layers = len({name.split(".")[2] for name in state if name.startswith("generator.layers.")})
     sizes = [size for size, layout in LAYOUTS.items() if layout.layers == layers]
     if not sizes:
         possible = ", ".join(str(layout.layers) for layout in LAYOUTS.values())
         raise UserError(f"{origin} has {layers} layers where a BigGAN-deep has {possible}: fetch or write it again")
-    noise_dim, classes = state["embeddings.weight"].shape
-    width = len(state["generator.bn.weight"])
-    return fill(on_meta(BigGAN, sizes[0], noise_dim, classes, width), state, origin, f"a BigGAN-deep-{sizes[0]}")
+    with naming(origin):
+        biggan = on_meta(BigGAN, sizes[0], noise_dim, classes, width)
+    return fill(biggan, state, origin, f"a BigGAN-deep-{sizes[0]}")

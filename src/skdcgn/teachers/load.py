@@ -16,10 +16,10 @@ from typing import Any, cast
 
 from torch import Tensor
 
-from skdcgn.base.errors import UserError, current_name
+from skdcgn.base.errors import UserError, current_name, naming, shortened
 from skdcgn.base.files import sha256
 from skdcgn.base.tensors import open_tensors
-from skdcgn.base.weights import digest_of, fill, read_state_dict, widened
+from skdcgn.base.weights import digest_of, fill, on_meta, read_state_dict, shape_of
 from skdcgn.cgn.mechanism import Spec, Teacher, as_mechanism, check_query, spec_from_metadata
 from skdcgn.data.glyphs import DIGITS
 from skdcgn.students.generator import StudentCGN
@@ -136,7 +136,7 @@ def load_cgn(
     kind, cgn = checkpoint_kind(state), cast(NeuralCGN | None, None)
     if kind is CheckpointKind.MNIST:
         _no_truncation(path, truncation)
-        cgn = _mnist_cgn(path, widened(state))
+        cgn = _mnist_cgn(path, state)
     elif kind is CheckpointKind.IMAGENET:
         factor = TRUNCATION if truncation is None else truncation
         cgn, digest = imagenet_cgn_from(state, path, factor), f"{digest}@{factor:g}"
@@ -146,7 +146,7 @@ def load_cgn(
     if kind is None:
         raise UserError(
             f"{path} is a checkpoint of another architecture: an MNIST CGN has label_emb.weight and f_shape.0.weight, "
-            "an ImageNet CGN f_shape.generator.gen_z.bias"
+            f"an ImageNet CGN f_shape.generator.gen_z.bias, and it holds {shortened(next(iter(state)))}"
         )
     raise UserError(
         f"{path} is {kind}, a part of a CGN: assemble one by skdcgn.teachers.load.initial_cgn(biggan, u2net)"
@@ -196,7 +196,9 @@ def _no_truncation(source: object, truncation: float | None) -> None:
 
 
 def _mnist_cgn(path: Path, state: dict[str, Tensor]) -> CGN:
-    return fill(CGN(_spec_of(path, state)), state, path, "the MNIST CGN")
+    with naming(path):
+        cgn = on_meta(CGN, _spec_of(path, state))
+    return fill(cgn, state, path, "the MNIST CGN")
 
 
 def _with_names(spec: Spec, path: Path, names: tuple[str, ...]) -> Spec:
@@ -213,15 +215,11 @@ def _with_names(spec: Spec, path: Path, names: tuple[str, ...]) -> Spec:
 
 
 def _spec_of(path: Path, state: dict[str, Tensor]) -> Spec:
-    try:
-        classes, embedding = state["label_emb.weight"].shape
-        doublings = sum(value.ndim == 4 for name, value in state.items() if name.startswith("f_shape."))
-        size = GRID * 2**doublings if GRID * 2**doublings in SIZES else SIZES[0]
-        return Spec(image_size=size, noise_dim=state["f_shape.0.weight"].shape[1] - embedding, classes=classes)
-    except (KeyError, ValueError, IndexError):
-        raise UserError(
-            f"{path} is a checkpoint of another architecture: an MNIST CGN has label_emb.weight and f_shape.0.weight"
-        ) from None
+    classes, embedding = shape_of(state, path, "label_emb.weight", 2)
+    doublings = sum(value.ndim == 4 for name, value in state.items() if name.startswith("f_shape."))
+    size = next((size for size in SIZES if size == GRID * 2**doublings), SIZES[0])
+    noise_dim = shape_of(state, path, "f_shape.0.weight", 2)[1] - embedding
+    return Spec(image_size=size, noise_dim=noise_dim, classes=classes)
 
 
 def _from_card(name: str, device: str, truncation: float | None) -> CGNTeacher:

@@ -30,7 +30,7 @@ from skdcgn.base.contents import value_reads
 from skdcgn.base.errors import UserError
 from skdcgn.base.seeds import generator
 from skdcgn.base.tensors import write_tensors
-from skdcgn.cgn.compose import blend
+from skdcgn.cgn.compose import blend, draw
 from skdcgn.cgn.drawings import layers_grid
 from skdcgn.cgn.mechanism import Layers, Mechanism, Teacher
 from skdcgn.cgn.pictures import save_picture
@@ -210,7 +210,7 @@ def teach_imagenet(
             return
         teacher = snapshot(cgn)
         noise = spec.sample_noise(16, generator(config.seed, "sample"))
-        masks = teacher.query(Mechanism.SHAPE, noise, torch.arange(16) % spec.classes)
+        masks = draw(teacher, Mechanism.SHAPE, noise, torch.arange(16) % spec.classes)
         mean, entropy = float(masks.mean()), float(losses.binary_entropy(masks))
         logger.info(f"step {record.step}: mean mask {mean:.2f}, entropy {entropy:.2f} bits")
         for symptom in mask_symptoms(PHOTO_MASKS, mean, entropy):

@@ -6,8 +6,8 @@ A student's generator in TinyGAN's own layout, with BigGAN's way of being called
 from torch import Tensor
 
 from skdcgn.base.config import TINYGAN_CHANNELS
-from skdcgn.base.errors import UserError
-from skdcgn.base.weights import fill, on_meta, require, widened
+from skdcgn.base.errors import UserError, naming
+from skdcgn.base.weights import fill, on_meta, shape_of
 from skdcgn.cgn.mechanism import Mechanism, Spec
 from skdcgn.students.generator import StudentGenerator
 
@@ -56,8 +56,9 @@ def tinygan_from(state: dict[str, Tensor], origin: object) -> TinyGAN:
     Raises:
         UserError: a tensor is missing, of another shape or one too many; the line names it and ``origin``.
     """
-    require(state, origin, "embed.weight", "input.weight", "output.weight")
-    classes, noise_dim = state["embed.weight"].shape
-    width = state["output.weight"].shape[1]
-    grid = round((len(state["input.weight"]) / (width * TINYGAN_CHANNELS[0])) ** 0.5)
-    return fill(on_meta(TinyGAN, grid * DOUBLED, noise_dim, classes, width), widened(state), origin, "a TinyGAN")
+    classes, noise_dim = shape_of(state, origin, "embed.weight", 2)
+    width = shape_of(state, origin, "output.weight", 4)[1]
+    grid = round((shape_of(state, origin, "input.weight", 2)[0] / (width * TINYGAN_CHANNELS[0])) ** 0.5)
+    with naming(origin):
+        gan = on_meta(TinyGAN, grid * DOUBLED, noise_dim, classes, width)
+    return fill(gan, state, origin, "a TinyGAN")

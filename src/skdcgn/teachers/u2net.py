@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from skdcgn.base.weights import fill, on_meta, require, widened
+from skdcgn.base.weights import fill, on_meta, shape_of
 
 DESCENT = ("stage1", "stage2", "stage3", "stage4", "stage5", "stage6")
 ASCENT = ("stage5d", "stage4d", "stage3d", "stage2d", "stage1d")
@@ -175,6 +175,5 @@ def u2net_from(state: dict[str, Tensor], origin: object) -> U2Net:
     widths: list[Width] = []
     for name in DESCENT + ASCENT:
         sizes = [f"{name}.{part}.conv_s1.weight" for part in ("rebnconv1", "rebnconvin")]
-        require(state, origin, *sizes)
-        widths.append(Width(*(len(state[size]) for size in sizes)))
-    return fill(on_meta(U2Net, tuple(widths)), widened(state), origin, "a U2-Net")
+        widths.append(Width(*(shape_of(state, origin, size, 4)[0] for size in sizes)))
+    return fill(on_meta(U2Net, tuple(widths)), state, origin, "a U2-Net")

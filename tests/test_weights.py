@@ -183,7 +183,7 @@ def test_a_checkpoint_that_holds_itself_ends(tmp_path):
     state = {}
     state["model"] = state
     torch.save(state, tmp_path / "w.pth")
-    assert "model is none" in refusal(tmp_path / "w.pth")
+    assert "'model' is none" in refusal(tmp_path / "w.pth")
 
 
 @pytest.mark.parametrize(

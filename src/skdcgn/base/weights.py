@@ -10,7 +10,7 @@ from safetensors.torch import save as to_bytes
 from torch import Tensor, nn
 
 from skdcgn.base.door import regular_file
-from skdcgn.base.errors import UserError, shortened
+from skdcgn.base.errors import UserError, shortened, shown
 from skdcgn.base.pytorch_files import MOST_WEIGHTS, load_pytorch
 from skdcgn.base.tensors import read_tensors
 
@@ -157,9 +157,7 @@ def _named_tensors(path: Path, values: Any) -> dict[str, Tensor]:
         raise UserError(f"{path} holds no state dict of named tensors: {advice}")
     for name, value in values.items():
         if not isinstance(name, str) or not isinstance(value, Tensor):
-            raise UserError(
-                f"{path} holds no state dict of named tensors ({shortened(str(name)[:200])} is none): {advice}"
-            )
+            raise UserError(f"{path} holds no state dict of named tensors ({shown(name)} is none): {advice}")
     return values
 
 

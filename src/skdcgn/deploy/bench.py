@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from skdcgn.base.config import Precision
-from skdcgn.base.errors import UserError
+from skdcgn.base.errors import UserError, shown
 from skdcgn.base.seeds import generator
 from skdcgn.cgn.classes import Classes, match_classes
 from skdcgn.cgn.compose import Composition, Inputs, sample_inputs
@@ -86,8 +86,7 @@ def medians(drawers: Mapping[Name, Form], inputs: Inputs, rounds: int) -> dict[N
     with torch.inference_mode():
         for name, draw in drawers.items():
             if not bool(draw(*inputs).isfinite().all()):
-                form = name if isinstance(name, str) else ", ".join(map(str, name))
-                raise UserError(f"{form}: its images hold NaN or infinity: check its weights")
+                raise UserError(f"{shown(name)} draws NaN or infinity: check its weights")
         calls = {name: partial(_finished, draw, inputs) for name, draw in drawers.items()}
         return median_seconds(calls, rounds, warm_up=WARM_UP - 1)
 

@@ -222,6 +222,24 @@ def test_a_mistake_ends_in_one_line_and_status_2(mistake, tmp_path, monkeypatch,
     assert "Traceback" not in said
 
 
+def test_home_may_be_written_as_in_a_shell_wherever_a_path_is(tmp_path, monkeypatch, skdcgn):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "config.json").write_text('{"images": "~/mine"}')
+    for words in (["--images=~/mine"], ["--images", "~/mine"], ["--config=~/config.json"]):
+        assert f"error: no folder {tmp_path / 'mine'}: " in skdcgn("teach", *words, "--out=~/out")[2]
+    assert "error: no folder a~/b" in skdcgn("teach", "--images", "a~/b", "--out=~/out")[2]
+
+
+def test_names_with_control_characters_are_printed_escaped(tmp_path, skdcgn):
+    for name, expected in (
+        ("\x1b[2J\x07\u202e", "/\\x1b[2J\\x07\\u202e: pass"),
+        ("\udcff", "/\\udcff' is not UTF-8: rename the file or folder"),
+    ):
+        status, _, said = skdcgn("teach", "--images", f"{tmp_path}/{name}", "--out", tmp_path / "out")
+        assert (status, said.count("\n")) == (2, 1)
+        assert expected in said
+
+
 @pytest.mark.parametrize(("number", "words"), [(errno.ENOSPC, "No space left"), (errno.EROFS, "Read-only file system")])
 def test_a_full_or_read_only_disk_ends_in_one_line(number, words, tmp_path, monkeypatch, skdcgn):
     def fail(*arguments, **keywords):

@@ -4,6 +4,7 @@ import gzip
 import hashlib
 import os
 import struct
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -90,11 +91,53 @@ def test_no_prefix_of_a_file_is_read_or_crashes(tmp_path, packed):
             read_idx(tmp_path / "cut")
 
 
-def test_a_missing_file_and_a_folder_end_in_one_line(tmp_path):
-    with pytest.raises(UserError, match="cannot be read"):
-        read_idx(tmp_path / "nothing.gz")
-    with pytest.raises(UserError, match="cannot be read"):
-        read_idx(tmp_path)
+def test_a_missing_file_a_folder_and_a_pipe_end_in_one_line(tmp_path):
+    os.mkfifo(tmp_path / "pipe.gz")
+    for name, words in (("nothing.gz", "does not exist"), (".", "is a folder"), ("pipe.gz", "is a pipe or a device")):
+        with pytest.raises(UserError, match=words):
+            read_idx(tmp_path / name)
+
+
+def bomb(path, header, packed_size):
+    """A gzip file of ``packed_size`` bytes at least that unpacks to a thousand times as much, all zero."""
+    member = gzip.compress(bytes(2**20), mtime=0)
+    path.write_bytes(gzip.compress(header, mtime=0) + member * (packed_size // len(member)))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("shape", "words"),
+    [
+        ((10, 28, 28), r"holds more bytes where its header says \(10, 28, 28\)"),
+        ((8192, 1024, 1024), r"too large: its header says \(8192, 1024, 1024\), at most 1,073,741,824 bytes"),
+        ((1024, 1024, 1024), "holds more bytes|holds [0-9,]+ bytes"),
+    ],
+)
+def test_no_more_is_unpacked_than_the_header_says_and_a_limit(shape, words, tmp_path):
+    """8 GiB in 8 MiB; a header that honestly says so is refused too."""
+    header = b"\0\0\x08\x03" + struct.pack(">3I", *shape)
+    path = bomb(tmp_path / "bomb.gz", header, 2**23 if shape[0] == 10 else 2**14)
+    tracemalloc.start()
+    with pytest.raises(UserError, match=words):
+        read_idx(path)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 2**30 + 2**24  # of which the array of 1 GiB is reserved, not written
+
+
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_labels_beyond_the_classes_are_named(split, tmp_path):
+    """EMNIST's letters have the labels 1 to 26."""
+    write_pair(tmp_path, split, ending="")
+    (tmp_path / FILES[split][1]).write_bytes(idx_bytes(np.arange(1, 13, dtype=np.uint8)))
+    with pytest.raises(UserError, match="labels-idx1-ubyte holds label 10 in row 9: glyphs have labels 0 to 9"):
+        load_idx_folder(tmp_path, split)
+
+
+def test_the_folder_may_lie_at_home(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("SKDCGN_DATA", "~/data")
+    assert mnist_folder(None) == mnist_folder(Path("~/data")) == tmp_path / "data"
 
 
 @pytest.mark.parametrize("layout", ["", "mnist", "MNIST/raw"])

@@ -30,6 +30,12 @@ class TrainingStoppedError(UserError):
     """A training diverged or collapsed; its last good checkpoint is kept."""
 
 
+def as_line(text: str) -> str:
+    """Return a text as one line without control characters, which the names of files may hold: they are escaped."""
+    line = " ".join(text.split())
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
+
+
 RENAMED = {"natural-smoke": "imagenet-smoke"}  # names of earlier versions
 
 

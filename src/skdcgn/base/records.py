@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, TypeVar
 from pydantic import TypeAdapter, ValidationError
 
 from skdcgn.base.errors import UserError, shortened, shown
+from skdcgn.base.home import from_home
 
 C = TypeVar("C")
 IDENTITY = ("digest", "reads")  # keys of a run's config.json that are no settings
@@ -94,6 +95,8 @@ def override(config: C, changes: dict[str, Any], origin: str = "configuration") 
         if path not in paths:
             key = shortened(path)
             raise UserError(f"{origin}: unknown key {key!r}{_nearest(key, type(config))}")
+        if isinstance(value, str) and value != value.encode(errors="replace").decode():  # bytes of a path, as \udcff
+            raise UserError(f"{origin}: {path} {shortened(value)!r} is not UTF-8: rename the file or folder")
         *parents, key = path.split(".")
         section = values
         for parent in parents:
@@ -110,7 +113,7 @@ def merge(config: C, values: dict[str, Any], origin: str) -> C:
             if isinstance(value, dict):
                 yield from flatten(value, f"{prefix}{key}.")
             else:
-                yield prefix + key, value
+                yield prefix + key, from_home(value) if isinstance(value, str) else value
 
     return override(config, dict(flatten(settings_of(values))), origin)
 

@@ -10,6 +10,7 @@ from typing import Annotated, NamedTuple
 from cyclopts import App, Group, Parameter
 
 import skdcgn
+from skdcgn.base.home import from_home
 from skdcgn.cli.help_page import ARGUMENTS, COMMON, OPTIONS, HelpPage
 from skdcgn.cli.terminal import log_to_standard_error
 
@@ -113,6 +114,7 @@ def launch(
     ] = False,
 ) -> int | None:
     """Run a verb with the options that every verb has."""
+    tokens = tuple(map(from_home, tokens))
     log_to_standard_error(logging.DEBUG if verbose else logging.WARNING if quiet else logging.INFO)
     if help_all:
         app.help_formatter = HelpPage()

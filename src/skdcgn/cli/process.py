@@ -15,7 +15,7 @@ import sys
 from collections.abc import Sequence
 
 from skdcgn.base.ending import Interrupted, interruptible, run_at_success
-from skdcgn.base.errors import UserError
+from skdcgn.base.errors import UserError, as_line
 from skdcgn.cli.streams import Sink, lasting_streams, limit_width
 
 KEEP = ("run", "study", "reproduce")  # verbs that keep their results in a folder even without --out
@@ -72,7 +72,7 @@ def _folder_exists() -> bool:
 
 
 def _fail(message: str) -> int:
-    print("error: " + " ".join(message.split()), file=sys.stderr)
+    print("error: " + as_line(message), file=sys.stderr)
     return 2
 
 

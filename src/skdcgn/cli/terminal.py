@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from skdcgn.base.errors import as_line
 from skdcgn.base.progress import Watch, ignore, logger, progress_bars
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ class StandardError(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         level = "warning: " if record.levelno >= logging.WARNING else ""
-        print(level + record.getMessage(), file=sys.stderr, flush=True)
+        print(level + as_line(record.getMessage()), file=sys.stderr, flush=True)
 
 
 HANDLER = StandardError()  # one, however often main() is called

@@ -58,8 +58,8 @@ def load_glyphs(source: str, split: str, data_root: Path | None = None) -> Label
 
 def binarise(images: Tensor) -> Tensor:
     """Resize pictures (N, H, W) uint8 to 32 x 32 by nearest neighbour and threshold them at 0.1, as published."""
-    resized = F.interpolate(images[:, None].float() / 255, size=(SIZE, SIZE), mode="nearest")
-    return (resized > 0.1).float()  # (N, 1, 32, 32)
+    resized = F.interpolate(images[:, None], size=(SIZE, SIZE), mode="nearest")
+    return (resized.float() / 255 > 0.1).float()  # (N, 1, 32, 32)
 
 
 def vary(glyphs: LabelledImages, copies: int, seed: int) -> LabelledImages:

@@ -10,6 +10,7 @@ import os
 import struct
 import zlib
 from collections.abc import Sequence
+from io import BufferedIOBase
 from pathlib import Path
 
 import numpy as np
@@ -17,8 +18,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from skdcgn.base.door import regular_file
 from skdcgn.base.errors import UserError
+from skdcgn.base.home import from_home
+from skdcgn.data.appearances import CLASSES
 
+MOST_BYTES, PART = 2**30, 2**20  # of the numbers of a file, and those that are unpacked at once
 GZIP_MAGIC = b"\x1f\x8b"
 IDX_MAGIC = b"\0\0\x08"  # 8: unsigned bytes
 DIMENSIONS = (1, 2, 3)
@@ -44,21 +49,31 @@ MEND = "point --data-root or SKDCGN_DATA at a folder with MNIST's four idx files
 def read_idx(path: Path) -> NDArray[np.uint8]:
     """Return the array of 1 to 3 dimensions in an idx file of unsigned bytes, gzipped or plain.
 
+    The header says how many bytes are read and unpacked, and one more to see that the file ends there.
+
     Raises:
-        UserError: the file is missing, no idx file, cut short, too long or empty.
+        UserError: the file is missing, no idx file, cut short, too long, too large or empty.
     """
-    data = _contents(path)
-    shape = _shape(path, data)
-    start = 4 + 4 * len(shape)
-    if len(data) - start != math.prod(shape):
-        raise UserError(f"{path} holds {len(data) - start:,} bytes where its header says {shape}: fetch it again")
-    return np.frombuffer(data, np.uint8, offset=start).reshape(shape).copy()
+    size = regular_file(path).stat().st_size
+    try:
+        with open(path, "rb") as file:
+            if not file.peek(2).startswith(GZIP_MAGIC):
+                return _read_array(path, file, size)
+            with gzip.GzipFile(fileobj=file) as unpacked:
+                return _read_array(path, unpacked)
+    except (gzip.BadGzipFile, EOFError, zlib.error):
+        raise UserError(f"{path} is not a whole gzip file: fetch it again") from None
+    except OSError as error:
+        raise UserError(f"{path} cannot be read ({error.strerror}): check the path") from None
 
 
-def load_idx_folder(folder: Path, split: str) -> tuple[Tensor, Tensor]:
+def load_idx_folder(folder: Path, split: str, classes: int = CLASSES) -> tuple[Tensor, Tensor]:
     """Read the ``train`` or ``test`` (t10k) pair of files: images (N, H, W) uint8, labels (N,) int64.
 
     The pair may lie in the folder, in its ``mnist``, or in its ``MNIST/raw`` as torchvision leaves it.
+
+    Raises:
+        UserError: no such files, files that do not match, or labels of more than ``classes`` classes.
     """
     image_file, label_file = idx_files(folder, split)
     images, labels = read_idx(image_file), read_idx(label_file)
@@ -67,13 +82,16 @@ def load_idx_folder(folder: Path, split: str) -> tuple[Tensor, Tensor]:
             f"{image_file} and {label_file} do not match: images are {images.shape}, labels {labels.shape}; "
             "take both from the same source"
         )
+    if (strange := labels >= classes).any():
+        row = int(strange.argmax())
+        raise UserError(f"{label_file} holds label {labels[row]} in row {row}: glyphs have labels 0 to {classes - 1}")
     return torch.from_numpy(images), torch.from_numpy(labels.astype(np.int64))
 
 
 def local_mnist(data_root: Path | None) -> Path | None:
     """Return ``data_root``, else the environment's SKDCGN_DATA; None if MNIST is downloaded."""
-    named = os.environ.get("SKDCGN_DATA")
-    return data_root or (Path(named) if named else None)
+    named = str(data_root) if data_root else os.environ.get("SKDCGN_DATA")
+    return Path(from_home(named)) if named else None
 
 
 def mnist_folder(data_root: Path | None) -> Path:
@@ -88,23 +106,39 @@ def mnist_folder(data_root: Path | None) -> Path:
     return folder
 
 
-def _contents(path: Path) -> bytes:
-    """Return the file's bytes, unpacked if they are gzip, whatever the file is called."""
-    try:
-        data = path.read_bytes()
-        return gzip.decompress(data) if data.startswith(GZIP_MAGIC) else data
-    except (gzip.BadGzipFile, EOFError, zlib.error):
-        raise UserError(f"{path} is not a whole gzip file: fetch it again") from None
-    except OSError as error:
-        raise UserError(f"{path} cannot be read ({error.strerror}): check the path") from None
+def _read_array(path: Path, file: BufferedIOBase, size: int | None = None) -> NDArray[np.uint8]:
+    """Read header and numbers; ``size`` are the bytes of the file, None if it is packed."""
+    shape = _read_shape(path, file)
+    count = math.prod(shape)
+    if size is not None and (stored := size - 4 - 4 * len(shape)) != count:
+        raise UserError(f"{path} holds {stored:,} bytes where its header says {shape}: fetch it again")
+    if count > MOST_BYTES:
+        raise UserError(f"{path} is too large: its header says {shape}, at most {MOST_BYTES:,} bytes are read")
+    array = np.empty(count, np.uint8)
+    stored = _fill(array, file)
+    if stored != count or file.read(1):
+        number = f"{stored:,}" if stored < count else "more"
+        raise UserError(f"{path} holds {number} bytes where its header says {shape}: fetch it again")
+    return array.reshape(shape)
 
 
-def _shape(path: Path, data: bytes) -> tuple[int, ...]:
-    if len(data) < 4 or not data.startswith(IDX_MAGIC) or data[3] not in DIMENSIONS:
+def _fill(array: NDArray[np.uint8], file: BufferedIOBase) -> int:
+    """Read a file into an array, part by part; return how many bytes there were."""
+    start = 0
+    while part := file.read(min(PART, len(array) - start)):
+        array[start : start + len(part)] = np.frombuffer(part, np.uint8)
+        start += len(part)
+    return start
+
+
+def _read_shape(path: Path, file: BufferedIOBase) -> tuple[int, ...]:
+    start = file.read(4)
+    if len(start) < 4 or not start.startswith(IDX_MAGIC) or start[3] not in DIMENSIONS:
         raise UserError(f"{path} is not an idx file of unsigned bytes: pass MNIST's own format")
-    if len(data) < 4 + 4 * data[3]:
+    sizes = file.read(4 * start[3])
+    if len(sizes) < 4 * start[3]:
         raise UserError(f"{path} ends inside its header: fetch it again")
-    shape = struct.unpack_from(f">{data[3]}I", data, 4)
+    shape = struct.unpack(f">{start[3]}I", sizes)
     if 0 in shape:
         raise UserError(f"{path} is empty, its header says {shape}: fetch it again")
     return shape

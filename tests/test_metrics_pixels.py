@@ -1,5 +1,6 @@
 """Numbers on pixels against closed forms and direct formulas."""
 
+import json
 import math
 
 import pytest
@@ -39,9 +40,11 @@ def test_paired_l1_is_in_float64():
     assert paired_l1(images, torch.zeros_like(images)) == pytest.approx(0.1, abs=1e-8)
 
 
-def test_label_means_average_each_class():
+@pytest.mark.parametrize("size", [1, 7, 30])
+def test_label_means_average_each_class_in_any_batches(size):
     images, labels = torch.randn(30, 3, 4, 4), torch.arange(30) % 3
-    means = label_means(images, labels, 4)
+    means = label_means(zip(images.split(size), labels.split(size), strict=True), (4, 3, 4, 4))
+    assert torch.equal(means, label_means([(images, labels)], (4, 3, 4, 4)))
     for c in range(3):
         assert torch.allclose(means[c], images[labels == c].mean(0), atol=1e-6)
     assert torch.equal(means[3], torch.zeros(3, 4, 4))
@@ -81,7 +84,9 @@ def test_paired_numbers_do_not_depend_on_batches(size):
 
 
 def test_equal_images_agree_wholly():
-    assert pair_agreement([(IMAGES, IMAGES)], low=-1) == pytest.approx((0, math.inf, 1, 7))
+    agreement = pair_agreement([(IMAGES, IMAGES)], low=-1)
+    assert agreement == pytest.approx((0, math.inf, 1, 7))
+    assert json.loads(json.dumps(agreement.to_dict(), allow_nan=False))["psnr"] is None
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 import difflib
 import hashlib
 import json
+import math
 from collections.abc import Iterator
 from dataclasses import asdict, fields, is_dataclass
 from typing import Any, NamedTuple, TypeVar
@@ -32,6 +33,11 @@ def digest(config: Any) -> str:
     """Name a configuration by twelve hexadecimal digits of the sha256 of its canonical JSON."""
     canonical = json.dumps(to_dict(config), sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(canonical.encode()).hexdigest()[:12]
+
+
+def finite(value: float) -> float | None:
+    """Return a number that JSON has, None for NaN and infinity."""
+    return value if math.isfinite(value) else None
 
 
 def from_dict(cls: type[C], values: Any, origin: str = "configuration", mend: str = "") -> C:

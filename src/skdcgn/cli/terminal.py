@@ -218,8 +218,8 @@ def show_ensemble(scores: Mapping[str, "HeadScores"]) -> None:
 
     for metric, of_heads in scores.items():
         for head, value in of_heads.percent.items():
-            unit = "points" if metric == BG_GAP else "%"
-            print(f"{head}: {metric} {value:.1f} {unit} of {of_heads.images:,} images")
+            unit = "" if value is None else " points" if metric == BG_GAP else " %"
+            print(f"{head}: {metric} {of_heads.text(head)}{unit} of {of_heads.images:,} images")
 
 
 def show_bench(results: "BenchResults") -> None:

@@ -125,7 +125,7 @@ def _in9_shares(logits: Logits, photos: PhotoFiles, in9_map: Tensor, size: int, 
     return {head: Share(count, len(photos.files)) for head, count in correct.items()}
 
 
-def bg_gap(shares: dict[str, dict[str, Share]]) -> dict[str, float]:
+def bg_gap(shares: dict[str, dict[str, Share]]) -> dict[str, float | None]:
     """Return accuracy(mixed_same) - accuracy(mixed_rand) in points, by head; empty if a variant is missing."""
     if not {MIXED_SAME, MIXED_RAND} <= shares.keys():
         return {}
@@ -182,7 +182,7 @@ def measure_ensemble(
 ) -> dict[str, HeadScores]:
     """Measure ``top-1``, ``top-5``, ``shape bias``, ImageNet-9's variants and ``BG-gap``, on the sets available.
 
-    A head without a decision for either shape or texture has no shape bias.
+    The shape bias of a head without a decision for either shape or texture is None.
 
     Args:
         ensemble: the classifier.
@@ -195,7 +195,7 @@ def measure_ensemble(
         scores |= _top_k_scores(top_k(logits, challenges.photos, size))
     if challenges.cues:
         biases = shape_bias(logits, challenges.cues, names, size)
-        percent = {head: bias.percent for head, bias in biases.items() if bias.shape + bias.texture}
+        percent = {head: bias.percent for head, bias in biases.items()}
         scores["shape bias"] = HeadScores(len(challenges.cues.files), percent)
     if challenges.in9 and challenges.in9_map is not None:
         scores |= _in9_scores(in9_accuracy(logits, challenges.in9, challenges.in9_map, size))

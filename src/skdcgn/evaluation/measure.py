@@ -13,11 +13,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from skdcgn.base.records import finite
 from skdcgn.base.seeds import generator
 from skdcgn.cgn.classes import Classes, in_order_of
 from skdcgn.cgn.compose import compose, draw
 from skdcgn.cgn.mechanism import Mechanism, Teacher
 from skdcgn.data.images import LabelledImages
+from skdcgn.evaluation.scores import NOT_MEASURED
 from skdcgn.features.extractors import Extractor, Features, Images
 from skdcgn.metrics.distances import (
     density_coverage,
@@ -64,19 +66,17 @@ class Measurement:
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON values; numbers that are not finite become None."""
-        by_class = None if self.by_class is None else [_finite(value) for value in self.by_class]
-        return {**asdict(self), "value": _finite(self.value), "by_class": by_class}
+        by_class = None if self.by_class is None else [finite(value) for value in self.by_class]
+        deviation = None if self.deviation is None else finite(self.deviation)
+        return {**asdict(self), "value": finite(self.value), "deviation": deviation, "by_class": by_class}
 
     def __str__(self) -> str:
-        deviation = "" if self.deviation is None else f" +- {self.deviation:.3g}"
+        deviation = "" if self.deviation is None or not math.isfinite(self.deviation) else f" +- {self.deviation:.3g}"
         seed = "" if self.seed is None else f", seed {self.seed}"
         counts = f"{self.generated:,} generated" + (f", {self.real:,} real" if self.real else "")
         origin = f"{self.extractor}@{self.digest[:8]}, {self.resizer}, {counts}{seed}"
-        return f"{self.metric} {self.value:.4g}{deviation} ({origin})"
-
-
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None
+        value = f"{self.value:.4g}" if math.isfinite(self.value) else NOT_MEASURED
+        return f"{self.metric} {value}{deviation} ({origin})"
 
 
 def _measurement(

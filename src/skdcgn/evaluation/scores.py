@@ -1,7 +1,9 @@
-"""Records that evaluation returns and results keep: typed numbers, finite or None. No torch here."""
+"""Records that evaluation returns and results keep: typed numbers, finite, or None if not measured. No torch here."""
 
 from pydantic import FiniteFloat
 from pydantic.dataclasses import dataclass
+
+NOT_MEASURED = "not measured"  # in the place of a number that is None
 
 
 @dataclass(frozen=True)
@@ -23,7 +25,15 @@ class Diversity:
 
 @dataclass(frozen=True)
 class HeadScores:
-    """One metric of the ensemble and of each of its heads, in percent (BG-gap: in points), and over how many images."""
+    """One metric of the ensemble and of each of its heads, in percent (BG-gap: in points), and over how many images.
+
+    None: not measured, because a head made no decision for either shape or texture.
+    """
 
     images: int
-    percent: dict[str, FiniteFloat]
+    percent: dict[str, FiniteFloat | None]
+
+    def text(self, head: str) -> str:
+        """Return the number of a head with one digit, or that it is not measured."""
+        value = self.percent.get(head)
+        return NOT_MEASURED if value is None else f"{value:.1f}"

@@ -28,10 +28,10 @@ class ShapeBias(NamedTuple):
     images: int
 
     @property
-    def percent(self) -> float:
-        """100 shape / (shape + texture); NaN if there is no decision for either."""
+    def percent(self) -> float | None:
+        """100 shape / (shape + texture); None if there is no decision for either."""
         decided = self.shape + self.texture
-        return 100 * self.shape / decided if decided else float("nan")
+        return 100 * self.shape / decided if decided else None
 
 
 class CueConflicts(NamedTuple):

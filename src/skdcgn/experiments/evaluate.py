@@ -155,7 +155,7 @@ class CGNEvaluation:
         """Return JSON values."""
         values: dict[str, Any] = {name: number.to_dict() for name, number in self.distances.items()}
         if self.pairs:
-            values["pairs"] = {mechanism: agreement._asdict() for mechanism, agreement in self.pairs.items()}
+            values["pairs"] = {mechanism: agreement.to_dict() for mechanism, agreement in self.pairs.items()}
         if self.axioms:
             values["axioms"] = self.axioms.to_dict()
         return values

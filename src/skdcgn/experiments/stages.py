@@ -9,12 +9,14 @@ from typing import Generic, TypeVar
 
 from skdcgn.base.config import ImageNetConfig, RunConfig
 from skdcgn.base.contents import Reads, value_reads
-from skdcgn.base.door import read_json
+from skdcgn.base.door import read_json, read_record
 from skdcgn.base.files import write_json
 from skdcgn.base.progress import Watch, log_progress
+from skdcgn.base.records import to_dict
 from skdcgn.cgn.mechanism import Teacher
 from skdcgn.cgn.subset import ALL
 from skdcgn.evaluation.fidelity import fidelity
+from skdcgn.evaluation.scores import Diversity, PixelL1
 from skdcgn.evaluation.timing import counterfactuals_per_second
 from skdcgn.pairs.query import query_all
 from skdcgn.results.records import RESULTS_FILE, RunResults, Sizes, Speeds, TeacherIdentity
@@ -116,11 +118,30 @@ def query_and_distill(run: Run[C]) -> tuple[dict[str, int], StudentCGN]:
     return queries, student.to(space.torch_device)
 
 
+@dataclass(frozen=True)
+class Comparison:
+    """The numbers of a student beside its teacher's, as ``comparison.json`` of a run keeps them."""
+
+    counterfactuals_per_second: Speeds
+    pixel_l1: dict[str, PixelL1]
+    diversity: dict[str, Diversity]
+
+
+def compared_student(run: Run[C], student: StudentCGN, speed_images: int) -> Comparison:
+    """Return the fidelity and the speed of the student; what was measured before is read."""
+    file, watch = run.path / "comparison.json", run.workspace.watch
+    if file.exists():
+        return read_record(file, Comparison)
+    l1, diversity = fidelity(student, run.path / "pairs", run.teacher, watch=watch)
+    speeds = counterfactuals_per_second({"teacher": run.teacher, "student": student}, speed_images, watch=watch)
+    comparison = Comparison(Speeds(**speeds), l1, diversity)
+    write_json(file, to_dict(comparison))
+    return comparison
+
+
 def compare_with_teacher(run: Run[C], student: StudentCGN, queries: dict[str, int], *, speed_images: int) -> RunResults:
     """Return the results that all runs have: their identity, sizes, speeds and fidelity; ``seconds`` is still empty."""
-    teacher = run.teacher
-    l1, diversity = fidelity(student, run.path / "pairs", teacher)
-    speeds = counterfactuals_per_second({"teacher": teacher, "student": student}, speed_images)
+    teacher, comparison = run.teacher, compared_student(run, student, speed_images)
     return RunResults(
         preset=run.config.preset,
         seed=run.config.seed,
@@ -130,8 +151,6 @@ def compare_with_teacher(run: Run[C], student: StudentCGN, queries: dict[str, in
         teacher=TeacherIdentity(run.config.teacher, teacher.digest),
         versions=versions(),
         parameters=Sizes(teacher.size, student.size),
-        counterfactuals_per_second=Speeds(**speeds),
-        pixel_l1=l1,
-        diversity=diversity,
+        **vars(comparison),
         seconds={},
     )

@@ -168,7 +168,7 @@ def _student(
         else:
             images = (compose(cgn, compared, seed=config.seed).images for cgn in (teacher, student))
             distance = frechet(load_extractor(), *images).value
-            comparison = TeacherComparison(fidelity(student, pairs, teacher)[0], distance)
+            comparison = TeacherComparison(fidelity(student, pairs, teacher, watch=workspace.watch)[0], distance)
         write_json(result, to_dict(comparison))
     comparison = from_dict(TeacherComparison, read_json(result), str(result))
     if comparison.stopped:

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from skdcgn.base.errors import UserError
+from skdcgn.base.records import finite
 
 SSIM_PIXELS = 11
 
@@ -42,6 +43,10 @@ class PairAgreement(NamedTuple):
     psnr: float
     ssim: float
     pairs: int
+
+    def to_dict(self) -> dict[str, float | None]:
+        """Return JSON values; the decibels of equal images, which are infinite, are None."""
+        return {**self._asdict(), "psnr": finite(self.psnr)}
 
 
 def pair_agreement(batches: Iterable[tuple[Tensor, Tensor]], low: float) -> PairAgreement:
@@ -80,10 +85,16 @@ def _sums(images: Tensor, targets: Tensor, span: float) -> Tensor:
     return torch.stack([difference.abs().mean(1).sum(), difference.square().mean(1).sum(), torch.as_tensor(ssim)])
 
 
-def label_means(images: Tensor, labels: Tensor, classes: int) -> Tensor:
-    """Mean image of each class, (classes, C, H, W); 0 for a class without images."""
-    sums = torch.zeros(classes, *images.shape[1:]).index_add_(0, labels, images)
-    return sums / labels.bincount(minlength=classes).clamp(min=1)[:, None, None, None]
+def label_means(batches: Iterable[tuple[Tensor, Tensor]], shape: tuple[int, ...]) -> Tensor:
+    """Mean image of each class over batches of images (B, C, H, W) and labels (B,); 0 for a class without images.
+
+    ``shape`` is that of the result: (classes, C, H, W).
+    """
+    sums, counts = torch.zeros(shape), torch.zeros(shape[0], dtype=torch.int64)
+    for images, labels in batches:
+        sums.index_add_(0, labels, images)
+        counts += labels.bincount(minlength=shape[0])
+    return sums / counts.clamp(min=1)[:, None, None, None]
 
 
 def nearest_iou(masks: Tensor, labels: Tensor, real: Tensor, real_labels: Tensor) -> float:

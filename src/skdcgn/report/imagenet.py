@@ -8,7 +8,7 @@ from skdcgn.base.presets import IMAGENET_RUNS
 from skdcgn.report.figures import Figure, run_figures
 from skdcgn.report.page import run_values, write_page
 from skdcgn.report.tables import ratios
-from skdcgn.report.words import NOTHING, UNKNOWN, count, imagenet_summary
+from skdcgn.report.words import UNKNOWN, count, imagenet_summary
 from skdcgn.results.records import ImageNetResults, read_results
 
 HEADS = ("ensemble", "shape", "texture", "background")
@@ -60,7 +60,7 @@ def lines(results: ImageNetResults) -> list[Line]:
         Line(
             _with_head(measure, head) if measure == BY_HEAD else measure,
             count(first.images),
-            [_percent(ensembles[name][measure].percent.get(head)) for name in ensembles],
+            [ensembles[name][measure].text(head) for name in ensembles],
         )
         for measure, first in next(iter(ensembles.values())).items()
         for head in (HEADS if measure == BY_HEAD else HEADS[:1])
@@ -79,7 +79,3 @@ def costs(results: ImageNetResults) -> list[Cost]:
         Cost("teacher", teacher, "", count(speeds.teacher), ""),
         Cost("student", count(sizes.student), ratios(results)[0], count(speeds.student), ratios(results)[1]),
     ]
-
-
-def _percent(value: float | None) -> str:
-    return NOTHING if value is None else f"{value:.1f}"

@@ -4,7 +4,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from skdcgn.evaluation.scores import PixelL1
+from skdcgn.evaluation.scores import NOT_MEASURED, PixelL1
 from skdcgn.results.records import ImageNetResults, MnistResults, OodAccuracy, RunResults, Sizes, Speeds
 
 COARSE, AVERAGE = 0.5, 1.0  # an L1 over the label mean's, above which a student's drawings are called so
@@ -27,13 +27,13 @@ def summary(results: MnistResults) -> Markup:
 def imagenet_summary(results: ImageNetResults) -> Markup:
     """Say what the run measured: cost of the student, then top-1 accuracies, where real images were tested."""
     ensembles, cost = results.ensembles, cost_sentence(results)
-    top = {name: scores["top-1"].percent["ensemble"] for name, scores in ensembles.items() if "top-1" in scores}
+    top = {name: scores["top-1"].text("ensemble") for name, scores in ensembles.items() if "top-1" in scores}
     if not top or results.stand_in:
         return Markup("{}").format(cost)
     return Markup(
         "{} An ensemble trained with its counterfactuals reaches <strong>{}</strong> top-1 accuracy;"
         " trained with its teacher's, {}; on real images alone, {}."
-    ).format(cost, *(percent(top[name]) for name in ("student", "teacher", "plain")))
+    ).format(cost, *(f"{top[name]}{NO_BREAK}%" for name in ("student", "teacher", "plain")))
 
 
 def cost_sentence(results: RunResults) -> str:
@@ -125,7 +125,7 @@ def times(ratio: float) -> str:
 
 def decimal(value: float | None) -> str:
     """Print a loss or a distance, to three digits or so."""
-    return NOTHING if value is None else f"{value:.4f}" if abs(value) < 0.1 else f"{value:.3f}"
+    return NOT_MEASURED if value is None else f"{value:.4f}" if abs(value) < 0.1 else f"{value:.3f}"
 
 
 def points(value: float) -> str:

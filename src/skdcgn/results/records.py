@@ -111,12 +111,8 @@ class ImageNetResults(RunResults):
     def _repr_html_(self) -> str:
         """Return the mean of the heads by measure and by training set, in percent, as a table, for notebooks."""
         measures: Iterable[str] = next(iter(self.ensembles.values()), {})
-        rows = [[name, *(_percent(scores[name]) for scores in self.ensembles.values())] for name in measures]
+        rows = [[name, *(scores[name].text("ensemble") for scores in self.ensembles.values())] for name in measures]
         return html_table(f"{self.preset}, seed {self.seed}", ["%", *self.ensembles], rows)
-
-
-def _percent(scores: HeadScores) -> str:
-    return f"{scores.percent['ensemble']:.1f}" if "ensemble" in scores.percent else ""
 
 
 R = TypeVar("R")

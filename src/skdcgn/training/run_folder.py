@@ -3,10 +3,10 @@
 import json
 import logging
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NamedTuple
 
 from skdcgn.base.contents import NOTHING, Reads, digests
 from skdcgn.base.door import read_json
@@ -34,9 +34,9 @@ class LogLine(NamedTuple):
         return json.dumps({"step": self.step, **self.values}, allow_nan=False) + "\n"
 
 
-def log_line(record: Record) -> LogLine:
-    """Return the line of a record: values that are not finite, which JSON does not have, are left out."""
-    return LogLine(record.step, {name: value for name, value in record.losses.items() if math.isfinite(value)})
+def log_line(step: int, values: Mapping[str, float]) -> LogLine:
+    """Return the line of a step: values that are not finite, which JSON does not have, are left out."""
+    return LogLine(step, {name: value for name, value in values.items() if math.isfinite(value)})
 
 
 class RunFolder:
@@ -150,7 +150,7 @@ class RunFolder:
 
     def log(self, record: Record) -> None:
         """Append a line to metrics.jsonl and send it to the tracker; see :func:`log_line`."""
-        line, losses = log_line(record), format_losses(record.losses, len(record.losses))
+        line, losses = log_line(record.step, record.losses), format_losses(record.losses, len(record.losses))
         logger.debug(f"{self.path.name}: step {record.step} of {record.total}, {losses}")
         append_text(self._log, line.to_json())
         self._send(line.values, line.step)
@@ -192,11 +192,7 @@ def read_metrics(path: Path) -> list[LogLine]:
 
 def _read_line(line: str, path: Path) -> LogLine:
     try:
-        values = json.loads(line, parse_constant=_refuse)
-        return LogLine(int(values.pop("step")), values)
+        values = json.loads(line)
+        return log_line(int(values.pop("step")), values)
     except (json.JSONDecodeError, KeyError, TypeError, ValueError):
         raise UserError(f"{path} holds a line that is no JSON object with a step: {line[:80]!r}: delete it") from None
-
-
-def _refuse(word: str) -> NoReturn:
-    raise ValueError(f"{word} is no number of JSON")

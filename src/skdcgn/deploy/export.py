@@ -71,10 +71,19 @@ def _finite(images: Tensor, origin: str, mend: str) -> Tensor:
 
 
 def exported(cgn: Teacher, precision: str = Precision.FP32) -> bytes:
-    """Return ``cgn`` as the bytes of an ONNX file."""
+    """Return ``cgn`` as the bytes of an ONNX file, which keeps the Spec in its metadata (:meth:`Spec.to_metadata`)."""
     if precision not in list(Precision):
         raise UserError(f"unknown precision {precision!r}: use {', '.join(Precision)}")
-    return STORED[Precision(precision)](to_onnx(as_module(cgn), cgn.spec), cgn.spec)
+    return with_spec(STORED[Precision(precision)](to_onnx(as_module(cgn), cgn.spec), cgn.spec), cgn.spec)
+
+
+def with_spec(data: bytes, spec: Spec) -> bytes:
+    """Return an ONNX file with the Spec in its metadata."""
+    import onnx
+
+    model = onnx.load_from_string(data)
+    onnx.helper.set_model_props(model, spec.to_metadata())
+    return bytes(model.SerializeToString())
 
 
 def as_module(cgn: Teacher) -> nn.Module:

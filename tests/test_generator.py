@@ -1,19 +1,21 @@
 """The student generator: initialised right, every parameter alive, sizes as asked, saved exactly."""
 
+import contextlib
+import errno
+import json
+import os
+import shutil
+import types
+
 import pytest
 import torch
 
 from skdcgn.base.errors import UserError
 from skdcgn.base.presets import run_preset
+from skdcgn.base.tensors import read_tensors, write_tensors
 from skdcgn.cgn.mechanism import Mechanism, Spec
-from skdcgn.students.generator import (
-    ConditionalBatchNorm2d,
-    Doubling,
-    StudentCGN,
-    StudentGenerator,
-    WakingSigmoid,
-    student_size,
-)
+from skdcgn.students.generator import StudentCGN, StudentGenerator, student_size
+from skdcgn.students.layers import ConditionalBatchNorm2d, Doubling, WakingSigmoid
 from skdcgn.teachers.cgn import CGN
 
 SPEC = Spec()
@@ -24,6 +26,10 @@ TINYGAN_SIZE = {"channels": (16, 8, 8, 4, 4, 4), "grid": 1, "embedding": 8, "ran
 def make(mechanism="texture", **changes):
     torch.manual_seed(0)
     return StudentGenerator(mechanism, SPEC, **{**SMALL, **changes})
+
+
+def alike(size):
+    return {mechanism.value: size for mechanism in Mechanism}
 
 
 def question(count=12):
@@ -238,3 +244,142 @@ def test_an_image_that_is_black_everywhere_has_a_gradient_back_and_no_other_is_c
     assert torch.allclose(x.grad[0, 0, :2], torch.tensor(-0.01))  # inwards
     assert torch.equal(x.grad[0, 0, 2:], plain.grad[0, 0, 2:])
     assert torch.equal(x.grad[1], plain.grad[1])
+
+
+@pytest.fixture
+def saved(tmp_path):
+    student_cgn().save_pretrained(tmp_path / "student")
+    return tmp_path / "student"
+
+
+def rewrite(folder, change):
+    """Change the tensors of a student's folder."""
+    state, metadata = read_tensors(folder / "model.safetensors")
+    write_tensors(folder / "model.safetensors", change(state), metadata)
+
+
+NAME = "mechanisms.shape.output.bias"
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda state: {}, "is missing"),
+        (lambda state: {name: t for name, t in state.items() if name != NAME}, f"{NAME} is missing"),
+        (lambda state: {name.replace("output", "last"): t for name, t in state.items()}, "mechanisms.background.last"),
+        (lambda state: {**state, "surplus": torch.ones(1)}, "surplus"),
+        (lambda state: {**state, NAME: state[NAME][:0]}, f"{NAME} has shape"),
+        (lambda state: {**state, NAME: torch.ones(5)}, rf"{NAME} is \(5,\)"),
+        (lambda state: {**state, NAME: torch.ones(4, dtype=torch.int64)}, f"{NAME} is of type torch.int64"),
+        *(
+            (lambda state, dtype=dtype: {**state, NAME: state[NAME].to(dtype)}, f"{NAME} is of type {dtype}")
+            for dtype in (torch.int32, torch.bool, torch.complex64)
+        ),
+        (lambda state: {**state, NAME: state[NAME] * float("nan")}, f"{NAME} holds NaN"),
+    ],
+)
+@pytest.mark.parametrize("load", [StudentCGN.load, StudentCGN.from_pretrained])
+def test_loading_is_strict(load, change, words, saved):
+    rewrite(saved, change)
+    with pytest.raises(UserError, match=words) as error:
+        load(saved)
+    assert str(error.value).startswith(str(saved))
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "words"),
+    [
+        ("spec", None, "spec"),
+        ("spec", {**SPEC.to_dict(), "image_size": 1_000_000}, "at most 4096"),
+        ("spec", {**SPEC.to_dict(), "classes": 10**9}, "at most"),
+        ("spec", {**SPEC.to_dict(), "noise_dim": 2**62}, "at most"),
+        ("sizes", {}, "sizes.shape is missing"),
+        ("sizes", alike({**SMALL, "channels": [4096] * 3}), "mechanisms.*, the student"),
+        ("sizes", alike({**SMALL, "channels": [10**9, 10**9]}), "4096"),
+        ("sizes", alike({**SMALL, "embedding": 10**12}), "4096"),
+        ("sizes", alike({**SMALL, "grid": 7}), "does not divide 32 pixels"),
+        ("sizes", alike({**SMALL, "separable": "yes"}), "separable"),
+    ],
+)
+def test_a_students_configuration_is_checked_before_it_takes_memory(key, value, words, saved):
+    values = json.loads((saved / "config.json").read_text()) | {key: value}
+    (saved / "config.json").write_text(json.dumps(values))
+    state, _ = read_tensors(saved / "model.safetensors")
+    write_tensors(saved / "model.safetensors", state)  # as an earlier version did, without the digest
+    with pytest.raises(UserError, match=words) as error:
+        StudentCGN.load(saved)
+    assert str(saved) in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_two_files_of_two_students_are_none(saved, tmp_path):
+    named = StudentCGN(Spec(names=tuple("abcdefghij")).to_dict(), alike(SMALL))
+    named.save_pretrained(tmp_path / "named")
+    (saved / "config.json").write_bytes((tmp_path / "named" / "config.json").read_bytes())
+    with pytest.raises(UserError, match="holds no whole student"):
+        StudentCGN.load(saved)
+    named.save_pretrained(saved)
+    assert StudentCGN.load(saved).spec.names == tuple("abcdefghij")
+
+
+@pytest.mark.parametrize("last", [0, 1, 2, 3])
+def test_a_save_that_ends_early_leaves_the_old_student_or_the_new_or_none(last, saved, monkeypatch):
+    """As a full disk or a kill does: the files up to ``last`` are written, the others are as they were."""
+    before = {file.name: file.read_bytes() for file in saved.iterdir()}
+    other = StudentCGN(SPEC.to_dict(), alike({**SMALL, "channels": (4, 4)}))
+    replace, writes = os.replace, []
+
+    def full(source, target):
+        writes.append(target)
+        if len(writes) > last:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        replace(source, target)
+
+    (saved / "README.md").unlink()
+    monkeypatch.setattr("os.replace", full)
+    with pytest.raises(UserError, match="free some space") if last < 3 else contextlib.nullcontext():
+        other.save_pretrained(saved)
+    monkeypatch.undo()
+    if last < 2:
+        assert {**before, **{f.name: f.read_bytes() for f in saved.iterdir() if f.name != "README.md"}} == before
+        StudentCGN.load(saved)
+    elif last == 2:
+        with pytest.raises(UserError, match="holds no whole student"):
+            StudentCGN.load(saved)
+    other.save_pretrained(saved)
+    assert StudentCGN.load(saved).digest == other.digest
+
+
+def test_saving_writes_the_same_bytes_again_and_keeps_the_card(saved):
+    (saved / "README.md").write_text("mine")
+    before = [(saved / name).read_bytes() for name in ("config.json", "model.safetensors", "README.md")]
+    StudentCGN.load(saved).save_pretrained(saved)
+    assert [(saved / name).read_bytes() for name in ("config.json", "model.safetensors", "README.md")] == before
+
+
+def test_a_student_goes_to_the_hub_and_comes_back(tmp_path, monkeypatch):
+    student, home = student_cgn(), tmp_path / "hub"
+
+    def create(self, repo_id, **options):
+        return types.SimpleNamespace(repo_id=f"me/{repo_id}")
+
+    def upload(self, repo_id, folder_path, **options):
+        shutil.copytree(folder_path, home / repo_id)
+        return f"https://hub.example/{repo_id}"
+
+    monkeypatch.setattr("huggingface_hub.HfApi.create_repo", create)
+    monkeypatch.setattr("huggingface_hub.HfApi.upload_folder", upload)
+    monkeypatch.setattr("huggingface_hub.snapshot_download", lambda name, **options: home / name)
+    assert student.push_to_hub("mine") == "https://hub.example/me/mine"
+    assert StudentCGN.from_pretrained("me/mine", revision="main").digest == student.digest
+
+
+def test_a_name_that_the_hub_does_not_have_is_reported():
+    with pytest.raises(UserError, match="is no folder, and cannot be fetched"):
+        StudentCGN.from_pretrained("../no/such/student", local_files_only=True)
+
+
+def test_loading_a_student_draws_no_random_numbers(saved):
+    before = torch.get_rng_state()
+    StudentCGN.load(saved)
+    assert torch.equal(torch.get_rng_state(), before)

@@ -143,7 +143,7 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
     else:
         values = load_pytorch(path)
     state = _named_tensors(path, values)
-    _check_tensors(path, state)
+    check_tensors(path, state)
     return {name: value.detach().clone() for name, value in _without_prefixes(path, state).items()}
 
 
@@ -161,7 +161,8 @@ def _named_tensors(path: Path, values: Any) -> dict[str, Tensor]:
     return values
 
 
-def _check_tensors(path: Path, state: dict[str, Tensor]) -> None:
+def check_tensors(path: Path, state: dict[str, Tensor]) -> None:
+    """Raise UserError that names the first tensor of a file that is no weight of a network."""
     for name, tensor in state.items():
         if fault := _fault(tensor):
             raise UserError(f"{path}: {shortened(name)} {fault}: pass weights in dense floating point tensors")

@@ -8,124 +8,23 @@ added to a colour of each class, so that no other weights are spent on it.
 
 import copy
 import hashlib
-import io
-from contextlib import redirect_stdout
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Self, cast
 
 import torch
 import torch.nn.functional as F
-from huggingface_hub import PyTorchModelHubMixin
-from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from skdcgn.base.config import DistillConfig, StudentConfig
-from skdcgn.base.errors import UserError
-from skdcgn.base.records import from_dict, to_dict
+from skdcgn.base.errors import UserError, naming
+from skdcgn.base.records import to_dict
+from skdcgn.base.weights import fill, on_meta
 from skdcgn.cgn.mechanism import Mechanism, Spec, as_mechanism, check_query
+from skdcgn.students.folder import fetched, read_student, student_form, upload, write_student
+from skdcgn.students.layers import LEAK, ConditionalBatchNorm2d, UpBlock, WakingSigmoid
 
-LEAK = 0.1
 MARGIN = 0.02  # how near to black or white a colour begins at most: beyond, gradients vanish
-SLOPE, AWAKE = 0.01, 0.1
-
-
-class WakingSigmoid(torch.autograd.Function):
-    """Sigmoid of images (B, C, H, W), whose slope inwards is ``SLOPE`` at least in an image all below ``AWAKE``.
-
-    Most pixels of a mask are black in most samples, and an L1 is least at their median: at a high rate a class of thin
-    strokes can turn all black, where the gradient of a plain sigmoid vanishes.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:
-        images = x.sigmoid()
-        ctx.save_for_backward(images)
-        return images
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> Tensor:
-        (images,), (grad,) = ctx.saved_tensors, grads
-        slope = images * (1 - images)
-        asleep = slope.amax((1, 2, 3), keepdim=True) < AWAKE
-        inwards = (grad < 0) == (images < 0.5)  # descent moves along -grad
-        return grad * torch.where(asleep & inwards, slope.clamp(min=SLOPE), slope)
-
-
-class ConditionalBatchNorm2d(nn.Module):
-    """Batch norm whose scale and offset are linear in the class embedding; at first they are 1 and 0."""
-
-    def __init__(self, channels: int, embedding: int) -> None:
-        super().__init__()
-        self.norm: nn.Module = nn.BatchNorm2d(channels, affine=False)
-        self.affine = nn.Linear(embedding, 2 * channels)
-        nn.init.zeros_(self.affine.weight)
-        with torch.no_grad():
-            self.affine.bias.copy_(torch.cat([torch.ones(channels), torch.zeros(channels)]))
-
-    def forward(self, x: Tensor, embedded: Tensor) -> Tensor:
-        scale, offset = self.affine(embedded)[..., None, None].chunk(2, dim=1)  # (B, C, 1, 1) each
-        return cast(Tensor, scale * self.norm(x) + offset)
-
-    @torch.no_grad()
-    def fold(self) -> None:
-        """Take the running mean and deviation into scale and offset, for inference: s (x - m) / d + o, linear still."""
-        norm = cast(nn.BatchNorm2d, self.norm)
-        mean, deviation = cast(Tensor, norm.running_mean), (cast(Tensor, norm.running_var) + norm.eps).sqrt()
-        for part in (self.affine.weight.T, self.affine.bias):  # (embedding, 2 C) and (2 C,), views
-            scale, offset = part.chunk(2, dim=-1)
-            scale /= deviation
-            offset -= scale * mean
-        self.norm = nn.Identity()
-
-
-def conv3x3(inputs: int, outputs: int, separable: bool) -> nn.Module:
-    """A 3 x 3 convolution, or a depthwise one followed by a pointwise one."""
-    if not separable:
-        return nn.Conv2d(inputs, outputs, 3, padding=1)
-    depthwise = nn.Conv2d(inputs, inputs, 3, padding=1, groups=inputs, bias=False)
-    return nn.Sequential(depthwise, nn.Conv2d(inputs, outputs, 1))
-
-
-class Doubling(nn.Module):
-    """Bilinear interpolation of images (B, C, S, S), of one ``side`` S, to twice the side.
-
-    On CUDA it is two products with a matrix: PyTorch's kernel there has one thread per pixel for all images and
-    channels, and its gradients differ from call to call.
-    """
-
-    def __init__(self, side: int) -> None:
-        super().__init__()
-        one_hot = torch.eye(side, device="cpu")  # a constant, with values on the meta device too
-        columns = F.interpolate(one_hot[None], scale_factor=2, mode="linear", align_corners=False)[0]
-        self.register_buffer("columns", columns, persistent=False)  # (S, 2 S)
-
-    def forward(self, x: Tensor) -> Tensor:
-        if x.is_cuda:
-            return self.by_matrix(x)
-        return F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
-
-    def by_matrix(self, x: Tensor) -> Tensor:
-        columns = cast(Tensor, self.columns).to(x.dtype)  # quarters: exact in half precision too
-        return columns.T @ (x @ columns)
-
-
-class UpBlock(nn.Module):
-    """[CBN, LeakyReLU, bilinear x2, conv, CBN, LeakyReLU, conv] + 1 x 1 shortcut, from a grid of ``side``."""
-
-    def __init__(self, inputs: int, outputs: int, embedding: int, separable: bool, side: int) -> None:
-        super().__init__()
-        self.up = Doubling(side)
-        self.norm1 = ConditionalBatchNorm2d(inputs, embedding)
-        self.conv1 = conv3x3(inputs, outputs, separable)
-        self.norm2 = ConditionalBatchNorm2d(outputs, embedding)
-        self.conv2 = conv3x3(outputs, outputs, separable)
-        self.shortcut = nn.Conv2d(inputs, outputs, 1)
-
-    def forward(self, x: Tensor, embedded: Tensor) -> Tensor:
-        h = self.up(F.leaky_relu(self.norm1(x, embedded), LEAK))
-        h = self.conv2(F.leaky_relu(self.norm2(self.conv1(h), embedded), LEAK))
-        return cast(Tensor, h + self.up(self.shortcut(x)))
 
 
 class StudentGenerator(nn.Module):
@@ -215,7 +114,7 @@ def student_size(config: DistillConfig, mechanism: Mechanism) -> dict[str, Any]:
     return to_dict(sizes[mechanism])
 
 
-class StudentCGN(nn.Module, PyTorchModelHubMixin, library_name="skdcgn", license="mit"):
+class StudentCGN(nn.Module):
     """Three student mechanisms behind the same ``query`` as their teacher.
 
     Args:
@@ -225,8 +124,11 @@ class StudentCGN(nn.Module, PyTorchModelHubMixin, library_name="skdcgn", license
 
     def __init__(self, spec: dict[str, Any], sizes: dict[str, dict[str, Any]]) -> None:
         super().__init__()
-        self.spec = from_dict(Spec, spec, "the student's spec")
-        self.mechanisms = nn.ModuleDict({m.value: StudentGenerator(m, self.spec, **sizes[m]) for m in Mechanism})
+        self.form = student_form({"spec": spec, "sizes": sizes}, "the student")
+        self.spec = self.form.spec
+        self.mechanisms = nn.ModuleDict(
+            {m.value: StudentGenerator(m, self.spec, **to_dict(self.form.sizes[m])) for m in Mechanism}
+        )
         self.eval()
 
     def forward(self, mechanism: Mechanism, noise: Tensor, labels: Tensor) -> Tensor:
@@ -263,19 +165,45 @@ class StudentCGN(nn.Module, PyTorchModelHubMixin, library_name="skdcgn", license
 
     @classmethod
     def load(cls, folder: Path) -> Self:
-        """Load a folder written by ``save_pretrained``; raise UserError if it is something else."""
-        if not (folder / "config.json").is_file() or not (folder / "model.safetensors").is_file():
-            raise UserError(f"{folder} holds no student: {_right_folder(folder)}")
-        try:
-            with redirect_stdout(io.StringIO()):  # the mixin says where it loads from
-                return cls.from_pretrained(folder, local_files_only=True).eval()
-        except (SafetensorError, RuntimeError, TypeError, KeyError, ValueError, OSError) as error:
-            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-            raise UserError(f"{folder} holds a student of another architecture, or a damaged one: {reason}") from None
+        """Load a folder written by :meth:`save_pretrained`; raise UserError if it is something else."""
+        form, state = read_student(folder)
+        with naming(folder):
+            student = on_meta(cls, to_dict(form.spec), to_dict(form.sizes))
+        return fill(student, state, folder, "the student of its config.json")
 
+    @classmethod
+    def from_pretrained(cls, source: str | Path, **options: Any) -> Self:
+        """Load a student's folder or, by the name of its repository, a student on the Hugging Face Hub.
 
-def _right_folder(folder: Path) -> str:
-    """Say where the student of a folder is that distill or run wrote to."""
-    if (folder / "student" / "model.safetensors").is_file():
-        return f"it lies one level below: pass {folder / 'student'}"
-    return "pass the folder student that distill wrote, with config.json and model.safetensors"
+        Args:
+            source: a folder, or a name such as ``user/student``.
+            options: of ``huggingface_hub.snapshot_download``, such as ``revision``, ``token`` and ``cache_dir``.
+
+        Raises:
+            UserError: there is no student, or its files do not fit each other.
+        """
+        return cls.load(Path(source) if Path(source).is_dir() else fetched(str(source), **options))
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Write ``config.json``, ``model.safetensors`` and, if there is none, a model card, each atomically."""
+        write_student(Path(folder), self.form, self.state_dict())
+
+    def push_to_hub(
+        self,
+        repo_id: str,
+        *,
+        private: bool | None = None,
+        token: str | None = None,
+        branch: str | None = None,
+        commit_message: str = "Write a student CGN",
+    ) -> str:
+        """Write the student into a repository on the Hugging Face Hub, new or old; return the commit's URL."""
+        return upload(
+            self.form,
+            self.state_dict(),
+            repo_id,
+            private=private,
+            token=token,
+            branch=branch,
+            message=commit_message,
+        )

@@ -93,10 +93,10 @@ def lay_glyphs(folder, images=20, seed=0):
 
 
 def lay_textures(folder):
-    for part in ("object", "background"):
+    for part, green in (("object", 90), ("background", 200)):
         for index in range(10):
             (folder / part).mkdir(parents=True, exist_ok=True)
-            Image.new("RGB", (150, 150), (20 * index, 90, 30)).save(folder / part / f"{index}.bmp")
+            Image.new("RGB", (150, 150), (20 * index, green, 30)).save(folder / part / f"{index}.bmp")
     return folder
 
 

@@ -12,7 +12,7 @@ from skdcgn.cgn.compose import blend, compose
 from skdcgn.cgn.drawings import interpolate
 from skdcgn.cgn.mechanism import Layers, Mechanism, Spec, spec_from_metadata
 from skdcgn.cgn.pictures import SPACING, as_rgb, grid
-from skdcgn.data.counterfactuals import read_counterfactuals
+from skdcgn.data.counterfactual_file import read_counterfactuals
 from skdcgn.deploy.generate import write_counterfactuals, write_interpolation
 
 

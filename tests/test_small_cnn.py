@@ -60,6 +60,14 @@ def test_larger_pictures_end_in_the_same_sixty_four_numbers():
         assert torch.allclose(classifier.head(fourfold.mean((2, 3))), classifier(images), atol=1e-6)
 
 
+def test_images_of_too_few_pixels_to_pool_are_refused(tmp_path):
+    data = LabelledImages(torch.zeros(4, 3, 24, 24), torch.arange(4))
+    with pytest.raises(UserError, match="24 pixels a side: the classifier takes 25 or more"):
+        classify(data, ClassifyConfig(epochs=1), tmp_path)
+    enough = LabelledImages(torch.zeros(4, 3, 25, 25), torch.arange(4))
+    assert classify(enough, ClassifyConfig(epochs=1), tmp_path, device="cpu")(enough.images).shape == (4, 4)
+
+
 def test_a_folder_without_a_classifier_is_named(tmp_path):
     with pytest.raises(UserError, match=r"checkpoint\.safetensors does not exist"):
         load_classifier(tmp_path)

@@ -17,12 +17,13 @@ from skdcgn.base.records import from_dict, to_dict
 from skdcgn.base.tensors import read_tensors
 from skdcgn.cgn.classes import Classes
 from skdcgn.classifiers.schedules import Epochs, step_decay
-from skdcgn.data.images import LabelledImages
+from skdcgn.data.images import LabelledImages, TrainingImages
 from skdcgn.training.loop import Batch, Callback, Method, Step
 from skdcgn.training.run_folder import RunFolder
 from skdcgn.training.train import train
 
 IMAGES = "the training images"
+LEAST_SIDE = 25  # pixels: of fewer, no cell is left to pool
 
 
 @dataclass(frozen=True)
@@ -91,7 +92,7 @@ class Classify(Method):
 
 
 def classify(
-    data: LabelledImages,
+    data: TrainingImages,
     config: ClassifyConfig,
     out: Path,
     *,
@@ -105,13 +106,19 @@ def classify(
     """Train the classifier on ``data`` in the run folder ``out``; resumes where it was killed.
 
     Args:
-        data: images (N, 3, H, W) in [-1, 1] and labels; each epoch visits all, in a random order. The run folder
-            keeps the number and the names of its classes.
+        data: images (N, 3, S, S) in [-1, 1] and labels; each epoch visits all, in a random order. Those of a file
+            (:func:`skdcgn.data.counterfactual_file.read_counterfactuals`) are read batch by batch. The run folder keeps
+            the number and the names of its classes.
         origin: names the data, as JSON values, in the run's identity; None: the digest of all images and labels.
         extend: continue a run in ``out`` that has fewer epochs and is otherwise the same.
         track: ``tensorboard`` or ``wandb``, to log there too.
+
+    Raises:
+        UserError: images of less than ``LEAST_SIDE`` pixels a side, or ``out`` holds another run.
     """
-    form = ClassifierForm(data.classes(out).count, data.images.shape[-1], data.names)
+    if data.image_size < LEAST_SIDE:
+        raise UserError(f"images of {data.image_size} pixels a side: the classifier takes {LEAST_SIDE} or more")
+    form = ClassifierForm(data.classes(out).count, data.image_size, data.names)
     reads = value_reads("images", data.digest if origin is None else origin, IMAGES)
     folder = RunFolder(out, {**to_dict(config), "seed": seed, **to_dict(form)}, reads=reads, extend=extend)
     torch.manual_seed(seed)
@@ -119,8 +126,8 @@ def classify(
     epochs = Epochs(len(data.labels), config.batch_size, config.epochs, seed)
 
     def batch_at(step: int) -> Batch:
-        rows = epochs.rows(step)
-        return {"images": data.images[rows], "labels": data.labels[rows]}
+        rows = data.rows(epochs.rows(step))
+        return {"images": rows.images, "labels": rows.labels}
 
     train(
         method,

@@ -45,9 +45,8 @@ def classify(
 ) -> None:
     """Train a classifier on counterfactuals."""
     settings = configure(find_stage("classify", preset) if preset else ClassifyConfig(), config, changes)
-    from skdcgn.base.files import sha256
     from skdcgn.classifiers.small_cnn import classify as train_classifier
-    from skdcgn.data.counterfactuals import read_counterfactuals
+    from skdcgn.data.counterfactual_file import read_counterfactuals
     from skdcgn.training.loop import report_to
 
     data = read_counterfactuals(images)
@@ -59,7 +58,6 @@ def classify(
             out,
             seed=seed,
             device=device,
-            origin=sha256(images),
             callbacks=(report,),
             track=track,
             extend=extend,

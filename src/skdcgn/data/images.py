@@ -3,11 +3,32 @@
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from skdcgn.cgn.classes import Classes, match_classes
+
+
+class TrainingImages(Protocol):
+    """Images to train with, in memory or in a file, from which rows are read as they are needed."""
+
+    @property
+    def image_size(self) -> int: ...
+
+    @property
+    def labels(self) -> Tensor: ...
+
+    @property
+    def names(self) -> tuple[str, ...]: ...
+
+    @property
+    def digest(self) -> str: ...
+
+    def classes(self, owner: object) -> Classes: ...
+
+    def rows(self, rows: Tensor) -> "LabelledImages": ...
 
 
 @dataclass(frozen=True)
@@ -25,6 +46,11 @@ class LabelledImages:
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    @property
+    def image_size(self) -> int:
+        """Pixels of a side."""
+        return self.images.shape[-1]
 
     @property
     def digest(self) -> str:

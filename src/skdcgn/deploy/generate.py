@@ -15,7 +15,7 @@ from skdcgn.cgn.compose import Counterfactuals, compose_batches
 from skdcgn.cgn.drawings import interpolate
 from skdcgn.cgn.mechanism import Mechanism, Spec, Teacher
 from skdcgn.cgn.pictures import as_rgb, encode, grid, save_gif, save_picture, save_strip
-from skdcgn.data.counterfactuals import COUNTERFACTUALS_FILE, LABELS
+from skdcgn.data.counterfactual_file import COUNTERFACTUALS_FILE, LABELS
 from skdcgn.deploy.picture_folder import TABLE, PictureFolder, picture_name, remove
 
 SHEET, SHEET_FILE = 100, "sheet.png"

@@ -188,3 +188,10 @@ def test_a_file_without_a_spec_may_show_only_some_of_the_classes(tmp_path: Path)
     assert stream_from_file(path, 2).numbered_as(Classes("it", 1000), MEND).classes.count == 1000
     with pytest.raises(UserError, match=r"has 2 classes without names, .* has 3 classes"):
         stream_from_file(path, 2).numbered_as(Classes("it", 2), MEND)
+
+
+def test_letters_that_a_file_system_decomposes_are_the_same() -> None:
+    composed, decomposed = "caf\u00e9", "cafe\u0301"
+    assert match_classes(spelt("tea", composed), spelt(decomposed, "tea"), MEND).tolist() == [1, 0]
+    both = spelt(composed, decomposed)
+    assert match_classes(both, both, MEND).tolist() == [0, 1]

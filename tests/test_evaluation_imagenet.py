@@ -13,6 +13,7 @@ from skdcgn.classifiers.ensemble import train_ensemble
 from skdcgn.data.categories import CATEGORIES
 from skdcgn.data.counterfactuals import stream_from_cgn
 from skdcgn.data.folders import list_photos
+from skdcgn.data.imagenet_classes import WORDNET_IDS
 from skdcgn.evaluation.imagenet import (
     Share,
     bg_gap,
@@ -105,7 +106,7 @@ def test_no_decision_at_all_is_no_number():
         ("cat/cat1.png", "cat1.png does not state its shape and texture"),
         ("cat/dog1-bear2.png", "does not state"),
         ("cat/cat1-lion2.png", "does not state"),
-        ("lion/lion1-cat1.png", "sub-folder 'lion', which is none of the 16"),
+        ("lion/lion1-cat1.png", "has the class 'lion', which the set of sixteen categories lacks"),
     ],
 )
 def test_a_stimulus_whose_name_does_not_state_its_cues_is_an_error(name, words, cues):
@@ -143,7 +144,7 @@ def test_the_gap_between_backgrounds_is_counted_per_image(tmp_path):
 def test_classes_reach_the_nine_by_the_data_sets_json_and_others_are_wrong(tmp_path):
     nine_folders(tmp_path, "original", 0)
     (tmp_path / "map.json").write_text(json.dumps({str(i): i if i != 2 else -1 for i in range(9)}))
-    shares = in9_accuracy(reads(9, step=10), tmp_path, read_in9_map(tmp_path / "map.json", 9), 32)
+    shares = in9_accuracy(reads(9, step=10), tmp_path, read_in9_map(tmp_path / "map.json", Classes("it", 9)), 32)
     assert shares["original"]["ensemble"] == Share(55, 62)
 
 
@@ -158,7 +159,7 @@ def test_classes_reach_the_nine_by_the_data_sets_json_and_others_are_wrong(tmp_p
 def test_a_wrong_map_is_an_error(values, words, tmp_path):
     (tmp_path / "map.json").write_text(json.dumps(values))
     with pytest.raises(UserError, match=words):
-        read_in9_map(tmp_path / "map.json", 9)
+        read_in9_map(tmp_path / "map.json", Classes("it", 9))
 
 
 def test_a_folder_that_is_no_imagenet_9_is_an_error(tmp_path):
@@ -218,3 +219,21 @@ def test_every_metric_of_an_ensemble_of_sixteen_classes(tmp_path, cues, analytic
     scores = measure_ensemble(ensemble, names, 8, open_challenges(names, cue_conflict=tmp_path / "cues"))
     assert list(scores) == ["shape bias"]
     assert scores["shape bias"].images == 8
+
+
+def test_some_of_imagenets_classes_are_found_in_its_map_by_their_wordnet_ids(tmp_path):
+    dogs = [WORDNET_IDS.index(name) for name in CATEGORIES["dog"]]
+    (tmp_path / "map.json").write_text(json.dumps({str(i): 0 if i in dogs else -1 for i in range(1000)}))
+    names = ("n02099601", "n01440764", "n02085936")  # a golden retriever, a tench, a Maltese dog
+    assert read_in9_map(tmp_path / "map.json", Classes("it", 3, names)).tolist() == [0, -1, 0]
+    with pytest.raises(UserError, match=r"class 1 of 2 is \(tench\): .*WordNet ids"):
+        read_in9_map(tmp_path / "map.json", Classes("it", 2, ("n02099601", "tench")))
+
+
+def test_nine_classes_of_imagenet_9_are_matched_by_name(tmp_path):
+    nine_folders(tmp_path, "original", 0)
+    turned = open_challenges(NINE[::-1], in9_folder=tmp_path).in9_map
+    assert turned.tolist() == list(range(9))[::-1]
+    assert open_challenges([f"{i:02d}_{name}" for i, name in enumerate(NINE)], in9_folder=tmp_path).in9_map[3] == 3
+    with pytest.raises(UserError, match=r"the ensemble has the class 'cat', which .*--in9-map"):
+        open_challenges(("cat", *NINE[1:]), in9_folder=tmp_path)

@@ -8,6 +8,7 @@ from PIL import Image
 
 from skdcgn.base.errors import UserError
 from skdcgn.base.seeds import generator
+from skdcgn.cgn.classes import Classes
 from skdcgn.data.folders import list_photos
 from skdcgn.data.photos import in_batches, middle_crop, random_box, random_crop, read_ahead
 
@@ -31,13 +32,13 @@ def test_sorted_sub_folders_are_the_classes_as_imagenet_numbers_them(folder):
 
 
 def test_a_classifiers_names_number_the_classes_of_a_part_of_its_folders(folder):
-    assert list_photos(folder, ("n00", "n01", "n02")).labels.tolist() == [1, 1, 1, 2, 2, 2]
+    assert list_photos(folder, Classes("it", 3, ("n00", "n01", "n02"))).labels.tolist() == [1, 1, 1, 2, 2, 2]
 
 
 @pytest.mark.parametrize(
     ("spoil", "names", "words"),
     [
-        (lambda f: None, ("n01", "n07"), "sub-folder 'n02', which is none of the 2 classes"),
+        (lambda f: None, Classes("it", 2, ("n01", "n07")), "has the class 'n02', which it lacks"),
         (lambda f: [p.unlink() for p in (f / "n02").iterdir()], None, "n02 holds no picture"),
     ],
 )

@@ -7,6 +7,7 @@ names are called by their numbers as words, ``0``, ``1``, ...
 
 import difflib
 import logging
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -65,11 +66,12 @@ def match_classes(own: Classes, other: Classes, mend: str, *, some: bool = False
     Raises:
         UserError: ``other`` has a class that ``own`` lacks, or lacks one unless ``some``.
     """
-    numbers = {name: number for number, name in enumerate(own.words)}
-    strange = [name for name in other.words if name not in numbers]
-    missing = [] if some else [name for name in own.words if name not in set(other.words)]
+    numbers = {name: number for number, name in enumerate(_composed(own.words))}
+    words = _composed(other.words)
+    strange = [name for name in words if name not in numbers]
+    missing = [] if some else [name for name in numbers if name not in set(words)]
     if not strange and not missing:
-        return torch.tensor([numbers[name] for name in other.words])
+        return torch.tensor([numbers[name] for name in words])
     if bool(own.names) != bool(other.names) and own.count == other.count:
         _warn_of_order(*((own, other) if other.names else (other, own)))
         return torch.arange(own.count)
@@ -98,6 +100,12 @@ def listed(names: Sequence[str]) -> str:
     """Return the first names in one line, and how many more there are."""
     more = len(names) - LISTED
     return ", ".join(names[:LISTED]) + (f" and {more} more" if more > 0 else "")
+
+
+def _composed(names: Sequence[str]) -> Sequence[str]:
+    """Return names with composed letters, of which macOS decomposes those of files; as they are if two become one."""
+    composed = [unicodedata.normalize("NFC", name) for name in names]
+    return composed if len(set(composed)) == len(names) else names
 
 
 def _misfit(own: Classes, other: Classes, strange: list[str], missing: list[str]) -> str:

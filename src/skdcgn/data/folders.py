@@ -20,39 +20,36 @@ from skdcgn.base.door import regular_file
 from skdcgn.base.errors import UserError
 from skdcgn.base.progress import Watch, log_progress
 from skdcgn.base.seeds import generator
+from skdcgn.cgn.classes import Classes, match_classes
 from skdcgn.data.decoding import check_picture, open_picture, picture_formats
 from skdcgn.data.images import LabelledImages, PhotoFiles
 
 logger = logging.getLogger(__name__)
+RENAME = "rename or remove the sub-folder, or pass a folder of those classes"
 MOST_CHECKED = 100_000  # pictures whose headers are read before work begins; a header takes 40 microseconds
 MOST_NAMED = 3  # damaged pictures that a message names
 READERS = min(16, os.cpu_count() or 1)
 
 
-def list_photos(folder: Path, names: Sequence[str] | None = None) -> PhotoFiles:
+def list_photos(folder: Path, own: Classes | None = None) -> PhotoFiles:
     """List every picture of every sub-folder, sorted; none is opened.
 
     Args:
         folder: one sub-folder of pictures per class.
-        names: of the classes 0, 1, ... of a classifier; the folder may hold some of them. Default: the sub-folders'
-            own names, sorted, as ImageNet numbers its classes.
+        own: the classes of a classifier, in whose order pictures are labelled; the folder may hold some of them.
+            Default: the sub-folders' own names, sorted, as ImageNet numbers its classes.
 
     Raises:
-        UserError: no folder, no sub-folders, a class without pictures, or one that is not among ``names``.
+        UserError: no folder, no sub-folders, a class without pictures, or one that is none of ``own``.
     """
     folders = class_folders(folder)
     if not folders:
         raise UserError(f"{folder} has no sub-folders: it should have one per class")
-    classes = {name: index for index, name in enumerate(names or folders)}
-    strange = [name for name in folders if name not in classes]
-    if strange:
-        raise UserError(
-            f"{folder} has a sub-folder {strange[0]!r}, which is none of the {len(classes)} classes "
-            f"({next(iter(classes))!r} is one): pass a folder with those, or remove it"
-        )
-    files = {name: pictures_in(folder / name) for name in folders}
-    labels = [classes[name] for name in folders for _ in files[name]]
-    return PhotoFiles([file for part in files.values() for file in part], torch.tensor(labels), tuple(classes))
+    classes = Classes(str(folder), len(folders), tuple(folders))
+    numbers = match_classes(own or classes, classes, RENAME, some=True)
+    files = [pictures_in(folder / name) for name in folders]
+    labels = numbers.repeat_interleave(torch.tensor([len(part) for part in files]))
+    return PhotoFiles([file for part in files for file in part], labels, (own or classes).words)
 
 
 def class_folders(folder: Path) -> list[str]:

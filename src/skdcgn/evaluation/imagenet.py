@@ -5,7 +5,9 @@ All are counted image by image, independent of the batch size. The folders are t
 ``IN9/mixed_rand/val/00_dog/x.JPEG`` (Xiao et al., "Noise or Signal", ICLR 2021).
 """
 
+import re
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -15,9 +17,11 @@ from torch import Tensor
 
 from skdcgn.base.door import read_json
 from skdcgn.base.errors import UserError
+from skdcgn.cgn.classes import Classes, match_classes
 from skdcgn.classifiers.ensemble import Ensemble
 from skdcgn.data.categories import averages
 from skdcgn.data.folders import list_photos
+from skdcgn.data.imagenet_classes import WORDNET_IDS
 from skdcgn.data.images import PhotoFiles
 from skdcgn.data.photos import middle_crop
 from skdcgn.evaluation.heads import BATCH, Logits, batch_logits, head_logits, square_picture
@@ -56,7 +60,7 @@ def top_k(
 
     Args:
         logits: images (B, 3, size, size) in [-1, 1] -> logits (B, K) by head.
-        photos: labelled as the classifier numbers its classes (``list_photos(folder, names)``).
+        photos: labelled as the classifier numbers its classes (``list_photos(folder, classes)``).
         size: pixels of a side of the crops.
         ks: which k.
         batch_size: images at once.
@@ -70,21 +74,37 @@ def top_k(
     return {head: {k: Share(n, len(photos.files)) for k, n in counts.items()} for head, counts in correct.items()}
 
 
-def read_in9_map(path: Path, classes: int) -> Tensor:
+def read_in9_map(path: Path, own: Classes) -> Tensor:
     """Read which of the nine classes each class belongs to, (classes,) int64, -1 for none, from the data set's JSON.
 
+    Args:
+        path: a JSON object from numbers of classes to one of the nine or -1. ImageNet-9's own has the numbers of
+            ImageNet's thousand classes, of which the classifier's are found by their WordNet ids; one of as many
+            entries as the classifier has classes has the classifier's numbers.
+        own: the classifier's classes.
+
     Raises:
-        UserError: not a JSON object that gives every class, by its number, one of the nine or -1.
+        UserError: not such an object, or one that leaves out a class.
     """
     values = read_json(path)
-    numbers = [values.get(str(index)) for index in range(classes)] if isinstance(values, dict) else []
+    keys = _map_keys(own, len(values)) if isinstance(values, dict) else []
+    numbers = [values.get(key) for key in keys]
     wrong = [index for index, value in enumerate(numbers) if value not in range(-1, IN9_CLASSES)]
-    if wrong or len(numbers) != classes:
+    if wrong or not numbers:
+        index = wrong[0] if wrong else 0
         raise UserError(
-            f"{path} does not state which of ImageNet-9's classes class {wrong[0] if wrong else 0} of {classes} is: "
-            f"pass the {IN9_MAP} of ImageNet-9, and a classifier of ImageNet's thousand classes"
+            f"{path} does not state which of ImageNet-9's classes class {index} of {own.count} is "
+            f"({own.words[index]}): pass the {IN9_MAP} of ImageNet-9, and a classifier whose classes are named by WordNet ids"
         )
     return torch.tensor(numbers)
+
+
+def _map_keys(own: Classes, entries: int) -> list[str]:
+    """Return the keys of the classes in a map of so many entries; none that fits for a class that it does not name."""
+    if entries == len(WORDNET_IDS):
+        numbers = {name: number for number, name in enumerate(WORDNET_IDS)}
+        return [str(numbers.get(name)) for name in own.words]
+    return [str(number) for number in range(own.count)] if entries <= own.count else []
 
 
 def in9_accuracy(
@@ -156,11 +176,12 @@ def open_challenges(
     cues = list_cue_conflicts(cue_conflict) if cue_conflict else None
     if cues:
         averages(names)
+    own = Classes("the ensemble", len(names), tuple(names))
     return ChallengeSets(
-        list_photos(images, names) if images else None,
+        list_photos(images, own) if images else None,
         cues,
         in9_folder,
-        _find_in9_map(in9_folder, in9_map, len(names)) if in9_folder else None,
+        _find_in9_map(in9_folder, in9_map, own) if in9_folder else None,
     )
 
 
@@ -169,12 +190,19 @@ def in9_map_file(folder: Path) -> Path | None:
     return next((file for file in (folder / IN9_MAP, folder.parent / IN9_MAP) if file.exists()), None)
 
 
-def _find_in9_map(folder: Path, path: Path | None, classes: int) -> Tensor:
-    if path is None and classes == IN9_CLASSES:
-        return torch.arange(IN9_CLASSES)
+def _find_in9_map(folder: Path, path: Path | None, own: Classes) -> Tensor:
+    if path is None and own.count == IN9_CLASSES:
+        names = next(iter(in9_variants(folder).values())).names
+        nine, bare = (replace(own, names=tuple(map(_bare, part))) for part in (names, own.words))
+        return match_classes(replace(nine, owner=str(folder)), bare, "pass a map of its classes by --in9-map")
     if file := path or in9_map_file(folder):
-        return read_in9_map(file, classes)
+        return read_in9_map(file, own)
     raise UserError(f"no {IN9_MAP} in {folder} or its parent: pass ImageNet-9's own by --in9-map")
+
+
+def _bare(name: str) -> str:
+    """Return the name of one of the nine classes without its number, as ``dog`` for ``00_dog``."""
+    return re.sub(r"^\d\d_", "", name)
 
 
 def measure_ensemble(

@@ -13,10 +13,12 @@ import torch
 from torch import Tensor
 
 from skdcgn.base.errors import UserError
+from skdcgn.cgn.classes import Classes
 from skdcgn.data.categories import CATEGORIES, averages
 from skdcgn.data.folders import list_photos
 from skdcgn.evaluation.heads import BATCH, Logits, batch_logits, square_picture
 
+SIXTEEN = Classes("the set of sixteen categories", len(CATEGORIES), tuple(CATEGORIES))
 CUES = re.compile(r"([a-z]+)\d+-([a-z]+)\d+")
 
 
@@ -49,7 +51,7 @@ def list_cue_conflicts(folder: Path) -> CueConflicts:
         UserError: another layout, a file whose name does not state its cues, or no conflict at all.
     """
     numbers, files, cues = {name: index for index, name in enumerate(CATEGORIES)}, [], []
-    for file in list_photos(folder, list(CATEGORIES)).files:
+    for file in list_photos(folder, SIXTEEN).files:
         shape, texture = _file_cues(Path(file))
         if shape != texture:
             files.append(file)

@@ -94,7 +94,7 @@ def read_in9_map(path: Path, own: Classes) -> Tensor:
         index = wrong[0] if wrong else 0
         raise UserError(
             f"{path} does not state which of ImageNet-9's classes class {index} of {own.count} is "
-            f"({own.words[index]}): pass the {IN9_MAP} of ImageNet-9, and a classifier whose classes are named by WordNet ids"
+            f"({own.words[index]}): pass ImageNet-9's {IN9_MAP} and a classifier whose classes are named by WordNet ids"
         )
     return torch.tensor(numbers)
 

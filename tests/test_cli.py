@@ -233,7 +233,7 @@ def test_home_may_be_written_as_in_a_shell_wherever_a_path_is(tmp_path, monkeypa
 def test_names_with_control_characters_are_printed_escaped(tmp_path, skdcgn):
     for name, expected in (
         ("\x1b[2J\x07\u202e", "/\\x1b[2J\\x07\\u202e: pass"),
-        ("\udcff", "/\\udcff' is not UTF-8: rename the file or folder"),
+        ("\udcff", "/\\udcff is not UTF-8: rename the file or folder"),
     ):
         status, _, said = skdcgn("teach", "--images", f"{tmp_path}/{name}", "--out", tmp_path / "out")
         assert (status, said.count("\n")) == (2, 1)

@@ -31,9 +31,16 @@ class TrainingStoppedError(UserError):
 
 
 def as_line(text: str) -> str:
-    """Return a text as one line without control characters, which the names of files may hold: they are escaped."""
-    line = " ".join(text.split())
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
+    """Return a text as one line that can be printed."""
+    return escaped(" ".join(text.split()))
+
+
+def escaped(text: str) -> str:
+    """Return a text with escapes for what cannot be printed, as the names of files may hold.
+
+    A terminal acts on control characters; lone surrogates cannot be written at all.
+    """
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 RENAMED = {"natural-smoke": "imagenet-smoke"}  # names of earlier versions
@@ -65,9 +72,5 @@ def shown(value: Any) -> str:
 
 
 def shortened(text: str) -> str:
-    """Return text from outside as a piece of one line: escapes for what cannot be printed, and the first 80 characters.
-
-    A terminal acts on control characters; lone surrogates cannot be written at all.
-    """
-    start = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text[:MOST_SHOWN])
-    return start + ("..." if len(text) > MOST_SHOWN else "")
+    """Return text from outside as a piece of one line: what can be printed of its first 80 characters."""
+    return escaped(text[:MOST_SHOWN]) + ("..." if len(text) > MOST_SHOWN else "")

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
-from skdcgn.base.errors import UserError, shortened, shown
+from skdcgn.base.errors import UserError, escaped, shortened, shown
 from skdcgn.base.home import from_home
 
 C = TypeVar("C")
@@ -102,7 +102,7 @@ def override(config: C, changes: dict[str, Any], origin: str = "configuration") 
             key = shortened(path)
             raise UserError(f"{origin}: unknown key {key!r}{_nearest(key, type(config))}")
         if isinstance(value, str) and value != value.encode(errors="replace").decode():  # bytes of a path, as \udcff
-            raise UserError(f"{origin}: {path} {shortened(value)!r} is not UTF-8: rename the file or folder")
+            raise UserError(f"{origin}: {path} {escaped(value)} is not UTF-8: rename the file or folder")
         *parents, key = path.split(".")
         section = values
         for parent in parents:

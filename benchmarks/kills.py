@@ -68,7 +68,7 @@ VERBS = {
     "--classify-save-every 3",
     "run-imagenet": "run imagenet-smoke --out OUT/run --device cpu --ensemble-epochs 1 --distill-steps 6 "
     "--distill-save-every 2 --ensemble-counterfactuals 4 --ensemble-save-every 8",
-    "ensemble": "ensemble --real run-imagenet/run/stand-in/train --images generate/images/counterfactuals.safetensors "
+    "ensemble": "ensemble --real run-imagenet/run/stand-in/train --cgn imagenet-smoke "
     "--out OUT/ensemble --epochs 1 --width 4 --image-size 32 --batch-size 8 --counterfactuals 8 --save-every 5",
     "study": "study masks smoke --seeds 1 --out OUT/study --device cpu",
 }  # fmt: skip

@@ -1,5 +1,6 @@
 """How the command line ends: interrupted, with a full disk, or in a terminal and an environment that are odd."""
 
+import errno
 import os
 import re
 import signal
@@ -10,14 +11,15 @@ import pytest
 
 from skdcgn.base import files
 from skdcgn.base.ending import SIGNALS
+from skdcgn.base.errors import UserError
 from skdcgn.cli.streams import Sink, limit_width, text_stream
 from skdcgn.experiments import doctor
+from skdcgn.training.trackers import open_tracker
 
 COMMAND = [sys.executable, "-m", "skdcgn"]
 GENERATE = ["generate", "double-colored-digits", "-n", "4", "--format", "png"]
 INTERRUPTED = "interrupted: run the same command again to continue\n"
 UNWRITTEN = "the standard output cannot be written (No space left on device)"
-MEND = "free some space or choose another --out, and run the same command again to continue"
 
 
 def handlers():
@@ -153,7 +155,7 @@ def small_disk(tmp_path):
     if mounted.returncode != 0:
         pytest.skip(f"this machine mounts no tmpfs: {mounted.stderr.strip()}")
     yield folder
-    subprocess.run(["umount", str(folder)], check=True)
+    subprocess.run(["umount", "-l", str(folder)], check=True)
 
 
 FULL = {
@@ -168,5 +170,27 @@ FULL = {
 def test_a_full_disk_is_told_by_its_path_and_leaves_no_temporary_file(verb, small_disk, skdcgn):
     status, _, said = skdcgn(*FULL[verb], "--out", small_disk / "out", "-q")
     assert status == 2
-    assert re.fullmatch(rf"error: {small_disk}/out/\S+ cannot be written \(No space left on device\): {MEND}\n", said)
+    assert re.fullmatch(rf"error: {small_disk}/out/\S+ .*: free some space or choose another --out.*\n", said)
     assert not remains(small_disk)
+
+
+def test_a_full_disk_is_told_of_a_tracker_and_of_a_log(small_disk):
+    with pytest.raises(UserError, match=f"{small_disk}/tensorboard cannot be written .*: free some space"):
+        log_without_end(small_disk)
+    with pytest.raises(UserError, match=f"{small_disk}/metrics.jsonl cannot be written .*: free some space"):
+        files.append_text(small_disk / "metrics.jsonl", "x" * 2**20)
+
+
+def log_without_end(folder):
+    with open_tracker("tensorboard", folder) as send:
+        for step in range(100_000):
+            send({f"loss {number}": 1.0 for number in range(100)}, step)
+
+
+def test_an_error_of_another_package_is_one_line(monkeypatch, skdcgn):
+    def fail(data_root):
+        raise OSError(errno.ECONNREFUSED, "Connection refused")
+
+    monkeypatch.setattr(doctor, "examine", fail)
+    expected = "error: Connection refused: check the path, its permissions and the connection\n"
+    assert skdcgn("doctor") == (2, "", expected)

@@ -1,7 +1,7 @@
 """Files: written atomically, by one process at a time; a disk that refuses them is a UserError.
 
-A write goes to a temporary file in the same folder, which is then renamed. Its writer holds a lock (flock) on it: the
-first write of a process in a folder removes the temporary files there that no living process holds.
+A write goes to a temporary file in the same folder, which is then renamed. Its writer holds a lock (flock) on it: a
+process that first writes in a folder, or has it to itself, removes the temporary files that no living process holds.
 """
 
 import errno
@@ -43,6 +43,7 @@ def exclusive(lock: Path, *, wait: bool = True) -> Iterator[bool]:
         logging.getLogger(__name__).warning("%s: waiting for another process that works there", lock.parent)
         file.acquire()
     try:
+        _sweep(lock.parent)
         yield True
     finally:
         file.release()
@@ -150,12 +151,7 @@ def writing(path: Path) -> Iterator[None]:
     except OSError as error:
         if error.errno not in MENDS or not _concerns(error, path):
             raise
-        raise UserError(refusal(error, path)) from None
-
-
-def refusal(error: OSError, path: object) -> str:
-    """Say in a line that ``path`` cannot be written, why, and what to do about it."""
-    return f"{path} cannot be written ({error.strerror}): {MENDS.get(error.errno or 0, 'choose another --out')}"
+        raise UserError(f"{path} cannot be written ({error.strerror}): {MENDS[error.errno]}") from None
 
 
 def _concerns(error: OSError, path: Path) -> bool:

@@ -77,9 +77,12 @@ def _fail(message: str) -> int:
 
 
 def _os_error(error: OSError) -> str:
-    from skdcgn.base.files import refusal
+    """Return the line of an error that no stage has named: of another package, or of reading."""
+    from skdcgn.base.files import MENDS
 
-    return refusal(error, error.filename or "the output")
+    reading = "check the path, its permissions and the connection"
+    mend = reading if error.errno == errno.ENOENT else MENDS.get(error.errno or 0, reading)
+    return ": ".join(str(part) for part in (error.filename, error.strerror or error, mend) if part)
 
 
 def _unwritten(tokens: Sequence[str], output: Sink) -> int:

@@ -6,6 +6,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from skdcgn.base.errors import UserError
+from skdcgn.base.files import writing
 
 TRACKERS = ("tensorboard", "wandb")
 Send = Callable[[dict[str, float], int], None]
@@ -37,12 +38,20 @@ def open_tracker(name: str | None, folder: Path, start: int = 0) -> Iterator[Sen
         return
     from accelerate.tracking import TensorBoardTracker, WandBTracker
 
+    place = folder / name
     if name == "tensorboard":
         tracker = TensorBoardTracker("tensorboard", folder, purge_step=start + 1)
     else:
         tracker = WandBTracker("skdcgn", name=folder.name, dir=str(folder))
-    tracker.start()
+    with writing(place):
+        tracker.start()
+
+    def send(values: dict[str, float], step: int) -> None:
+        with writing(place):
+            tracker.log(values, step=step)
+
     try:
-        yield lambda values, step: tracker.log(values, step=step)
+        yield send
     finally:
-        tracker.finish()
+        with writing(place):
+            tracker.finish()

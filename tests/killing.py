@@ -100,9 +100,8 @@ def main(folder):
                 assert attempt(stage, out)
                 again = contents(out)
                 if again != whole:
-                    unclean[kills] = sorted(
-                        key for key in whole.keys() | again.keys() if whole.get(key) != again.get(key)
-                    )
+                    names = whole.keys() | again.keys()
+                    unclean[kills] = sorted(file for file in names if whole.get(file) != again.get(file))
         results[name] = {"kills": kills, "unclean": unclean}
     print(json.dumps(results))
 

@@ -29,6 +29,7 @@ def results(tmp_path_factory):
     return json.loads(ended.stdout)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stage", WRITES)
 def test_a_stage_killed_at_any_write_ends_with_the_same_bytes(stage, results):
     assert results[stage]["kills"] >= 2 * WRITES[stage]

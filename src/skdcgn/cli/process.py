@@ -27,9 +27,7 @@ def main() -> None:
     """Run the command line; a user's mistake ends in one line and exit status 2, a signal in one line."""
     tokens = sys.argv[1:]
     limit_width()
-    os.environ["MPLBACKEND"] = (
-        "agg"  # figures are files; matplotlib cannot be imported with a name that it does not have
-    )
+    os.environ["MPLBACKEND"] = "agg"  # figures are files; a name that matplotlib does not have stops its import
     with lasting_streams() as output:
         try:
             with interruptible():

@@ -1,5 +1,6 @@
 """Experiment trackers beside metrics.jsonl: ``tensorboard``, whose events lie in the run folder, and ``wandb``."""
 
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
@@ -50,8 +51,20 @@ def open_tracker(name: str | None, folder: Path, start: int = 0) -> Iterator[Sen
         with writing(place):
             tracker.log(values, step=step)
 
+    with _silent_threads():
+        try:
+            yield send
+        finally:
+            with writing(place):
+                tracker.finish()
+
+
+@contextmanager
+def _silent_threads() -> Iterator[None]:
+    """Print no OSError of a thread: TensorBoard's raises it again where the values come from."""
+    before = threading.excepthook
+    threading.excepthook = lambda error: None if isinstance(error.exc_value, OSError) else before(error)
     try:
-        yield send
+        yield
     finally:
-        with writing(place):
-            tracker.finish()
+        threading.excepthook = before

@@ -1,6 +1,7 @@
 """ImageNet's top-k, shape bias and ImageNet-9 against numbers counted by hand, whatever the last batch's size."""
 
 import json
+import shutil
 
 import pytest
 import torch
@@ -20,9 +21,9 @@ from skdcgn.evaluation.imagenet import (
     in9_accuracy,
     measure_ensemble,
     open_challenges,
-    read_in9_map,
     top_k,
 )
+from skdcgn.evaluation.in9 import in9_variants, read_in9_map
 from skdcgn.evaluation.shape_bias import ShapeBias, list_cue_conflicts, shape_bias
 
 NINE = ("dog", "bird", "vehicle", "reptile", "carnivore", "insect", "instrument", "primate", "fish")
@@ -133,7 +134,7 @@ def test_the_gap_between_backgrounds_is_counted_per_image(tmp_path):
     for variant, wrong in (("mixed_same", 1), ("mixed_rand", 4), ("original", 0)):
         nine_folders(tmp_path, variant, wrong)
     for batch in (5, 62, 64):  # divided by batch size times batches, it would be 3 of 65, 62 or 64
-        shares = in9_accuracy(reads(9, step=10), tmp_path, torch.arange(9), 32, batch_size=batch)
+        shares = in9_accuracy(reads(9, step=10), in9_variants(tmp_path), torch.arange(9), 32, batch_size=batch)
         assert {name: by["ensemble"] for name, by in shares.items()} == {
             "mixed_rand": Share(58, 62), "mixed_same": Share(61, 62), "original": Share(62, 62)
         }  # fmt: skip
@@ -144,7 +145,9 @@ def test_the_gap_between_backgrounds_is_counted_per_image(tmp_path):
 def test_classes_reach_the_nine_by_the_data_sets_json_and_others_are_wrong(tmp_path):
     nine_folders(tmp_path, "original", 0)
     (tmp_path / "map.json").write_text(json.dumps({str(i): i if i != 2 else -1 for i in range(9)}))
-    shares = in9_accuracy(reads(9, step=10), tmp_path, read_in9_map(tmp_path / "map.json", Classes("it", 9)), 32)
+    shares = in9_accuracy(
+        reads(9, step=10), in9_variants(tmp_path), read_in9_map(tmp_path / "map.json", Classes("it", 9)), 32
+    )
     assert shares["original"]["ensemble"] == Share(55, 62)
 
 
@@ -163,11 +166,37 @@ def test_a_wrong_map_is_an_error(values, words, tmp_path):
 
 
 def test_a_folder_that_is_no_imagenet_9_is_an_error(tmp_path):
-    with pytest.raises(UserError, match="has no folder such as mixed_rand/val"):
-        in9_accuracy(reads(9), tmp_path, torch.arange(9), 32)
+    with pytest.raises(UserError, match="has no pictures in a folder such as mixed_rand/val"):
+        in9_variants(tmp_path)
+    with pytest.raises(UserError, match=r"no folder .*nowhere"):
+        in9_variants(tmp_path / "nowhere")
     paint(tmp_path / "mixed_same" / "val" / "00_dog" / "0.png", 0)
     with pytest.raises(UserError, match="val has 1 sub-folders: ImageNet-9 has nine"):
-        in9_accuracy(reads(9), tmp_path, torch.arange(9), 32)
+        in9_variants(tmp_path)
+
+
+DOWNLOAD = ("mixed_next", "mixed_rand", "mixed_same", "no_fg", "only_bg_b", "only_bg_t", "only_fg", "original")
+
+
+def test_the_public_download_is_read_as_it_unpacks(tmp_path, caplog):
+    for variant in DOWNLOAD:
+        nine_folders(tmp_path, variant, 0)
+    for label, name in enumerate(NINE):  # foreground masks, as arrays of NumPy
+        file = tmp_path / "fg_mask" / "val" / f"{label:02d}_{name}" / "fg_n02085936_10130.npy"
+        file.parent.mkdir(parents=True)
+        file.write_bytes(b"\x93NUMPY")
+    (tmp_path / "._original").write_bytes(b"\0")
+    with caplog.at_level("INFO"):
+        challenges = open_challenges(NINE, in9_folder=tmp_path)
+    assert set(challenges.in9) == set(DOWNLOAD)
+    assert len(challenges.files) == 8 * 62
+    assert f"{tmp_path}: no pictures in fg_mask, left out" in caplog.text
+
+
+def test_a_folder_that_does_not_exist_is_refused_though_a_map_is_given(tmp_path):
+    (tmp_path / "map.json").write_text(json.dumps({str(i): i for i in range(9)}))
+    with pytest.raises(UserError, match=r"no folder .*nowhere"):
+        open_challenges(NINE, in9_folder=tmp_path / "nowhere", in9_map=tmp_path / "map.json")
 
 
 def test_the_command_line_trains_and_measures(tmp_path, cues, skdcgn):
@@ -182,13 +211,17 @@ def test_the_command_line_trains_and_measures(tmp_path, cues, skdcgn):
     assert (status, said) == (0, f"ensemble: {out}\n")
     status, said, _ = skdcgn("evaluate", out, "--images", real, "--device", "cpu")
     assert status == 0
+    in9, damaged = tmp_path / "downloads" / "in9", shutil.copytree(real, tmp_path / "damaged")
+    nine_folders(in9, "original", 0)
+    (damaged / "0" / "1.png").write_bytes(b"no picture")
     heads = ["ensemble", "shape", "texture", "background"]
     assert [line[: line.index("-") + 2] for line in said.splitlines()] == [f"{h}: top-{k}" for k in "15" for h in heads]
     assert all(line.endswith(" % of 10 images") for line in said.splitlines())
     for words, expected in (
         ([out], "name images to measure it on"),
         ([out, "--cue-conflict", cues / "nowhere"], "no folder"),
-        ([out, "--in9", tmp_path], "no in_to_in9.json in"),
+        ([out, "--in9", in9], "no in_to_in9.json in"),
+        ([out, "--images", damaged], "0/1.png is not a picture"),
         (
             ["double-colored-digits", "--in9", tmp_path],
             "Unknown option: --in9. ",
@@ -235,5 +268,5 @@ def test_nine_classes_of_imagenet_9_are_matched_by_name(tmp_path):
     turned = open_challenges(NINE[::-1], in9_folder=tmp_path).in9_map
     assert turned.tolist() == list(range(9))[::-1]
     assert open_challenges([f"{i:02d}_{name}" for i, name in enumerate(NINE)], in9_folder=tmp_path).in9_map[3] == 3
-    with pytest.raises(UserError, match=r"the ensemble has the class 'cat', which .*--in9-map"):
+    with pytest.raises(UserError, match=r"the ensemble has the class 'cat', which .*: take a classifier of"):
         open_challenges(("cat", *NINE[1:]), in9_folder=tmp_path)

@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from PIL import Image
 
 from skdcgn.base.config import ImageNetConfig
 from skdcgn.base.errors import UserError
@@ -10,7 +11,7 @@ from skdcgn.base.presets import IMAGENET_RUNS, RUNS
 from skdcgn.base.records import override
 from skdcgn.cgn.mechanism import Spec
 from skdcgn.data.categories import CATEGORIES
-from skdcgn.data.stand_in import TEST, TRAIN, stand_in
+from skdcgn.data.stand_in import NINE, TEST, TRAIN, stand_in
 from skdcgn.experiments.run_imagenet import run_imagenet
 
 CHANGES = {"ensemble.epochs": 1, "distill.steps": 20, "ensemble.counterfactuals": 8}
@@ -101,6 +102,31 @@ def test_wrong_input_is_one_line_and_costs_no_query(words, expected, tmp_path, s
     assert (status, err.count("\n")) == (2, 1)
     assert expected in err
     assert not (tmp_path / "out" / "pairs").exists()
+
+
+@pytest.mark.parametrize("part", ["--real", "--val", "--cue-conflict", "--in9"])
+def test_a_damaged_picture_anywhere_costs_no_query(part, tmp_path, skdcgn):
+    for folder in ("real", "val"):
+        for name in CATEGORIES:
+            draw(tmp_path / folder / name / "0.png")
+    draw(tmp_path / "cues" / "cat" / "cat1-dog2.png")
+    for label, name in enumerate(NINE):
+        draw(tmp_path / "in9" / "mixed_rand" / "val" / f"{label:02d}_{name}" / "0.png")
+    (tmp_path / "in9" / "in_to_in9.json").write_text(json.dumps({str(index): -1 for index in range(16)}))
+    folders = {"--real": "real", "--val": "val", "--cue-conflict": "cues", "--in9": "in9"}
+    damaged = min((tmp_path / folders[part]).rglob("*.png"))
+    damaged.write_bytes(b"no picture")
+    words = (word for flag, folder in folders.items() for word in (flag, tmp_path / folder))
+    status, _, err = skdcgn("run", "imagenet-smoke", "--out", tmp_path / "out", *words)
+    assert (status, err.splitlines()[-1]) == (
+        2, f"error: {damaged} is not a picture that Pillow can read: replace it or remove it"
+    )  # fmt: skip
+    assert not (tmp_path / "out" / "pairs").exists()
+
+
+def draw(path):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", (8, 8)).save(path)
 
 
 def test_a_flag_of_photographs_is_none_of_digits(tmp_path, skdcgn):

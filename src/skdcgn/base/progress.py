@@ -62,6 +62,11 @@ def ignore(done: int, losses: Mapping[str, float] = NO_LOSSES, /) -> None:
     """Report nothing."""
 
 
+def silent(name: str, total: int) -> Tell:
+    """Begin a task that reports nothing."""
+    return ignore
+
+
 def at_intervals(
     name: str, total: int, show: Callable[[Progress], None], every: float, clock: TimeFunction = time.monotonic
 ) -> Tell:

@@ -21,6 +21,7 @@ from skdcgn.base.config import EnsembleConfig
 from skdcgn.base.contents import Reads, file_reads, value_reads
 from skdcgn.base.door import read_json
 from skdcgn.base.errors import UserError
+from skdcgn.base.progress import silent
 from skdcgn.base.records import to_dict
 from skdcgn.base.seeds import generator
 from skdcgn.base.tensors import read_tensors
@@ -28,7 +29,7 @@ from skdcgn.cgn.mechanism import Mechanism
 from skdcgn.classifiers.backbones import NO_WEIGHTS, load_backbone
 from skdcgn.classifiers.schedules import Epochs, step_decay
 from skdcgn.data.counterfactuals import CounterfactualStream
-from skdcgn.data.folders import as_unit, list_photos
+from skdcgn.data.folders import as_unit, check_pictures, list_photos
 from skdcgn.data.images import PhotoFiles
 from skdcgn.data.photos import IMAGENET_DEVIATION, IMAGENET_MEAN, random_crop, read_ahead
 from skdcgn.data.reads import photo_reads
@@ -151,6 +152,7 @@ def train_ensemble(
         **backbone_reads(config),
     }
     folder = RunFolder(out, identity, reads=reads, extend=extend)
+    check_pictures(photos.files, silent)
     torch.manual_seed(seed)
     network = backbone() if backbone else load_backbone(config.backbone, width=config.width, weights=config.weights)
     method = TrainEnsemble(config, Ensemble(network, len(photos.names), config.image_size))

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from skdcgn.base.errors import as_line
-from skdcgn.base.progress import Watch, ignore, logger, progress_bars
+from skdcgn.base.progress import Watch, logger, progress_bars, silent
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -51,7 +51,7 @@ def log_to_standard_error(level: int) -> None:
 def progress() -> Iterator[Watch]:
     """Show a bar per task in a terminal; in a pipe, a line a minute and one when a task ends; nothing if quiet."""
     if not logger.isEnabledFor(logging.INFO):
-        yield lambda name, total: ignore
+        yield silent
         return
     with progress_bars() as watch:
         yield watch

@@ -133,7 +133,8 @@ def check_pictures(files: Sequence[str], watch: Watch = log_progress, most: int 
     with ThreadPoolExecutor(READERS) as pool:
         for done, damage in enumerate(pool.map(_damage, files), 1):
             damages += [damage] if damage else []
-            tell(done)
+            if not damages:
+                tell(done)
     if damages:
         count = f"; {len(damages):,} of {len(files):,} pictures are damaged" if len(damages) > MOST_NAMED else ""
         raise UserError("; ".join(damages[:MOST_NAMED]) + count)

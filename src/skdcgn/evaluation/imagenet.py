@@ -5,31 +5,25 @@ All are counted image by image, independent of the batch size. The folders are t
 ``IN9/mixed_rand/val/00_dog/x.JPEG`` (Xiao et al., "Noise or Signal", ICLR 2021).
 """
 
-import re
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-import torch
 from torch import Tensor
 
-from skdcgn.base.door import read_json
-from skdcgn.base.errors import UserError
-from skdcgn.cgn.classes import Classes, match_classes
+from skdcgn.cgn.classes import Classes
 from skdcgn.classifiers.ensemble import Ensemble
 from skdcgn.data.categories import averages
 from skdcgn.data.folders import list_photos
-from skdcgn.data.imagenet_classes import WORDNET_IDS
 from skdcgn.data.images import PhotoFiles
 from skdcgn.data.photos import middle_crop
 from skdcgn.evaluation.heads import BATCH, Logits, batch_logits, head_logits, square_picture
+from skdcgn.evaluation.in9 import find_in9_map, in9_variants, log_variants
 from skdcgn.evaluation.scores import HeadScores
 from skdcgn.evaluation.shape_bias import CueConflicts, list_cue_conflicts, shape_bias
 
-IN9_CLASSES, MIXED_SAME, MIXED_RAND = 9, "mixed_same", "mixed_rand"
-IN9_MAP = "in_to_in9.json"
+MIXED_SAME, MIXED_RAND = "mixed_same", "mixed_rand"
 BG_GAP = "BG-gap"
 
 
@@ -49,8 +43,14 @@ class ChallengeSets(NamedTuple):
 
     photos: PhotoFiles | None
     cues: CueConflicts | None
-    in9: Path | None
+    in9: dict[str, PhotoFiles] | None
     in9_map: Tensor | None
+
+    @property
+    def files(self) -> list[str]:
+        """Return the paths of the images of all sets."""
+        variants = self.in9.values() if self.in9 else ()
+        return [file for part in (self.photos, self.cues, *variants) if part for file in part.files]
 
 
 def top_k(
@@ -74,68 +74,19 @@ def top_k(
     return {head: {k: Share(n, len(photos.files)) for k, n in counts.items()} for head, counts in correct.items()}
 
 
-def read_in9_map(path: Path, own: Classes) -> Tensor:
-    """Read which of the nine classes each class belongs to, (classes,) int64, -1 for none, from the data set's JSON.
-
-    Args:
-        path: a JSON object from numbers of classes to one of the nine or -1. ImageNet-9's own has the numbers of
-            ImageNet's thousand classes, of which the classifier's are found by their WordNet ids; one of as many
-            entries as the classifier has classes has the classifier's numbers.
-        own: the classifier's classes.
-
-    Raises:
-        UserError: not such an object, or one that leaves out a class.
-    """
-    values = read_json(path)
-    keys = _map_keys(own, len(values)) if isinstance(values, dict) else []
-    numbers = [values.get(key) for key in keys]
-    wrong = [index for index, value in enumerate(numbers) if value not in range(-1, IN9_CLASSES)]
-    if wrong or not numbers:
-        index = wrong[0] if wrong else 0
-        raise UserError(
-            f"{path} does not state which of ImageNet-9's classes class {index} of {own.count} is "
-            f"({own.words[index]}): pass ImageNet-9's {IN9_MAP} and a classifier whose classes are named by WordNet ids"
-        )
-    return torch.tensor(numbers)
-
-
-def _map_keys(own: Classes, entries: int) -> list[str]:
-    """Return the keys of the classes in a map of so many entries; none that fits for a class that it does not name."""
-    if entries == len(WORDNET_IDS):
-        numbers = {name: number for number, name in enumerate(WORDNET_IDS)}
-        return [str(numbers.get(name)) for name in own.words]
-    return [str(number) for number in range(own.count)] if entries <= own.count else []
-
-
 def in9_accuracy(
-    logits: Logits, folder: Path, in9_map: Tensor, size: int, *, batch_size: int = BATCH
+    logits: Logits, variants: Mapping[str, PhotoFiles], in9_map: Tensor, size: int, *, batch_size: int = BATCH
 ) -> dict[str, dict[str, Share]]:
-    """Count correct images, by variant (each sub-folder with a ``val``) and head.
+    """Count correct images, by variant and head.
 
     Args:
         logits: images (B, 3, size, size) in [-1, 1] -> logits (B, K) by head.
-        folder: of the variants: ``original``, ``mixed_same``, ``mixed_rand``, ...
+        variants: ``original``, ``mixed_same``, ``mixed_rand``, ... (:func:`skdcgn.evaluation.in9.in9_variants`).
         in9_map: (K,) int64, which of the nine classes a class belongs to; a class of none is always wrong.
         size: pixels of a side of the images.
         batch_size: images at once.
-
-    Raises:
-        UserError: no variant, or one without nine classes.
     """
-    variants = in9_variants(folder)
     return {name: _in9_shares(logits, photos, in9_map, size, batch_size) for name, photos in variants.items()}
-
-
-def in9_variants(folder: Path) -> dict[str, PhotoFiles]:
-    """List the pictures of each of ImageNet-9's variants; raise UserError if there is none, or one of other classes."""
-    variants = sorted(path.parent for path in folder.glob("*/val") if path.is_dir())
-    if not variants:
-        raise UserError(f"{folder} has no folder such as mixed_rand/val: pass the folder that ImageNet-9 unpacks to")
-    photos_of = {variant.name: list_photos(variant / "val") for variant in variants}
-    for name, photos in photos_of.items():
-        if len(photos.names) != IN9_CLASSES:
-            raise UserError(f"{folder / name / 'val'} has {len(photos.names)} sub-folders: ImageNet-9 has nine")
-    return photos_of
 
 
 def _in9_shares(logits: Logits, photos: PhotoFiles, in9_map: Tensor, size: int, batch_size: int) -> dict[str, Share]:
@@ -177,32 +128,12 @@ def open_challenges(
     if cues:
         averages(names)
     own = Classes("the ensemble", len(names), tuple(names))
-    return ChallengeSets(
-        list_photos(images, own) if images else None,
-        cues,
-        in9_folder,
-        _find_in9_map(in9_folder, in9_map, own) if in9_folder else None,
-    )
-
-
-def in9_map_file(folder: Path) -> Path | None:
-    """Return the map of ImageNet-9 in its folder or in its parent, None if there is none."""
-    return next((file for file in (folder / IN9_MAP, folder.parent / IN9_MAP) if file.exists()), None)
-
-
-def _find_in9_map(folder: Path, path: Path | None, own: Classes) -> Tensor:
-    if path is None and own.count == IN9_CLASSES:
-        names = next(iter(in9_variants(folder).values())).names
-        nine, bare = (replace(own, names=tuple(map(_bare, part))) for part in (names, own.words))
-        return match_classes(replace(nine, owner=str(folder)), bare, "pass a map of its classes by --in9-map")
-    if file := path or in9_map_file(folder):
-        return read_in9_map(file, own)
-    raise UserError(f"no {IN9_MAP} in {folder} or its parent: pass ImageNet-9's own by --in9-map")
-
-
-def _bare(name: str) -> str:
-    """Return the name of one of the nine classes without its number, as ``dog`` for ``00_dog``."""
-    return re.sub(r"^\d\d_", "", name)
+    photos = list_photos(images, own) if images else None
+    if in9_folder is None:
+        return ChallengeSets(photos, cues, None, None)
+    variants = in9_variants(in9_folder)
+    log_variants(in9_folder)
+    return ChallengeSets(photos, cues, variants, find_in9_map(in9_folder, in9_map, own))
 
 
 def measure_ensemble(

@@ -20,6 +20,7 @@ from skdcgn.classifiers.small_cnn import (
     predict,
     read_form,
 )
+from skdcgn.data.folders import check_pictures
 from skdcgn.data.images import LabelledImages
 from skdcgn.evaluation.attribution import (
     BUDGET,
@@ -247,6 +248,7 @@ def evaluate_ensemble(
     ensemble, names = load_ensemble(folder)
     size = int(read_json(folder / "config.json")["image_size"])
     challenges = open_challenges(names, images=images, cue_conflict=cue_conflict, in9_folder=in9, in9_map=in9_map)
+    check_pictures(challenges.files)
     return measure_ensemble(ensemble.to(make_accelerator(device).device), names, size, challenges)
 
 

@@ -24,10 +24,11 @@ from skdcgn.cgn.subset import of_classes, parse_classes
 from skdcgn.classifiers.backbones import load_backbone
 from skdcgn.classifiers.ensemble import backbone_reads, train_ensemble
 from skdcgn.data.counterfactuals import stream_from_cgn
-from skdcgn.data.folders import list_photos
+from skdcgn.data.folders import check_pictures, list_photos
 from skdcgn.data.reads import photo_reads
 from skdcgn.data.stand_in import Folders, stand_in
-from skdcgn.evaluation.imagenet import ChallengeSets, in9_map_file, in9_variants, measure_ensemble, open_challenges
+from skdcgn.evaluation.imagenet import ChallengeSets, measure_ensemble, open_challenges
+from skdcgn.evaluation.in9 import in9_map_file, in9_variants
 from skdcgn.evaluation.scores import HeadScores
 from skdcgn.evaluation.shape_bias import list_cue_conflicts
 from skdcgn.experiments.stages import Run, Workspace, compare_with_teacher, open_run, query_and_distill
@@ -111,16 +112,18 @@ def named_folders(config: ImageNetConfig) -> Folders | None:
 
 
 def open_data(run: Run[ImageNetConfig]) -> ImageNetData:
-    """List the images of all folders, which the teacher draws if the configuration names none.
+    """List the images of all folders, which the teacher draws if the configuration names none, and read their headers.
 
     Raises:
-        UserError: the real images have other classes than the teacher.
+        UserError: the real images have other classes than the teacher, or an image is damaged.
     """
     folders = named_folders(run.config) or stand_in(run.teacher, run.path / "stand-in", seed=run.config.seed)
     photos = list_photos(folders.real)
     match_classes(Classes.of(run.config.teacher, run.teacher.spec), photos.classes(folders.real), SAME_CLASSES)
     names = photos.names
     challenges = open_challenges(names, images=folders.val, cue_conflict=folders.cue_conflict, in9_folder=folders.in9)
+    for files in (photos.files, challenges.files):
+        check_pictures(files, run.workspace.watch)
     return ImageNetData(folders.real, names, challenges)
 
 

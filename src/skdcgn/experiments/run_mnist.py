@@ -61,6 +61,7 @@ def run_mnist(
         return read_results(out, MnistResults)
     parse_policy(config.classify.policy, run.teacher.spec.classes)
     match_classes(glyph_classes(config.glyphs), Classes.of(config.teacher, run.teacher.spec), OTHER_CLASSES)
+    data.load("train")
     test = data.test_images()
     queries, student = query_and_distill(run)
     with run.clock("classify"):

@@ -15,8 +15,8 @@ from skdcgn.base.errors import UserError
 from skdcgn.base.records import from_dict
 
 C = TypeVar("C")
-MOST_TEXT = 64 * 2**20  # bytes of a text file
-MOST_JSON = 16 * 2**20  # the values take up to thirty times the bytes
+MOST_TEXT = 32 * 2**20  # bytes of a text file
+MOST_JSON = 8 * 2**20  # the values take up to thirty times the bytes
 MEND = "restore it or delete it and run again"
 
 

@@ -14,6 +14,8 @@ from skdcgn.base.errors import UserError, escaped, shortened, shown
 from skdcgn.base.home import from_home
 
 C = TypeVar("C")
+MOST_FAULTS = 100  # that are listed to find the first
+_ADAPTERS: dict[object, TypeAdapter[Any]] = {}  # by type: it takes a while to make one
 IDENTITY = ("digest", "reads")  # keys of a run's config.json that are no settings
 
 
@@ -50,7 +52,7 @@ def from_dict(cls: type[C], values: Any, origin: str = "configuration", mend: st
     Raises:
         UserError: names the first wrong key or value.
     """
-    adapter = TypeAdapter(cls)
+    adapter: TypeAdapter[C] = _ADAPTERS.setdefault(cls, _ADAPTERS.get(cls) or TypeAdapter(cls))
     try:
         return adapter.validate_json(json.dumps(values, default=_plain), strict=True)
     except ValidationError as error:
@@ -60,6 +62,8 @@ def from_dict(cls: type[C], values: Any, origin: str = "configuration", mend: st
 
 
 def _first_fault(error: ValidationError, cls: type) -> str:
+    if error.error_count() > MOST_FAULTS:  # of a large file: a list of them takes a thousand times its bytes
+        return f"{error.error_count()} keys or values are wrong"
     first = error.errors()[0]
     key = shortened(".".join(map(str, first["loc"])))
     if first["type"] == "unexpected_keyword_argument":

@@ -5,13 +5,18 @@ import json
 import pytest
 import torch
 
-from skdcgn.base.config import Noise, QueryConfig, Store
+from skdcgn.base.config import DistillConfig, Noise, QueryConfig, Store
 from skdcgn.base.errors import UserError
+from skdcgn.base.files import sha256
 from skdcgn.base.seeds import derive_seed
+from skdcgn.base.tensors import read_tensors, write_tensors
 from skdcgn.cgn.mechanism import Mechanism
+from skdcgn.evaluation.fidelity import fidelity
+from skdcgn.evaluation.measure import compare_with_pairs
 from skdcgn.pairs.manifest import read_manifest
 from skdcgn.pairs.query import Rank, query_all, query_pairs
 from skdcgn.pairs.stored import MEMORY, StoredPairs, read_pairs
+from skdcgn.students.distill import distill, distill_mechanism
 
 
 def ask(teacher, folder, count=25, **changes):
@@ -134,16 +139,184 @@ def test_the_manifest_tells_budget_teacher_and_checksums(analytic_teacher, tmp_p
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("{}", r"no manifest of pairs \(mechanism: .*run the query again"),
-        ("[]", "no manifest of pairs"),
-        ("{", "not JSON"),
-        ('{"mechanism": "tail"}', r"no manifest of pairs \(mechanism: .*'shape'"),
+        ("{}", ": mechanism is missing"),
+        ("[]", ": its content: input should be an object"),
+        ("null", ": its content: input should be an object"),
+        ("{", " is not JSON"),
+        ("9" * 5000, " is not JSON"),
+        ("[" * 10**5, " is not JSON"),
+        ('{"mechanism": "tail"}', ": mechanism: .*'shape'"),
     ],
+    ids=range(7),
 )
 def test_a_file_that_is_no_manifest_is_named(tmp_path, text, words):
     (tmp_path / "manifest.json").write_text(text)
-    with pytest.raises(UserError, match=f"manifest.json is {words}"):
+    with pytest.raises(UserError, match=f"manifest.json{words}.*run the query again into another folder"):
         read_pairs(tmp_path)
+
+
+WRONG_FIELDS = {
+    "mechanism": [None, 3, "tail"],
+    "purpose": [None, "test", []],
+    "count": [None, 0, -1, 2.5, "25", True, 10**18, 10**4000],
+    "seed": [None, -1, 2**64, "0"],
+    "shard_size": [0, None],
+    "teacher": [None, 3],
+    "store": ["zip", None],
+    "noise": [1],
+    "queries": [-1, None],
+    "classes": ["all", ["cat"], [-1]],
+    "shards": [None, {}, [3], [None] * 10**5, [{"file": "../secret", "count": 25, "sha256": "0" * 64}]],
+}
+WRONG_FIELDS = [(key, value) for key, values in WRONG_FIELDS.items() for value in values]
+
+
+@pytest.mark.parametrize(("key", "value"), WRONG_FIELDS, ids=range(len(WRONG_FIELDS)))
+def test_a_field_of_a_manifest_that_is_wrong_is_named(key, value, analytic_teacher, tmp_path):
+    ask(analytic_teacher, tmp_path)
+    path = tmp_path / "manifest.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {key: value}))
+    with pytest.raises(UserError, match=rf"manifest\.json: {key}.*: run the query again") as refused:
+        read_pairs(tmp_path)
+    assert len(str(refused.value)) < 400
+
+
+def spoil(folder, change):
+    """Change the tensors of the first shard, and its checksum with them."""
+    file, manifest = folder / "shard-00000.safetensors", json.loads((folder / "manifest.json").read_text())
+    tensors, _ = read_tensors(file)
+    write_tensors(file, tensors | change(tensors))
+    manifest["shards"][0]["sha256"] = sha256(file)
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+
+
+SPOILED = {
+    "fewer labels": lambda t: {"labels": t["labels"][:-1]},
+    "fewer rows": lambda t: {name: values[:-1] for name, values in t.items()},
+    "labels of 1e9": lambda t: {"labels": t["labels"] + 10**9},
+    "labels beyond the classes": lambda t: {"labels": t["labels"] + 1},
+    "negative labels": lambda t: {"labels": t["labels"] - 1},
+    "labels of int32": lambda t: {"labels": t["labels"].int()},
+    "noise of integers": lambda t: {"noise": t["noise"].long()},
+    "noise of float64": lambda t: {"noise": t["noise"].double()},
+    "noise of 1e9": lambda t: {"noise": t["noise"] + 1e9},
+    "noise of NaN": lambda t: {"noise": t["noise"] / 0},
+    "narrower noise": lambda t: {"noise": t["noise"][:, :-1]},
+    "a surplus tensor": lambda t: {"more": t["labels"].clone()},
+}
+SPOILED_IMAGES = {
+    "images of 1e9": lambda t: {"images": t["images"] * 1e9},
+    "images of NaN": lambda t: {"images": t["images"] / 0},
+    "images of bytes": lambda t: {"images": t["images"].byte()},
+    "smaller images": lambda t: {"images": t["images"][..., :-1]},
+    "fewer images": lambda t: {"images": t["images"][:-1]},
+}
+
+
+@pytest.mark.parametrize("memory", [MEMORY, 0])
+@pytest.mark.parametrize("change", (SPOILED | SPOILED_IMAGES).values(), ids=SPOILED | SPOILED_IMAGES)
+def test_a_shard_of_another_form_is_refused_by_name_though_its_checksum_is_right(
+    change, memory, analytic_teacher, tmp_path
+):
+    ask(analytic_teacher, tmp_path)
+    spoil(tmp_path, change)
+    with pytest.raises(UserError, match=r"shard-00000\.safetensors: ") as refused:
+        StoredPairs(tmp_path, memory=memory).images(torch.arange(25))
+    assert "\n" not in str(refused.value)
+
+
+SPOILED_PNGS = {
+    "no PNG": lambda t: {"png": t["png"].flip(0)},
+    "ends beyond": lambda t: {"ends": t["ends"] + 1},
+    "ends backwards": lambda t: {"ends": t["ends"].flip(0)},
+    "ends of 1e18": lambda t: {"ends": t["ends"] * 10**15},
+    "fewer ends": lambda t: {"ends": t["ends"][:-1]},
+    "a side of another length": lambda t: {"png": t["png"].index_fill(0, torch.arange(16, 20), 1)},
+    "damaged pixels": lambda t: {"png": t["png"].index_fill(0, torch.arange(40, 90), 7)},
+    "no bytes": lambda t: {"png": t["png"][:0]},
+}
+
+
+@pytest.mark.parametrize("memory", [MEMORY, 0])
+@pytest.mark.parametrize("change", SPOILED_PNGS.values(), ids=SPOILED_PNGS)
+def test_damaged_png_files_of_a_shard_are_refused_by_name(change, memory, analytic_teacher, tmp_path):
+    ask(analytic_teacher, tmp_path, store=Store.PNG)
+    spoil(tmp_path, change)
+    with pytest.raises(UserError, match=r"shard-00000\.safetensors: ") as refused:
+        StoredPairs(tmp_path, memory=memory).images(torch.arange(25))
+    assert str(refused.value).isprintable()
+
+
+def test_masks_stored_as_pictures_are_refused(analytic_teacher, tmp_path):
+    for mechanism in (Mechanism.SHAPE, Mechanism.TEXTURE):
+        query_pairs(analytic_teacher, mechanism, 5, tmp_path / mechanism, store=Store.PNG)
+    pictures = read_tensors(tmp_path / "texture" / "shard-00000.safetensors")[0]
+    spoil(tmp_path / "shape", lambda t: {name: pictures[name] for name in ("png", "ends")})
+    with pytest.raises(UserError, match=r"shard-00000\.safetensors: one of its images is no picture of 1 channel"):
+        read_pairs(tmp_path / "shape")
+
+
+BUDGET = QueryConfig(shape=20, texture=20, background=20, held_out=10)
+
+
+def exchange(first, second):
+    first.rename(first.with_name("aside"))
+    second.rename(first)
+    first.with_name("aside").rename(second)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "words"),
+    [
+        ("shape/train", "shape/held-out", "holds the held-out pairs of shape, not the train pairs of shape"),
+        (
+            "texture/train",
+            "shape/train",
+            "holds the texture|the train pairs of (texture|shape), not the train pairs of",
+        ),
+        ("texture", "background", "holds the train pairs of background, not the train pairs of texture"),
+    ],
+)
+def test_exchanged_folders_are_refused_before_anything_is_trained(first, second, words, analytic_teacher, tmp_path):
+    query_all(analytic_teacher, tmp_path / "pairs", BUDGET)
+    exchange(tmp_path / "pairs" / first, tmp_path / "pairs" / second)
+    with pytest.raises(UserError, match=words):
+        distill(tmp_path / "pairs", tmp_path / "out", DistillConfig(steps=1), device="cpu")
+    assert not (tmp_path / "out").exists()
+
+
+def test_held_out_pairs_are_never_trained_on_nor_training_pairs_measured(analytic_teacher, tmp_path):
+    query_all(analytic_teacher, tmp_path / "pairs", BUDGET)
+    with pytest.raises(UserError, match="the held-out pairs of shape, not the train pairs"):
+        distill_mechanism(tmp_path / "pairs" / "shape" / "held-out", DistillConfig(steps=1), tmp_path / "out")
+    exchange(tmp_path / "pairs" / "shape" / "train", tmp_path / "pairs" / "shape" / "held-out")
+    for measure in (fidelity, compare_with_pairs):
+        with pytest.raises(UserError, match="the train pairs of shape, not the held-out pairs"):
+            measure(analytic_teacher, tmp_path / "pairs")
+
+
+def test_a_student_has_one_teacher(analytic_teacher, tmp_path):
+    other = Interrupted(analytic_teacher, 99)
+    other.digest = "another"
+    query_all(analytic_teacher, tmp_path / "pairs", BUDGET)
+    query_all(other, tmp_path / "others", BUDGET)
+    exchange(tmp_path / "pairs" / "texture", tmp_path / "others" / "texture")
+    with pytest.raises(UserError, match=r"texture/train holds answers of the teacher 'another', the pairs of shape"):
+        distill(tmp_path / "pairs", tmp_path / "out", DistillConfig(steps=1), device="cpu")
+
+
+@pytest.mark.parametrize(
+    ("sizes", "mend"),
+    [
+        ({"count": 10**9, "shard_size": 10**8}, "takes more than 4 GiB: pass --shard-size"),
+        ({"count": 10**6, "shard_size": 1}, "more than 20,000 files: pass --shard-size 50"),
+        ({"count": 0}, "both must be at least 1"),
+    ],
+)
+def test_shards_are_bounded_before_memory_is_asked_for(sizes, mend, analytic_teacher, tmp_path):
+    with pytest.raises(UserError, match=mend):
+        ask(analytic_teacher, tmp_path, **sizes)
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("store", Store)

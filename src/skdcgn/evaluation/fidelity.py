@@ -35,8 +35,8 @@ def fidelity(
     """
     l1, diversity, classes = {}, {}, student.spec.classes
     for mechanism in Mechanism:
-        noise, labels, images = read_pairs(pairs / mechanism / HELD_OUT, teacher)
-        train = StoredPairs(pairs / mechanism / TRAIN, teacher)
+        noise, labels, images = read_pairs(pairs / mechanism / HELD_OUT, teacher, mechanism=mechanism, purpose=HELD_OUT)
+        train = StoredPairs(pairs / mechanism / TRAIN, teacher, mechanism=mechanism, purpose=TRAIN)
         means = label_means(_first_pairs(train, mechanism, watch), (classes, *images.shape[1:]))
         outputs = draw(student, mechanism, noise, labels)
         l1[mechanism.value] = PixelL1(paired_l1(outputs, images), paired_l1(means[labels], images))

@@ -192,7 +192,7 @@ def compare_with_pairs(student: Teacher, pairs: Path) -> dict[str, PairAgreement
 
 
 def _agreement(student: Teacher, mechanism: Mechanism, folder: Path) -> PairAgreement:
-    pairs = StoredPairs(folder)
+    pairs = StoredPairs(folder, mechanism=mechanism, purpose=HELD_OUT)
     own = Classes.of(folder, pairs.spec)
     cgn = in_order_of(own, student, "the CGN", "pass the pairs of its own teacher by --pairs")
     batches = ((draw(cgn, mechanism, noise, labels), images) for noise, labels, images in pairs)

@@ -3,17 +3,23 @@
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Annotated, Literal
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import FailFast, Field
 
+from skdcgn.base.bounds import Batch, Count, Seed, Whole
 from skdcgn.base.config import Noise, Store
-from skdcgn.base.door import read_json
-from skdcgn.base.errors import UserError
+from skdcgn.base.door import read_record
+from skdcgn.base.errors import UserError, shown
 from skdcgn.base.files import sha256, write_json
 from skdcgn.base.records import to_dict
 from skdcgn.cgn.mechanism import Mechanism, Spec
 
-TRAIN, HELD_OUT = "train", "held-out"
+Purpose = Literal["train", "held-out"]
+TRAIN: Purpose = "train"
+HELD_OUT: Purpose = "held-out"
+MOST_SHARDS = 20_000  # of a mechanism: every one of them writes the manifest again
+QUERY_AGAIN = "run the query again into another folder"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,24 +31,24 @@ class Plan:
     """
 
     mechanism: Mechanism
-    purpose: str
-    count: int
-    seed: int
-    shard_size: int
+    purpose: Purpose
+    count: Count
+    seed: Seed
+    shard_size: Batch
     teacher: str
     spec: Spec
     store: Store = Store.FLOAT32
     noise: Noise = Noise.RANDOM
-    classes: tuple[int, ...] | None = None
+    classes: tuple[Whole, ...] | None = None
 
 
 @dataclass(frozen=True)
 class Shard:
     """A file of ``count`` pairs and its checksum."""
 
-    file: str
-    count: int
-    sha256: str
+    file: Annotated[str, Field(pattern=r"^shard-[0-9]{5}\.safetensors$")]
+    count: Batch
+    sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 
     def intact(self, folder: Path) -> bool:
         """Return whether the file is in ``folder`` with this checksum."""
@@ -54,8 +60,8 @@ class Shard:
 class Manifest(Plan):
     """A plan, the queries spent on it, and its shards in order."""
 
-    queries: int = 0
-    shards: tuple[Shard, ...] = ()
+    queries: Whole = 0
+    shards: Annotated[tuple[Shard, ...], FailFast()] = ()
 
     @property
     def plan(self) -> Plan:
@@ -73,14 +79,7 @@ def manifest_of(plan: Plan, queries: int = 0, shards: Iterable[Shard] = ()) -> M
 
 def read_manifest_file(path: Path) -> Manifest:
     """Read one rank's manifest; raise UserError if it is missing, damaged or something else."""
-    try:
-        return TypeAdapter(Manifest).validate_python(read_json(path))
-    except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"]) or "its content"
-        raise UserError(
-            f"{path} is no manifest of pairs ({key}: {first['msg'].lower()}): run the query again into another folder"
-        ) from None
+    return read_record(path, Manifest, QUERY_AGAIN)
 
 
 def read_manifests(folder: Path) -> list[Manifest]:
@@ -88,11 +87,15 @@ def read_manifests(folder: Path) -> list[Manifest]:
     return [read_manifest_file(path) for path in sorted(folder.glob("manifest*.json"))]
 
 
-def read_manifest(folder: Path) -> Manifest:
+def read_manifest(folder: Path, mechanism: Mechanism | None = None, purpose: Purpose | None = None) -> Manifest:
     """Join the manifests of all ranks: the plan, all shards and all queries.
 
+    Args:
+        mechanism: whose pairs the caller needs; None: any.
+        purpose: that they must have been queried for; None: any.
+
     Raises:
-        UserError: there are no pairs, those of several plans, or not all of them.
+        UserError: there are no pairs, those of several plans, not all of them, or others than the caller needs.
     """
     manifests = read_manifests(folder)
     if not manifests:
@@ -101,7 +104,29 @@ def read_manifest(folder: Path) -> Manifest:
     shards = {shard.file: shard for manifest in manifests for shard in manifest.shards}
     stored = sum(shard.count for shard in shards.values())
     if any(manifest.plan != plan for manifest in manifests):
-        raise UserError(f"{folder} holds pairs of several plans: query again into another folder")
+        raise UserError(f"{folder} holds pairs of several plans: {QUERY_AGAIN}")
+    if plan.mechanism is not (mechanism or plan.mechanism) or plan.purpose != (purpose or plan.purpose):
+        raise UserError(
+            f"{folder} holds the {plan.purpose} pairs of {plan.mechanism}, not the {purpose or plan.purpose} pairs of "
+            f"{mechanism or plan.mechanism}: put its files back in their own folder, or {QUERY_AGAIN}"
+        )
     if stored != plan.count:
         raise UserError(f"{folder} holds {stored} of {plan.count} pairs: run the query again to finish it")
     return manifest_of(plan, sum(manifest.queries for manifest in manifests), shards.values())
+
+
+def read_plans(pairs: Path, purpose: Purpose) -> dict[Mechanism, Plan]:
+    """Return the plan of each mechanism's pairs in ``pairs/MECHANISM/PURPOSE``.
+
+    Raises:
+        UserError: pairs are missing, lie in another's folder, or are answers of several teachers.
+    """
+    plans = {one: read_manifest(pairs / one / purpose, one, purpose).plan for one in Mechanism}
+    first = plans[Mechanism.SHAPE]
+    for mechanism, plan in plans.items():
+        if (plan.teacher, plan.spec, plan.classes) != (first.teacher, first.spec, first.classes):
+            raise UserError(
+                f"{pairs / mechanism / purpose} holds answers of the teacher {shown(plan.teacher)}, the pairs of shape "
+                f"those of {shown(first.teacher)}: query one teacher for all mechanisms"
+            )
+    return plans

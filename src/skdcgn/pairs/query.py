@@ -22,18 +22,21 @@ from skdcgn.base.progress import Tell, Watch, ignore, log_progress
 from skdcgn.base.seeds import derive_seed, generator
 from skdcgn.base.tensors import write_tensors
 from skdcgn.cgn.compose import draw
-from skdcgn.cgn.mechanism import Mechanism, Teacher
+from skdcgn.cgn.mechanism import Mechanism, Spec, Teacher
 from skdcgn.cgn.subset import classes_of, of_classes, parse_classes
 from skdcgn.pairs.manifest import (
     HELD_OUT,
+    MOST_SHARDS,
     TRAIN,
     Manifest,
     Plan,
+    Purpose,
     Shard,
     manifest_of,
     read_manifest_file,
     read_manifests,
 )
+from skdcgn.pairs.stored import MEMORY
 from skdcgn.pairs.stores import encode
 
 
@@ -57,7 +60,7 @@ def query_pairs(
     *,
     seed: int = 0,
     shard_size: int = 1000,
-    purpose: str = TRAIN,
+    purpose: Purpose = TRAIN,
     store: Store = Store.FLOAT32,
     source: Noise = Noise.RANDOM,
     rank: Rank = Rank(),  # noqa: B008  # immutable
@@ -69,8 +72,7 @@ def query_pairs(
     that was lost half-way counts twice, as a black box that costs money would bill it. With ``Store.NONE`` the teacher
     is not queried.
     """
-    if count < 1 or shard_size < 1:
-        raise UserError(f"{mechanism}: {count} pairs in shards of {shard_size}: both must be at least 1")
+    _check_sizes(mechanism, teacher.spec, count, shard_size)
     if not 0 <= rank.own < rank.ranks:
         raise UserError(f"rank {rank.own} of {rank.ranks}: ranks run from 0 to one less than their number")
     plan = Plan(
@@ -98,6 +100,22 @@ def query_pairs(
                 manifest_of(plan, queries, shards.values()).write(folder / rank.manifest)
             tell(index * shard_size + size)
         return manifest_of(plan, queries, shards.values())
+
+
+def _check_sizes(mechanism: Mechanism, spec: Spec, count: int, shard_size: int) -> None:
+    """Raise UserError unless shards fit into memory and are not too many for a manifest."""
+    if count < 1 or shard_size < 1:
+        raise UserError(f"{mechanism}: {count} pairs in shards of {shard_size}: both must be at least 1")
+    pair = 4 * (spec.noise_dim + mechanism.channels * spec.image_size**2)  # bytes
+    if min(count, shard_size) * pair > MEMORY:
+        most = MEMORY // pair
+        raise UserError(f"{mechanism}: a shard of {shard_size} pairs takes more than 4 GiB: pass --shard-size {most}")
+    if count > MOST_SHARDS * shard_size:
+        least = -(-count // MOST_SHARDS)
+        raise UserError(
+            f"{mechanism}: {count} pairs in shards of {shard_size} are more than {MOST_SHARDS:,} files: pass "
+            f"--shard-size {least}, or ask for fewer pairs"
+        )
 
 
 def _shard(teacher: Teacher, size: int, index: int, plan: Plan) -> dict[str, Tensor]:
@@ -128,6 +146,8 @@ def query_all(
         Mechanism.BACKGROUND: config.background,
     }
     teacher, spent = of_classes(teacher, parse_classes(config.classes, teacher.spec.classes)), {}
+    for mechanism, budget in budgets.items():  # all of them before the first query
+        _check_sizes(mechanism, teacher.spec, max(budget, config.held_out), config.shard_size)
     for mechanism, budget in budgets.items():
         for purpose, count in ((HELD_OUT, config.held_out), (TRAIN, budget)):
             manifest = query_pairs(

@@ -4,21 +4,22 @@ from collections.abc import Iterator
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from skdcgn.base.config import Store
-from skdcgn.base.errors import UserError
+from skdcgn.base.errors import UserError, naming, shown
 from skdcgn.base.tensors import open_tensors, read_tensors
 from skdcgn.cgn.compose import draw
-from skdcgn.cgn.mechanism import Teacher
+from skdcgn.cgn.mechanism import Mechanism, Teacher, check_answer, check_query
 from skdcgn.cgn.subset import with_digest
-from skdcgn.pairs.manifest import Shard, read_manifest
-from skdcgn.pairs.stores import decode, read_rows
+from skdcgn.pairs.manifest import Purpose, Shard, read_manifest
+from skdcgn.pairs.stores import REDRAW, Layout, decode, layout, read_rows
 
 MEMORY = 4 * 2**30  # bytes
+GREATEST_NOISE = {"normal": 10, "truncated-normal": 2, "uniform": 1}  # of a normal distribution in float32, below 7
 
 
 class Pairs(NamedTuple):
@@ -35,14 +36,25 @@ class StoredPairs:
     Args:
         folder: that :func:`query_pairs` wrote.
         teacher: the one that answered; needed if no images were stored.
+        mechanism: whose pairs the caller needs; None: any.
+        purpose: that they must have been queried for; None: any.
         memory: bytes; images that take more are not kept in memory, and each batch reads its own.
 
     Raises:
-        UserError: a shard is missing or damaged, or no images were stored and ``teacher`` is another one.
+        UserError: other pairs than the caller needs, a shard is missing, damaged or of another form, labels are not
+            those of classes, noise or images are out of range, or no images were stored and ``teacher`` is another one.
     """
 
-    def __init__(self, folder: Path, teacher: Teacher | None = None, *, memory: int = MEMORY) -> None:
-        self.folder, self.manifest, self.memory = folder, read_manifest(folder), memory
+    def __init__(
+        self,
+        folder: Path,
+        teacher: Teacher | None = None,
+        *,
+        mechanism: Mechanism | None = None,
+        purpose: Purpose | None = None,
+        memory: int = MEMORY,
+    ) -> None:
+        self.folder, self.manifest, self.memory = folder, read_manifest(folder, mechanism, purpose), memory
         self.plan = plan = self.manifest.plan
         self.mechanism, self.spec = plan.mechanism, plan.spec
         self.teacher = with_digest(teacher, plan.teacher, plan.classes) if teacher else None
@@ -78,26 +90,58 @@ class StoredPairs:
         shards = torch.bucketize(rows, self.starts[1:], right=True)
         images = torch.empty(len(rows), self.mechanism.channels, self.spec.image_size, self.spec.image_size)
         for index in shards.unique().tolist():
-            own, path = shards == index, self.folder / self.manifest.shards[index].file
-            images[own] = read_rows(path, self.mechanism, rows[own] - self.starts[index])
+            own, path, start = shards == index, self.folder / self.manifest.shards[index].file, self.starts[index]
+            images[own] = self._check(read_rows(path, self.mechanism, self.spec.image_size, rows[own] - start), path)
         return images
 
     def _inputs(self, shard: Shard) -> tuple[Tensor, Tensor]:
         path = self.folder / shard.file
         if not shard.intact(self.folder):
             raise UserError(f"{path} is missing or damaged (checksum differs): run the query again to redraw it")
-        with open_tensors(path) as file:
-            return file.get_tensor("noise"), file.get_tensor("labels")
+        with open_tensors(path) as file, naming(path):
+            _check_layout(file, layout(self.plan.store, self.mechanism, self.spec, shard.count))
+            noise, labels = file.get_tensor("noise"), file.get_tensor("labels")
+            check_query(self.spec, noise, labels)
+            greatest = GREATEST_NOISE[self.spec.distribution]
+            if not float(noise.abs().max()) <= greatest:  # NaN is in no range
+                raise UserError(f"its noise is not within [-{greatest}, {greatest}]: {REDRAW}")
+        return noise, labels
 
     def _decode(self, shard: Shard) -> Tensor:
-        return decode(read_tensors(self.folder / shard.file)[0], self.mechanism)
+        path = self.folder / shard.file
+        with naming(path):
+            return self._check(decode(read_tensors(path)[0], self.mechanism, self.spec.image_size), path)
+
+    def _check(self, images: Tensor, path: Path) -> Tensor:
+        with naming(path):
+            return check_answer(self.spec, self.mechanism, images, len(images))
 
     def _query(self, noise: Tensor, labels: Tensor) -> Tensor:
         assert self.teacher is not None  # checked by __init__
         return draw(self.teacher, self.mechanism, noise, labels)
 
 
-def read_pairs(folder: Path, teacher: Teacher | None = None) -> Pairs:
-    """Return all pairs of ``folder`` in memory, in the order of their plan."""
-    stored = StoredPairs(folder, teacher)
+def _check_layout(file: Any, expected: dict[str, Layout]) -> None:
+    """Raise UserError unless a safetensors file has these tensors alone, of these types and shapes."""
+    names = set(file.keys())
+    if names != expected.keys():
+        raise UserError(f"it holds {shown(sorted(names))} instead of {', '.join(sorted(expected))}: {REDRAW}")
+    for name, (dtype, shape) in expected.items():
+        part = file.get_slice(name)
+        actual = part.get_shape() if -1 not in shape else [-1] * len(part.get_shape())
+        if (part.get_dtype(), actual) != (dtype, shape):
+            raise UserError(
+                f"its {name} are {part.get_dtype()} of shape {part.get_shape()} instead of {dtype} of {shape}: {REDRAW}"
+            )
+
+
+def read_pairs(
+    folder: Path,
+    teacher: Teacher | None = None,
+    *,
+    mechanism: Mechanism | None = None,
+    purpose: Purpose | None = None,
+) -> Pairs:
+    """Return all pairs of ``folder`` in memory, in the order of their plan; arguments as of :class:`StoredPairs`."""
+    stored = StoredPairs(folder, teacher, mechanism=mechanism, purpose=purpose)
     return Pairs(stored.noise, stored.labels, torch.cat([part.images for part in stored]))

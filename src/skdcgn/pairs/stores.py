@@ -15,11 +15,14 @@ from PIL import Image
 from torch import Tensor
 
 from skdcgn.base.config import Store
+from skdcgn.base.errors import UserError, naming, shown
 from skdcgn.base.tensors import open_tensors
-from skdcgn.cgn.mechanism import Mechanism
+from skdcgn.cgn.mechanism import Mechanism, Spec
 
 LEVELS = 255
+REDRAW = "delete it and run the query again to redraw it"
 Stored = dict[str, Tensor]
+Layout = tuple[str, list[int]]  # type, as safetensors names it, and shape
 
 
 def encode(images: Tensor, mechanism: Mechanism, store: Store) -> Stored:
@@ -28,7 +31,7 @@ def encode(images: Tensor, mechanism: Mechanism, store: Store) -> Stored:
         case Store.NONE:
             return {}
         case Store.FLOAT32:
-            return {"images": images}
+            return {"images": images.float()}
         case Store.UINT8:
             return {"images": as_levels(images, mechanism)}
         case Store.PNG:
@@ -37,24 +40,45 @@ def encode(images: Tensor, mechanism: Mechanism, store: Store) -> Stored:
             return {"png": torch.frombuffer(bytearray(b"".join(files)), dtype=torch.uint8), "ends": ends}
 
 
-def decode(stored: Stored, mechanism: Mechanism) -> Tensor:
-    """Return the images (N, C, H, W) that :func:`encode` stored, in the mechanism's range."""
+def layout(store: Store, mechanism: Mechanism, spec: Spec, count: int) -> dict[str, Layout]:
+    """Return the type and the shape of each tensor of a shard of ``count`` pairs, by name; -1: any length."""
+    images = [count, mechanism.channels, spec.image_size, spec.image_size]
+    stored: dict[Store, dict[str, Layout]] = {
+        Store.NONE: {},
+        Store.FLOAT32: {"images": ("F32", images)},
+        Store.UINT8: {"images": ("U8", images)},
+        Store.PNG: {"png": ("U8", [-1]), "ends": ("I64", [count])},
+    }
+    return {"noise": ("F32", [count, spec.noise_dim]), "labels": ("I64", [count]), **stored[store]}
+
+
+def decode(stored: Stored, mechanism: Mechanism, side: int) -> Tensor:
+    """Return the images (N, C, side, side) that :func:`encode` stored, in the mechanism's range."""
     if "png" not in stored:
         images = stored["images"]
         return from_levels(images, mechanism) if images.dtype == torch.uint8 else images
-    files = [stored["png"][start:end] for start, end in pairwise([0, *stored["ends"].tolist()])]
-    return from_levels(torch.stack([_from_png(file) for file in files]), mechanism)
+    bounds = _bounds(stored["ends"], len(stored["png"]))
+    return _from_pngs([stored["png"][start:end] for start, end in pairwise(bounds)], mechanism, side)
 
 
-def read_rows(path: Path, mechanism: Mechanism, rows: Tensor) -> Tensor:
-    """Return the images (B, C, H, W) of some ``rows`` (B,) of a shard that stores images; reads no others."""
-    with open_tensors(path) as file:
+def read_rows(path: Path, mechanism: Mechanism, side: int, rows: Tensor) -> Tensor:
+    """Return the images (B, C, side, side) of some ``rows`` (B,) of a shard that stores images; reads no others."""
+    with open_tensors(path) as file, naming(path):
         if "png" not in file.keys():  # noqa: SIM118  # not a dict
             images = file.get_slice("images")
-            return decode({"images": torch.cat([images[row : row + 1] for row in rows.tolist()])}, mechanism)
-        bounds, data = [0, *file.get_tensor("ends").tolist()], file.get_slice("png")
+            return decode({"images": torch.cat([images[row : row + 1] for row in rows.tolist()])}, mechanism, side)
+        data = file.get_slice("png")
+        bounds = _bounds(file.get_tensor("ends"), data.get_shape()[0])
         files = [data[bounds[row] : bounds[row + 1]] for row in rows.tolist()]
-    return from_levels(torch.stack([_from_png(file) for file in files]), mechanism)
+        return _from_pngs(files, mechanism, side)
+
+
+def _bounds(ends: Tensor, length: int) -> list[int]:
+    """Return where each of the PNG files begins in their ``length`` bytes, and where the last one ends."""
+    bounds = [0, *ends.tolist()]
+    if bounds[-1] != length or any(end <= start for start, end in pairwise(bounds)):
+        raise UserError(f"its PNG files do not end where it says: {REDRAW}")
+    return bounds
 
 
 def as_levels(images: Tensor, mechanism: Mechanism) -> Tensor:
@@ -75,6 +99,19 @@ def _png(image: Tensor) -> bytes:
     return file.getvalue()
 
 
-def _from_png(file: Tensor) -> Tensor:
-    pixels = torch.from_numpy(np.array(Image.open(io.BytesIO(file.numpy().tobytes()))))
+def _from_pngs(files: list[Tensor], mechanism: Mechanism, side: int) -> Tensor:
+    return from_levels(torch.stack([_from_png(file.numpy().tobytes(), mechanism, side) for file in files]), mechanism)
+
+
+def _from_png(file: bytes, mechanism: Mechanism, side: int) -> Tensor:
+    size = file[16:24]  # of the header, before any pixel is decoded
+    try:
+        if size != 2 * side.to_bytes(4, "big"):
+            raise ValueError(f"its header says {shown(size)}")
+        with Image.open(io.BytesIO(file), formats=["PNG"]) as picture:
+            pixels = torch.from_numpy(np.array(picture))
+    except (OSError, SyntaxError, ValueError) as error:
+        raise UserError(f"one of its images is no PNG of {side} pixels a side ({error}): {REDRAW}") from None
+    if pixels.dtype != torch.uint8 or pixels.shape[2:] != {1: (), 3: (3,)}[mechanism.channels]:
+        raise UserError(f"one of its images is no picture of {mechanism.channels} channels: {REDRAW}")
     return pixels[None] if pixels.ndim == 2 else pixels.permute(2, 0, 1)  # (C, H, W)

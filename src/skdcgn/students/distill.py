@@ -25,7 +25,7 @@ from skdcgn.cgn.mechanism import Mechanism, Teacher
 from skdcgn.cgn.subset import of_classes, parse_classes
 from skdcgn.features.perceptual import load_features
 from skdcgn.features.reads import feature_reads
-from skdcgn.pairs.manifest import TRAIN
+from skdcgn.pairs.manifest import TRAIN, read_plans
 from skdcgn.pairs.query import Rank, query_all
 from skdcgn.pairs.stored import StoredPairs
 from skdcgn.students.collapse import collapse_guard, guard_pairs
@@ -148,7 +148,7 @@ def distill_mechanism(
         extend: continue a run in ``out`` that differs in having fewer steps alone.
         track: ``tensorboard`` or ``wandb``, to log there too.
     """
-    pairs = StoredPairs(pairs_folder, teacher)
+    pairs = StoredPairs(pairs_folder, teacher, purpose=TRAIN)
     run = {**to_dict(config), "mechanism": pairs.mechanism, "seed": seed, "pairs": to_dict(pairs.plan)}
     reads = {
         **value_reads("pairs", to_dict(pairs.manifest.shards), f"the pairs in {pairs_folder}"),
@@ -229,7 +229,7 @@ def distill(
         wait_for_all()
         teacher = of_classes(source, parse_classes(query.classes, source.spec.classes))
     students = {}
-    for mechanism in Mechanism:
+    for mechanism in read_plans(pairs, TRAIN):
         students[mechanism] = distill_mechanism(
             pairs / mechanism / TRAIN,
             config,

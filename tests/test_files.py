@@ -82,6 +82,14 @@ def test_the_first_write_in_a_folder_removes_what_killed_writers_left(tmp_path):
     assert contents(tmp_path) == {"b": b"whole", neighbour.name: b"of the user"}
 
 
+def test_who_gets_a_folder_to_itself_removes_what_the_holder_before_left(tmp_path):
+    write_bytes(tmp_path / "b", b"whole")  # before the other one is killed
+    run_python(KILL_IN_WRITE.format(ending="os.kill(os.getpid(), signal.SIGKILL)"), tmp_path / "a")
+    assert len(contents(tmp_path)) == 2
+    with exclusive(tmp_path / ".lock"):
+        assert contents(tmp_path) == {"b": b"whole", ".lock": b""}
+
+
 def test_a_living_writer_keeps_its_temporary_file(tmp_path):
     code = KILL_IN_WRITE.format(ending="print('writing', flush=True); sys.stdin.readline()")
     command = [sys.executable, "-c", code, tmp_path / "a"]

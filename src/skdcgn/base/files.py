@@ -60,7 +60,7 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
     """
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        _sweep(path.parent)
+        _sweep_once(path.parent)
         temporary = path.parent / f"{PREFIX}{secrets.token_hex(8)}{SUFFIX}"
         try:
             with _locked(temporary) as file:
@@ -84,13 +84,17 @@ def _locked(temporary: Path) -> IO[bytes]:
         os.close(handle)
 
 
-def _sweep(folder: Path) -> None:
-    """Remove, once per process, the temporary files in ``folder`` that no living process holds."""
+def _sweep_once(folder: Path) -> None:
+    """Sweep ``folder`` before this process first writes there."""
     status = folder.stat()
     place = (status.st_dev, status.st_ino)
-    if place in _swept:
-        return
-    _swept.add(place)
+    if place not in _swept:
+        _swept.add(place)
+        _sweep(folder)
+
+
+def _sweep(folder: Path) -> None:
+    """Remove the temporary files in ``folder`` that no living process holds."""
     for file in folder.glob(f"{PREFIX}*{SUFFIX}"):
         with suppress(OSError):  # its writer lives, has just renamed it, or is another user's
             _remove_if_abandoned(file)

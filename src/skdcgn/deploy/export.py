@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from skdcgn.base.config import Precision
 from skdcgn.base.errors import UserError
-from skdcgn.base.files import write_bytes
+from skdcgn.base.files import write_bytes, writing
 from skdcgn.base.seeds import generator
 from skdcgn.cgn.compose import Composition, Inputs, sample_inputs
 from skdcgn.cgn.mechanism import Spec, Teacher
@@ -175,7 +175,7 @@ def _in_int8(data: bytes, spec: Spec) -> bytes:
         def get_next(self) -> dict[str, Any] | None:
             return next(self.rest, None)
 
-    with tempfile.TemporaryDirectory() as folder, _quiet():
+    with writing(Path(tempfile.gettempdir())), tempfile.TemporaryDirectory() as folder, _quiet():
         single, ready, eighth = (Path(folder) / name for name in ("single.onnx", "ready.onnx", "eighth.onnx"))
         single.write_bytes(data)
         quant_pre_process(single, ready, skip_symbolic_shape=True)

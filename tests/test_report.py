@@ -324,9 +324,18 @@ def test_damaged_results_are_named_in_one_line(run: Path, changes: dict[str, Any
 
 
 def test_a_picture_that_is_none_is_named(run: Path) -> None:
-    (run / "pictures" / "shape.png").write_bytes(b"GIF89a")
-    with pytest.raises(UserError, match=r"shape\.png is not a PNG"):
-        write_mnist_report(run)
+    picture = run / "pictures" / "shape.png"
+    whole = picture.read_bytes()
+    for data, words in ((b"GIF89a", "is not a picture"), (whole[:-60], "is not a picture"), (gif(), "is not a PNG")):
+        picture.write_bytes(data)
+        with pytest.raises(UserError, match=rf"shape\.png {words}"):
+            write_mnist_report(run)
+
+
+def gif() -> bytes:
+    file = BytesIO()
+    Image.new("P", (4, 4)).save(file, "GIF")
+    return file.getvalue()
 
 
 def test_a_teacher_of_unknown_size_has_no_ratio(run: Path) -> None:

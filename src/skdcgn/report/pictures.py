@@ -4,13 +4,13 @@ import base64
 from pathlib import Path
 from typing import NamedTuple
 
-from PIL import Image, UnidentifiedImageError
 from PIL.PngImagePlugin import PngImageFile
 
 from skdcgn.base.errors import UserError
 from skdcgn.cgn.captions import Caption, read_caption
 from skdcgn.cgn.mechanism import Mechanism
 from skdcgn.cgn.pictures import frames_in
+from skdcgn.data.decoding import opened
 
 MECHANISMS = tuple(mechanism.value for mechanism in Mechanism)
 INTERPOLATED = (*MECHANISMS, "all")
@@ -38,13 +38,10 @@ def embedded_pictures(folder: Path) -> dict[str, Picture]:
 
 def embedded_picture(path: Path) -> Picture:
     """Read a PNG; raise UserError if it is something else."""
-    try:
-        with Image.open(path) as image:
-            if not isinstance(image, PngImageFile):
-                raise UnidentifiedImageError
-            size, caption = image.size, read_caption(image)
-    except (OSError, SyntaxError):
-        raise UserError(f"{path} is not a PNG: restore it, or delete it and the report leaves it out") from None
+    with opened(path) as image:
+        if not isinstance(image, PngImageFile):
+            raise UserError(f"{path} is not a PNG: restore it, or delete it and the report leaves it out")
+        size, caption = image.size, read_caption(image)
     return Picture(f"data:image/png;base64,{base64.b64encode(path.read_bytes()).decode()}", *size, caption)
 
 

@@ -132,10 +132,16 @@ def to_rgb(image: Image.Image, key_scale: float = 1) -> Image.Image:
     if image.mode in PREMULTIPLIED:
         image = image.convert(PREMULTIPLIED[image.mode])
     if not _is_transparent(image):
-        return image.convert("RGB")
+        return _as_mode("RGB", image)
     _scale_key(image, key_scale)
-    pixels = image.convert("RGBA")
-    return Image.composite(pixels.convert("RGB"), Image.new("RGB", image.size, WHITE), pixels.getchannel("A"))
+    pixels, ground = _as_mode("RGBA", image), Image.new("RGB", image.size, WHITE)
+    ground.paste(pixels, mask=pixels)
+    return ground
+
+
+def _as_mode(mode: str, image: Image.Image) -> Image.Image:
+    """Return a picture in a mode, itself if it has it: a copy of the largest is 512 MiB."""
+    return image if image.mode == mode else image.convert(mode)
 
 
 def _from_16_bits(image: Image.Image) -> Image.Image:

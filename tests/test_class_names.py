@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+import torch
 from PIL import Image
 
 from skdcgn.base.config import ClassifyConfig, DistillConfig, EnsembleConfig, QueryConfig, StudentConfig, TeachConfig
@@ -18,6 +19,7 @@ from skdcgn.classifiers.small_cnn import classify, read_form
 from skdcgn.cli.terminal import show_classifier
 from skdcgn.data.counterfactuals import read_counterfactuals, stream_from_file
 from skdcgn.data.folders import load_pictures
+from skdcgn.data.images import LabelledImages
 from skdcgn.deploy.generate import write_counterfactuals
 from skdcgn.evaluation.measure import compare_with_pairs
 from skdcgn.experiments.evaluate import evaluate_cgn, evaluate_classifier, evaluate_ensemble
@@ -155,8 +157,8 @@ def test_a_cgn_of_another_size_is_refused_by_name(chain: Chain, tmp_path: Path) 
 
 
 def test_the_sensitivity_is_measured_in_the_classifiers_order(chain: Chain, tmp_path: Path) -> None:
-    reversed_data = read_counterfactuals(chain.counterfactuals)
-    turned = replace(reversed_data, labels=2 - reversed_data.labels, names=NAMES[::-1])
+    data = read_counterfactuals(chain.counterfactuals).rows(torch.arange(30))
+    turned = LabelledImages(data.images, 2 - data.labels, NAMES[::-1])
     classify(turned, ClassifyConfig(epochs=1), tmp_path / "turned", device="cpu", origin="turned")
     evaluation = evaluate_classifier(tmp_path / "turned", images=chain.pictures, cgn=chain.student)
     assert evaluation.names == NAMES[::-1]

@@ -249,7 +249,7 @@ def test_class_embeddings_begin_as_those_of_a_file(name, analytic_teacher, tmp_p
 
 def test_embeddings_that_do_not_fit_are_reported(tmp_path):
     write_tensors(tmp_path / "e.safetensors", {"mine": torch.zeros(10, 3)})
-    with pytest.raises(UserError, match=r"no embeddings of 10 classes in 4 dimensions \(but of shape \(10, 3\)\)"):
+    with pytest.raises(UserError, match=r"no embeddings of 10 classes in 4 dimensions \(mine has shape \(10, 3\)\)"):
         read_embeddings(tmp_path / "e.safetensors", 10, 4)
 
 

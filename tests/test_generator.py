@@ -266,7 +266,10 @@ NAME = "mechanisms.shape.output.bias"
     [
         (lambda state: {}, "is missing"),
         (lambda state: {name: t for name, t in state.items() if name != NAME}, f"{NAME} is missing"),
-        (lambda state: {name.replace("output", "last"): t for name, t in state.items()}, "mechanisms.background.last"),
+        (
+            lambda state: {name.replace("output", "last"): t for name, t in state.items()},
+            "mechanisms.shape.output.weight is missing",
+        ),
         (lambda state: {**state, "surplus": torch.ones(1)}, "surplus"),
         (lambda state: {**state, NAME: state[NAME][:0]}, f"{NAME} has shape"),
         (lambda state: {**state, NAME: torch.ones(5)}, rf"{NAME} is \(5,\)"),

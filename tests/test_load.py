@@ -2,6 +2,7 @@
 
 import os
 import pickle
+from pathlib import Path
 
 import pytest
 import torch
@@ -19,6 +20,7 @@ from skdcgn.teachers.load import load_cgn, load_student, load_teacher
 from skdcgn.zoo import cards, whereabouts
 
 NOISE, LABELS = torch.randn(5, 32, generator=torch.Generator().manual_seed(0)), torch.arange(5)
+TEACHERS = Path(os.environ.get("SKDCGN_TEACHERS", "no such folder"))  # published files, where there are any
 SIZE = {"channels": (6, 4), "grid": 8, "embedding": 4, "rank": 0, "separable": False}
 
 
@@ -180,3 +182,49 @@ def test_a_damaged_student_is_reported(tmp_path):
     (tmp_path / "model.safetensors").write_bytes(weights[: len(weights) // 2])
     with pytest.raises(UserError, match="not a whole safetensors file"):
         load_student(tmp_path)
+
+
+def spoiled(cgn, name, change):
+    """A file's state dict with one tensor changed."""
+    state = {key: value.clone() for key, value in cgn.state_dict().items()}
+    state[name] = change(state[name])
+    return state
+
+
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors", ".PT", ".SafeTensors"])
+def test_a_teacher_with_nan_in_its_weights_is_refused(suffix, random_cgn, tmp_path):
+    path = tmp_path / f"nan{suffix}"
+    state = spoiled(random_cgn.cgn, "f_text1.3.weight", lambda weight: weight * float("nan"))
+    write_tensors(path, state) if "safe" in suffix.lower() else torch.save(state, path)
+    with pytest.raises(UserError, match=r"f_text1.3.weight holds NaN or infinity"):
+        load_teacher(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "words"),
+    [
+        ("label_emb.weight", lambda table: table.flatten(), r"label_emb.weight has shape \(100,\)"),
+        ("label_emb.weight", lambda table: table.long(), "label_emb.weight has shape .* and type torch.int64"),
+        ("f_shape.0.weight", lambda weight: weight[:, :5], "numbers.*each must be at least 1"),
+        ("f_shape.0.weight", lambda weight: torch.zeros(1, 5000), "at most"),
+        ("f_shape.0.bias", lambda bias: bias.long(), "f_shape.0.bias is of type torch.int64"),
+        ("f_shape.5.num_batches_tracked", lambda count: count.float(), "is of type torch.float32"),
+    ],
+)
+def test_tensors_that_give_no_size_are_named(name, change, words, random_cgn, tmp_path):
+    write_tensors(tmp_path / "w.safetensors", spoiled(random_cgn.cgn, name, change))
+    with pytest.raises(UserError, match=words) as error:
+        load_teacher(tmp_path / "w.safetensors")
+    assert str(error.value).startswith(str(tmp_path))
+
+
+@pytest.mark.parametrize("file", sorted(TEACHERS.glob("cgn_*.pth")), ids=lambda file: file.stem)
+@pytest.mark.parametrize("wrapper", [None, "state_dict", "g_ema"])
+def test_a_published_teacher_loads_as_torch_reads_it(file, wrapper, tmp_path):
+    expected = torch.load(file, weights_only=True, map_location="cpu")
+    if wrapper:
+        prefixed = {f"model.{name}": value for name, value in expected.items()}
+        torch.save({wrapper: prefixed, "hyper_parameters": {"lr": 1e-3}}, file := tmp_path / "published.CKPT")
+    state = load_teacher(file).cgn.state_dict()
+    assert state.keys() == expected.keys()
+    assert all(torch.equal(state[name], value) for name, value in expected.items())

@@ -42,7 +42,7 @@ def read_bytes(path: Path, most: int) -> bytes:
     """Return the bytes of a regular file of at most ``most`` bytes; raise UserError if there is none."""
     try:
         with regular_file(path, most).open("rb") as file:
-            return file.read(most)
+            return file.read(min(most, path.stat().st_size))  # read takes memory for as many bytes as it is given
     except OSError as error:
         raise UserError(f"{path} cannot be read ({error.strerror}): check its permissions") from None
 

@@ -85,7 +85,7 @@ def check_fit(module: nn.Module, state: dict[str, Tensor], origin: object, kind:
     """
     expected = module.state_dict()
     shapes, actual = ({name: tuple(t.shape) for name, t in tensors.items()} for tensors in (expected, state))
-    wrong = sorted(name for name in shapes.keys() | actual.keys() if shapes.get(name) != actual.get(name))
+    wrong = [name for name in {**shapes, **actual} if shapes.get(name) != actual.get(name)]
     if wrong:
         name, example = wrong[0], "" if wrong[0] in actual else _example(state, shapes)
         raise UserError(
@@ -93,7 +93,7 @@ def check_fit(module: nn.Module, state: dict[str, Tensor], origin: object, kind:
             f"{kind} has {shapes.get(name, 'no such tensor')}{example}"
         )
     for name, value in state.items():
-        if value.is_floating_point() != expected[name].is_floating_point() or value.is_complex():
+        if value.dtype not in (FLOATS if expected[name].is_floating_point() else (expected[name].dtype,)):
             raise UserError(f"{origin}: {name} is of type {value.dtype}, {kind} has {expected[name].dtype}: convert it")
     converted = {name: value.to(expected[name].dtype) for name, value in state.items()}
     check_finite(converted, origin)

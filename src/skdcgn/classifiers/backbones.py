@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from skdcgn.base.errors import UserError
+from skdcgn.base.weights import check_fit, read_state_dict
 
 SMALL, NO_WEIGHTS = "small", "none"
 SOURCES = ("torchvision", "timm")
@@ -117,12 +118,11 @@ def _of_torchvision(torchvision: Any, model: str, pretrained: bool) -> nn.Module
 
 
 def fill_backbone(backbone: nn.Module, path: Path) -> None:
-    """Load a state dict except for its head; raise UserError if it does not fit."""
-    from skdcgn.base.weights import read_state_dict
+    """Load a state dict, except for tensors that the backbone does not have, such as a head's.
 
-    try:
-        missing = backbone.load_state_dict(read_state_dict(path), strict=False).missing_keys
-    except RuntimeError:
-        raise UserError(f"{path} holds another network than --backbone names: its weights have other sizes") from None
-    if missing:
-        raise UserError(f"{path} holds another network than --backbone names: {missing[0]} is missing")
+    Raises:
+        UserError: the file is damaged, or a tensor is missing or does not fit.
+    """
+    expected = backbone.state_dict()
+    state = {name: value for name, value in read_state_dict(path).items() if name in expected}
+    backbone.load_state_dict(check_fit(backbone, state, path, "the network that --backbone names"))

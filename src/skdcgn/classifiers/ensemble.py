@@ -10,6 +10,7 @@ the mean of its heads' logits.
 import os
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
@@ -17,16 +18,19 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from skdcgn.base.bounds import Channels, Side
 from skdcgn.base.config import EnsembleConfig
 from skdcgn.base.contents import Reads, file_reads, value_reads
-from skdcgn.base.door import read_json
+from skdcgn.base.door import read_object
 from skdcgn.base.errors import UserError
 from skdcgn.base.progress import silent
-from skdcgn.base.records import to_dict
+from skdcgn.base.records import from_dict, to_dict
 from skdcgn.base.seeds import generator
 from skdcgn.base.tensors import read_tensors
+from skdcgn.base.weights import below, check_fit, on_meta
 from skdcgn.cgn.mechanism import Mechanism
-from skdcgn.classifiers.backbones import NO_WEIGHTS, load_backbone
+from skdcgn.classifiers.backbones import NO_WEIGHTS, SMALL, SmallResNet, load_backbone
+from skdcgn.classifiers.check import check_logits
 from skdcgn.classifiers.schedules import Epochs, step_decay
 from skdcgn.data.counterfactuals import CounterfactualStream
 from skdcgn.data.folders import as_unit, check_pictures, list_photos
@@ -43,6 +47,16 @@ PREFIX = "ensemble/"  # of the module's tensors in a checkpoint
 SAME_CLASSES = "pass real images and counterfactuals of the same classes"
 OWN = "callable"  # the name of a user's own backbone in a run's configuration
 WORKERS = min(16, os.cpu_count() or 1)
+
+
+@dataclass(frozen=True)
+class EnsembleForm:
+    """What a run's ``config.json`` says of the network: backbone, its width, pixels of a side, names of the classes."""
+
+    backbone: str = SMALL
+    width: Channels = 32
+    image_size: Side = 224
+    names: tuple[str, ...] = ()
 
 
 class Ensemble(nn.Module):
@@ -225,16 +239,24 @@ def load_ensemble(folder: Path, backbone: Backbone | None = None) -> tuple[Ensem
     Raises:
         UserError: no ensemble there, or a backbone that does not fit.
     """
-    config = read_json(folder / "config.json")
-    if not isinstance(config, dict) or "backbone" not in config:
-        raise UserError(f"{folder} is no ensemble's run folder: name one that skdcgn ensemble wrote")
-    if config["backbone"] == OWN and backbone is None:
+    form, file = _read_form(folder), folder / "checkpoint.safetensors"
+    if form.backbone == OWN and backbone is None:
         raise UserError(f"{folder} was trained on a backbone of your own: pass it to load_ensemble")
-    state, _ = read_tensors(folder / "checkpoint.safetensors")
-    network = backbone() if backbone else load_backbone(config["backbone"], width=config["width"], weights=NO_WEIGHTS)
-    ensemble = Ensemble(network, len(config["names"]), config["image_size"])
-    try:
-        ensemble.load_state_dict({k.removeprefix(PREFIX): v for k, v in state.items() if k.startswith(PREFIX)})
-    except RuntimeError:
-        raise UserError(f"the weights in {folder} do not fit its backbone: pass the one it was trained with") from None
-    return ensemble.eval(), tuple(config["names"])
+    state = below(read_tensors(file)[0], PREFIX)
+    if form.backbone == SMALL and backbone is None:  # before its features take memory
+        check_fit(
+            on_meta(SmallResNet, form.width), below(state, "backbone."), file, f"a backbone of width {form.width}"
+        )
+    network = backbone() if backbone else load_backbone(form.backbone, width=form.width, weights=NO_WEIGHTS)
+    ensemble = Ensemble(network, len(form.names), form.image_size)
+    ensemble.load_state_dict(check_fit(ensemble, state, file, "an ensemble of its classes on this backbone"))
+    check_logits(ensemble, form.image_size, file)
+    return ensemble.eval(), form.names
+
+
+def _read_form(folder: Path) -> EnsembleForm:
+    file = folder / "config.json"
+    values = read_object(file)
+    if not {"backbone", "names"} <= values.keys():
+        raise UserError(f"{folder} is no ensemble's run folder: name one that skdcgn ensemble wrote")
+    return from_dict(EnsembleForm, {key: values[key] for key in to_dict(EnsembleForm()) if key in values}, str(file))

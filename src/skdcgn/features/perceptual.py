@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from skdcgn.base.errors import UserError
 from skdcgn.base.seeds import generator
-from skdcgn.base.weights import read_state_dict
+from skdcgn.base.weights import fill, read_state_dict
 from skdcgn.data.photos import IMAGENET_DEVIATION, IMAGENET_MEAN
 from skdcgn.features.efficientnet import EFFICIENTNET, load_efficientnet, normalise
 
@@ -86,14 +86,9 @@ class VGG16Features(nn.Module):
 
 def load_vgg16(features: nn.Sequential, weights: Path) -> None:
     """Load the convolutions of a VGG16 state dict (``features.0.weight``, ...); raise UserError if they do not fit."""
-    state = read_state_dict(weights)
-    missing = [key for key in features.state_dict() if f"features.{key}" not in state]
-    if missing:
-        raise UserError(f"{weights} is not a VGG16 state dict: features.{missing[0]} is missing")
-    try:
-        features.load_state_dict({key: state[f"features.{key}"] for key in features.state_dict()})
-    except RuntimeError:
-        raise UserError(f"{weights} is not a VGG16 state dict: its convolutions have other sizes") from None
+    network = nn.ModuleDict({"features": features})
+    state = {name: value for name, value in read_state_dict(weights).items() if name in network.state_dict()}
+    fill(network, state, weights, "VGG16")
 
 
 class EfficientNetFeatures(nn.Module):

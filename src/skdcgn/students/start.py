@@ -6,13 +6,14 @@ import torch
 from torch import Tensor
 
 from skdcgn.base.config import DistillConfig
-from skdcgn.base.errors import UserError
-from skdcgn.base.weights import read_state_dict
+from skdcgn.base.errors import UserError, shortened
+from skdcgn.base.weights import check_finite, read_state_dict, shape_of
 from skdcgn.cgn.mechanism import Mechanism, Spec
 from skdcgn.pairs.stored import StoredPairs
 from skdcgn.students.generator import StudentGenerator, student_size
 
 COLOUR_PAIRS = 10_000
+BIGGAN = "embeddings.weight"  # in its file, transposed
 
 
 def new_student(config: DistillConfig, mechanism: Mechanism, spec: Spec) -> StudentGenerator:
@@ -44,10 +45,13 @@ def read_embeddings(file: Path, classes: int, size: int) -> Tensor:
         UserError: the file is missing or damaged, holds no such tensor, or one of another shape.
     """
     state = read_state_dict(file)
-    table = state["embeddings.weight"].T if "embeddings.weight" in state else next(iter(state.values()))
-    if table.shape != (classes, size) or ("embeddings.weight" not in state and len(state) > 1):
+    name = BIGGAN if BIGGAN in state or len(state) > 1 else next(iter(state))
+    shape = shape_of(state, file, name, 2)
+    if shape != ((size, classes) if name == BIGGAN else (classes, size)):
         raise UserError(
-            f"{file} holds no embeddings of {classes} classes in {size} dimensions (but of shape "
-            f"{tuple(table.shape)}): pass BigGAN's file or a single tensor, and make the students' embedding as wide"
+            f"{file} holds no embeddings of {classes} classes in {size} dimensions ({shortened(name)} has shape "
+            f"{shape}): pass BigGAN's file or a single tensor, and make the students' embedding as wide"
         )
+    table = state[name].T if name == BIGGAN else state[name]
+    check_finite({name: table}, file)
     return table.float()

@@ -16,10 +16,11 @@ from accelerate.utils import send_to_device
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from skdcgn.base.errors import TrainingStoppedError
+from skdcgn.base.errors import TrainingStoppedError, UserError, shortened
 from skdcgn.base.progress import Tell, Watch
 from skdcgn.base.seeds import generator, seed_global
-from skdcgn.base.weights import below
+from skdcgn.base.weights import below, check_fit
+from skdcgn.training.optimizer_state import load_optimizer_state, optimizer_state
 from skdcgn.training.processes import average_gradients, average_losses, synchronise
 
 Batch = dict[str, Tensor]
@@ -112,20 +113,25 @@ class Method:
         """Every number needed to go on: weights, buffers and optimiser states, under flat names."""
         state = {f"{name}/{key}": t for name, module in self.modules.items() for key, t in module.state_dict().items()}
         for name, optimizer in self.optimizers.items():
-            for index, slots in optimizer.state_dict()["state"].items():
-                state |= {f"{name}.optimizer/{index}/{slot}": value for slot, value in slots.items()}
+            state |= {f"{name}.optimizer/{key}": value for key, value in optimizer_state(optimizer).items()}
         return state
 
-    def load_state(self, state: dict[str, Tensor]) -> None:
-        """Load the numbers that :meth:`state` returned."""
+    def load_state(self, state: dict[str, Tensor], origin: object) -> None:
+        """Load the numbers that :meth:`state` returned.
+
+        Raises:
+            UserError: a tensor is missing, of another shape or type, one too many, or not finite; the line names it and
+                ``origin``.
+        """
+        parts = {*self.modules, *(f"{name}.optimizer" for name in self.optimizers)}
+        surplus = next((name for name in state if name.partition("/")[0] not in parts), None)
+        if surplus is not None:
+            raise UserError(f"{origin}: {shortened(surplus)} is no tensor of this run: delete it to start afresh")
         for name, module in self.modules.items():
-            module.load_state_dict(below(state, f"{name}/"))
+            own = below(state, f"{name}/")
+            module.load_state_dict(check_fit(module, own, f"{origin} ({name})", f"the {name} of this version"))
         for name, optimizer in self.optimizers.items():
-            slots: dict[int, dict[str, Tensor]] = {}
-            for key, value in below(state, f"{name}.optimizer/").items():
-                index, slot = key.split("/")
-                slots.setdefault(int(index), {})[slot] = value
-            optimizer.load_state_dict({"state": slots, "param_groups": optimizer.state_dict()["param_groups"]})
+            load_optimizer_state(optimizer, below(state, f"{name}.optimizer/"), f"{origin} ({name}.optimizer)")
 
 
 @contextmanager

@@ -5,11 +5,12 @@ import logging
 import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from skdcgn.base.contents import NOTHING, Reads, digests
-from skdcgn.base.door import read_json
+from skdcgn.base.door import parse_record, read_json
 from skdcgn.base.errors import UserError
 from skdcgn.base.files import append_text, write_bytes, write_json
 from skdcgn.base.progress import format_losses
@@ -22,6 +23,14 @@ from skdcgn.training.trackers import Send, open_tracker, send_nowhere
 LENGTHS = ("steps", "epochs")  # keys of a configuration that say how long a run is
 OTHER_FOLDER = "choose another --out, or delete that folder"
 logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Counters:
+    """What a checkpoint's metadata hold: how many steps are done, and the digest of the run."""
+
+    step: int = 0
+    digest: str = ""
 
 
 class LogLine(NamedTuple):
@@ -118,8 +127,8 @@ class RunFolder:
 
     def save(self, method: Method, step: int) -> None:
         """Write weights, optimisers and the step counter in one atomic file."""
-        counters = {"step": step, "digest": self.digest}
-        write_tensors(self.checkpoint, method.state(), {"counters": json.dumps(counters)})
+        counters = json.dumps(asdict(Counters(step, self.digest)))
+        write_tensors(self.checkpoint, method.state(), {"counters": counters})
 
     def restore(self, method: Method) -> int:
         """Load the checkpoint if there is one; return the number of steps done. Later log lines are dropped.
@@ -131,15 +140,12 @@ class RunFolder:
             self._drop_log_after(0)
             return 0
         state, metadata = read_tensors(self.checkpoint)
-        counters = json.loads(metadata.get("counters", "{}"))
-        if counters.get("digest") not in (self.digest, *(run["digest"] for run in self._shorter_runs())):
+        counters = parse_record(metadata.get("counters", "{}"), Counters, self.checkpoint, "delete it to start afresh")
+        if counters.digest not in (self.digest, *(run["digest"] for run in self._shorter_runs())):
             raise UserError(f"{self.checkpoint} belongs to another configuration: delete it to start afresh")
-        try:
-            method.load_state(state)
-        except RuntimeError:
-            raise UserError(f"{self.checkpoint} holds other tensors than this version trains: delete it") from None
-        self._drop_log_after(counters["step"])
-        return int(counters["step"])
+        method.load_state(state, self.checkpoint)
+        self._drop_log_after(counters.step)
+        return counters.step
 
     @contextmanager
     def tracking(self, tracker: str | None, start: int) -> Iterator[None]:

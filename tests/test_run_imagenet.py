@@ -143,7 +143,8 @@ def test_every_preset_of_photographs_can_be_laid_over(name):
 
 
 def test_a_launcher_gets_the_command_to_launch(tmp_path, monkeypatch, skdcgn):
-    monkeypatch.setenv("WORLD_SIZE", "2")
+    for name, value in {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29500"}.items():
+        monkeypatch.setenv(name, value)
     status, _, err = skdcgn("run", "imagenet-smoke", "--out", tmp_path / "out")
     assert (status, err) == (
         2,

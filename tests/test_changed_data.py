@@ -184,7 +184,10 @@ def photographs_parts(tmp):
     )
 
     def change():
-        torch.save({name: value + 0.01 for name, value in below(state, "u2net.").items()}, files[1])
+        parts = below(state, "u2net.")
+        torch.save(
+            {name: 1.01 * value if value.is_floating_point() else value for name, value in parts.items()}, files[1]
+        )
 
     return Case(
         lambda out, *callbacks: teach_imagenet(config, out, device="cpu", callbacks=callbacks),

@@ -87,7 +87,7 @@ def test_a_classifiers_folder_gives_its_activations(tmp_path):
 def test_wrong_features_are_an_error(tmp_path):
     with pytest.raises(UserError, match="no features called 'vgg'"):
         load_features("vgg")
-    torch.save({"features.0.weight": torch.zeros(1)}, tmp_path / "other.pth")
+    torch.save({"features.0.weight": torch.zeros(64, 3, 3, 3)}, tmp_path / "other.pth")
     with pytest.raises(UserError, match=r"features\.0\.bias is missing, VGG16 has \(64,\)"):
         load_features(str(tmp_path / "other.pth"))
     torch.save({name: torch.zeros(2) for name in vgg16_state()}, tmp_path / "sizes.pth")

@@ -44,8 +44,9 @@ def test_a_run_on_photographs_shows_a_column_per_ensemble():
         key: value for key, value in RUN.items() if key not in ("ood_accuracy", "classifier_budget", "test_images")
     }
     results = from_dict(ImageNetResults, {**common, "ensembles": {}, "stand_in": True})
-    scores = {"BG-gap": HeadScores(80, {"ensemble": 5.25, "shape": 1.0}), "shape bias": HeadScores(80, {"shape": 50.0})}
+    bias = HeadScores(80, {"ensemble": None, "shape": 50.0})  # the ensemble decides for no shape and no texture
+    scores = {"BG-gap": HeadScores(80, {"ensemble": 5.25, "shape": 1.0}), "shape bias": bias}
     table = replace(results, ensembles={"plain": scores, "student": scores})._repr_html_()
     assert "<th>plain</th><th>student</th>" in table
     assert "<td>BG-gap</td><td>5.2</td><td>5.2</td>" in table
-    assert "<td>shape bias</td><td></td><td></td>" in table
+    assert "<td>shape bias</td><td>not measured</td><td>not measured</td>" in table

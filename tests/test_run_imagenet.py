@@ -1,72 +1,156 @@
-"""``skdcgn run imagenet-smoke``: the whole ImageNet path with a small teacher, killed and resumed."""
+"""``skdcgn run imagenet``: the whole path with a small CGN of random weights, killed and resumed."""
 
 import json
+import shutil
 
+import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from skdcgn.base.config import ImageNetConfig
 from skdcgn.base.errors import UserError
 from skdcgn.base.presets import IMAGENET_RUNS, RUNS
-from skdcgn.base.records import override
+from skdcgn.base.records import merge, override
 from skdcgn.cgn.mechanism import Spec
 from skdcgn.data.categories import CATEGORIES
 from skdcgn.data.stand_in import NINE, TEST, TRAIN, stand_in
 from skdcgn.experiments.run_imagenet import run_imagenet
+from skdcgn.results.records import ImageNetResults, read_results
+from skdcgn.teachers.load import load_teacher
 
-CHANGES = {"ensemble.epochs": 1, "distill.steps": 20, "ensemble.counterfactuals": 8}
-CONFIG = override(IMAGENET_RUNS["imagenet-smoke"], CHANGES)
-SHORT = ["--device", "cpu", *(f"--{path.replace('.', '-')}={value}" for path, value in CHANGES.items())]
+SMALL_STUDENT = {"channels": [16, 16, 8], "grid": 8, "embedding": 8}
+SMALL = {  # of everything that the preset imagenet has, and one held-out answer of each class
+    "query": {"shape": 64, "texture": 48, "background": 32, "held_out": 16, "shard_size": 48},
+    "distill": {"steps": 6, "batch_size": 16, **dict.fromkeys(("shape", "texture", "background"), SMALL_STUDENT)},
+    "ensemble": {
+        "backbone": "small",
+        "width": 8,
+        "image_size": 64,
+        "epochs": 1,
+        "batch_size": 16,
+        "counterfactuals": 8,
+    },
+}
 HEADS = {"ensemble", "shape", "texture", "background"}
+IN9 = ("original", "mixed_same", "mixed_rand", "only_bg_b")
+WORDNET = {category: min(ids) for category, ids in CATEGORIES.items()}
 
 
 def written(folder):
     return {str(path.relative_to(folder)): path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
 
 
-@pytest.mark.slow
-def test_one_command_takes_the_whole_path_and_goes_on_after_a_kill(tmp_path, skdcgn):
-    def kill_after_the_second_ensemble(name, total):
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory):
+    """The folders of the stand-in, which the CGN draws."""
+    return stand_in(load_teacher("imagenet-smoke"), tmp_path_factory.mktemp("images") / "stand-in")
+
+
+@pytest.fixture(scope="module")
+def downloads(drawn, tmp_path_factory):
+    """The pictures of the stand-in, laid out as ImageNet, the cue-conflict stimuli and ImageNet-9 are downloaded."""
+    out = tmp_path_factory.mktemp("downloads")
+    for part, source in (("train", drawn.real), ("val", drawn.val)):
+        for file in source.glob("*/*.png"):
+            folder = out / part / WORDNET[file.parent.name]
+            folder.mkdir(parents=True, exist_ok=True)
+            Image.open(file).save(folder / f"{folder.name}_{file.stem}.JPEG", format="JPEG")
+    shutil.copytree(drawn.cue_conflict, out / "cue-conflict")
+    for variant in IN9:
+        source = variant if variant != "only_bg_b" else "original"
+        shutil.copytree(drawn.in9 / source / "val", out / "bg_challenge" / variant / "val")
+    for file in (out / "bg_challenge" / "original").glob("val/*/*.png"):
+        mask = out / "bg_challenge" / "fg_mask" / "val" / file.parent.name / f"{file.stem}.npy"
+        mask.parent.mkdir(parents=True, exist_ok=True)
+        np.save(mask, np.zeros((64, 64), dtype=bool))
+    shutil.copy(drawn.in9 / "in_to_in9.json", out / "in_to_in9.json")  # of the repository, beside the pictures
+    return out
+
+
+@pytest.fixture(scope="module")
+def settings(downloads, tmp_path_factory):
+    """A file of settings: a checkpoint without class names, as published, small budgets, the folders of all images."""
+    paths = {"real": "train", "val": "val", "cue_conflict": "cue-conflict", "in9": "bg_challenge", "teacher": "cgn.pth"}
+    torch.save(load_teacher("imagenet-smoke").cgn.state_dict(), downloads / "cgn.pth")
+    file = tmp_path_factory.mktemp("settings") / "small.json"
+    file.write_text(json.dumps({**SMALL, **{name: str(downloads / path) for name, path in paths.items()}}))
+    return file
+
+
+@pytest.fixture(scope="module")
+def killed(settings, tmp_path_factory):
+    """The folder of a run that was killed when its second ensemble was trained and its scores not yet written."""
+    out = tmp_path_factory.mktemp("run")
+
+    def kill(name, total):
         def tell(done, losses=None):
-            if (name, done) == ("ensemble teacher", total):  # it is trained, its scores are not yet written
+            if (name, done) == ("ensemble teacher", total):
                 raise KeyboardInterrupt
 
         return tell
 
+    config = merge(IMAGENET_RUNS["imagenet"], json.loads(settings.read_text()), "settings")
     with pytest.raises(KeyboardInterrupt):
-        run_imagenet(CONFIG, tmp_path, device="cpu", watch=kill_after_the_second_ensemble)
-    before = {n: t for n, t in written(tmp_path).items() if n.split("/")[0] in ("pairs", "students", "stand-in")}
-    plain = (tmp_path / "ensembles" / "plain" / "result.json").read_bytes()
-    assert not (tmp_path / "ensembles" / "teacher" / "result.json").exists()
+        run_imagenet(config, out, device="cpu", watch=kill)
+    return out
 
-    command = ["run", "imagenet-smoke", "--out", tmp_path, *SHORT]
+
+@pytest.mark.slow
+def test_one_command_takes_the_whole_path_and_goes_on_after_a_kill(killed, settings, skdcgn):
+    """On folders as they are downloaded, and with one held-out answer of each class, which have no diversity."""
+    before = {n: t for n, t in written(killed).items() if n.split("/")[0] in ("pairs", "students")}
+    plain = (killed / "ensembles" / "plain" / "result.json").read_bytes()
+    assert not (killed / "ensembles" / "teacher" / "result.json").exists()
+
+    command = ["run", "imagenet", "--config", settings, "--out", killed, "--device", "cpu"]
     status, said, _ = skdcgn(*command)
     assert status == 0
-    assert before.items() <= written(tmp_path).items()
-    assert (tmp_path / "ensembles" / "plain" / "result.json").read_bytes() == plain
+    assert before.items() <= written(killed).items()
+    assert (killed / "ensembles" / "plain" / "result.json").read_bytes() == plain
 
-    results = json.loads((tmp_path / "results.json").read_text())
-    assert results["stand_in"]
+    results = json.loads((killed / "results.json").read_text())
+    assert not results["stand_in"]
     assert results["parameters"]["student"] < results["parameters"]["teacher"] == 610_408
-    assert results["queries"] == {"shape": 160, "texture": 160, "background": 160}
+    assert results["queries"] == {"shape": 64, "texture": 48, "background": 32}
+    for diversity in results["diversity"].values():
+        assert (diversity["teacher"], diversity["student"]) == (None, None)
     assert list(results["ensembles"]) == ["plain", "teacher", "student"]
     for scores in results["ensembles"].values():
-        assert list(scores) == ["top-1", "top-5", "shape bias", "mixed_rand", "mixed_same", "original", "BG-gap"]
+        assert list(scores) == ["top-1", "top-5", "shape bias", *sorted(IN9), "BG-gap"]
         assert scores["top-1"]["images"] == TEST
-        assert all(set(score["percent"]) <= HEADS for score in scores.values())
+        assert all(set(score["percent"]) == HEADS for score in scores.values())
         assert scores["top-1"]["percent"]["ensemble"] <= scores["top-5"]["percent"]["ensemble"]
     assert results["ensembles"]["teacher"] != results["ensembles"]["student"]
-    page = (tmp_path / "report.html").read_text()
+    page = (killed / "report.html").read_text()
     assert "shape bias, texture head" in page
-    assert "These numbers only show that every" in page
-    assert "top-1 accuracy" not in page  # no finding from a stand-in
+    assert "top-1 accuracy" in page
+    assert page.count(">not measured<") >= 6  # the diversity of teacher and student in three mechanisms
+    assert "it is not measured where no class has two" in page
     assert "shape bias, texture head" in said
 
-    whole = written(tmp_path)
+    whole = written(killed)
     assert skdcgn(*command)[:2] == (0, said)
-    changed = {name for name, at in written(tmp_path).items() if whole.get(name) != at}
+    changed = {name for name, at in written(killed).items() if whole.get(name) != at}
     assert changed == {"report.html"}  # which is written again from what is there
-    assert skdcgn("evaluate", tmp_path)[1] + f"report: {tmp_path / 'report.html'}\n" == said
+    assert skdcgn("evaluate", killed)[1] + f"report: {killed / 'report.html'}\n" == said
+
+
+@pytest.mark.slow
+def test_without_real_images_the_cgn_draws_a_stand_in(killed, drawn, tmp_path, skdcgn):
+    """A run in whose folder the pictures and the scores of the ensembles are already there, for quickness."""
+    shutil.copytree(drawn.real.parent, tmp_path / "stand-in")
+    for name in ("plain", "teacher", "student"):
+        (tmp_path / "ensembles" / name).mkdir(parents=True)
+        shutil.copy(killed / "ensembles" / "plain" / "result.json", tmp_path / "ensembles" / name)
+    budgets = ["--query-shape=16", "--query-texture=16", "--query-background=16", "--distill-steps=1"]
+    status, said, _ = skdcgn("run", "imagenet-smoke", "--out", tmp_path, "--device", "cpu", *budgets)
+    assert status == 0
+    assert read_results(tmp_path, ImageNetResults).stand_in
+    assert "the teacher drew the real images too" in said
+    page = (tmp_path / "report.html").read_text()
+    assert "These numbers only show that every" in page
+    assert "top-1 accuracy" not in page  # no finding from a stand-in
 
 
 def test_the_stand_in_has_the_layouts_of_the_public_data_sets(tmp_path, monkeypatch, analytic_teacher):

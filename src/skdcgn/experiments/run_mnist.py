@@ -1,6 +1,6 @@
 """``skdcgn run``: query, distill, compose, classify, evaluate, report, in one folder; a killed run can be resumed.
 
-RUN/config.json, pairs/, students/, student/, classifiers/, pictures/, results.json, report.html
+RUN/config.json, pairs/, students/, student/, classifiers/, comparison.json, pictures/, results.json, report.html
 """
 
 from collections.abc import Mapping

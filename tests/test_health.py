@@ -68,7 +68,8 @@ def test_a_texture_that_shows_its_mask_leaks_wherever_it_lies():
     class Leaky(Real):
         def picture(self, mechanism, masks, noise):
             shown = 2 * masks.roll((9, 20), (2, 3)) - 1
-            return (0.2 * shown + 0.3).expand(-1, 3, -1, -1) if mechanism is Mechanism.TEXTURE else -masks + 0.5 * masks
+            picture = 0.2 * shown + 0.3 if mechanism is Mechanism.TEXTURE else -0.5 * masks
+            return picture.expand(-1, 3, -1, -1)
 
     assert check_health(Leaky(), REAL_GLYPHS, seed=0).leakage > 0.2
 

@@ -14,6 +14,7 @@ from skdcgn.base.presets import IMAGENET_RUNS, RUNS
 from skdcgn.base.records import merge, override
 from skdcgn.cgn.mechanism import Spec
 from skdcgn.data.categories import CATEGORIES
+from skdcgn.data.imagenet_classes import WORDNET_IDS
 from skdcgn.data.stand_in import NINE, TEST, TRAIN, stand_in
 from skdcgn.experiments.run_imagenet import run_imagenet
 from skdcgn.results.records import ImageNetResults, read_results
@@ -64,7 +65,8 @@ def downloads(drawn, tmp_path_factory):
         mask = out / "bg_challenge" / "fg_mask" / "val" / file.parent.name / f"{file.stem}.npy"
         mask.parent.mkdir(parents=True, exist_ok=True)
         np.save(mask, np.zeros((64, 64), dtype=bool))
-    shutil.copy(drawn.in9 / "in_to_in9.json", out / "in_to_in9.json")  # of the repository, beside the pictures
+    in9_map = {str(number): number % (len(NINE) + 1) - 1 for number in range(len(WORDNET_IDS))}
+    (out / "in_to_in9.json").write_text(json.dumps(in9_map))  # of ImageNet's thousand classes, beside the pictures
     return out
 
 

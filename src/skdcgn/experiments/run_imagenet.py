@@ -71,7 +71,9 @@ def run_imagenet(
     ensembles = train_ensembles(run, data, {PLAIN: student, "teacher": teacher, "student": student})
     with run.clock("evaluate"):
         common = compare_with_teacher(run, student, queries, speed_images=SPEED_IMAGES)
+        tell = watch("draw pictures", 1)
         draw_cgns(teacher, student, out / "pictures", config.seed)
+        tell(1)
     results = ImageNetResults(
         **vars(common) | {"seconds": run.clock.seconds}, ensembles=ensembles, stand_in=config.real is None
     )

@@ -49,7 +49,7 @@ def black_box(value):
 
 USES = {
     "compose": lambda cgn, _: compose(cgn, 4),
-    "draw": lambda cgn, _: draw(cgn, Mechanism.TEXTURE, torch.zeros(2, 4), torch.zeros(2, dtype=torch.int64)),
+    "draw": lambda cgn, _: draw(cgn, Mechanism.SHAPE, torch.zeros(2, 4), torch.zeros(2, dtype=torch.int64)),
     "interpolate": lambda cgn, _: interpolate(cgn, "all", 0, 1),
     "write_interpolation": lambda cgn, out: write_interpolation(cgn, out, "texture"),
     "write_counterfactuals": lambda cgn, out: write_counterfactuals(cgn, out, 4),

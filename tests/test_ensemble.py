@@ -250,7 +250,9 @@ def test_other_classes_than_the_counterfactuals_are_reported(real, tmp_path, ana
 
 def test_what_is_no_ensemble_is_reported(tmp_path):
     (tmp_path / "config.json").write_text('{"epochs": 3}')
-    with pytest.raises(UserError, match="is no ensemble's run folder"):
+    with pytest.raises(
+        UserError, match=r"config\.json: backbone is missing: name a run folder that skdcgn ensemble wrote"
+    ):
         load_ensemble(tmp_path)
 
 

@@ -156,7 +156,9 @@ def test_classes_reach_the_nine_by_the_data_sets_json_and_others_are_wrong(tmp_p
     [
         ({str(i): 0 for i in range(8)}, "which of ImageNet-9's classes class 8 of 9 is"),
         ({str(i): 9 if i == 4 else 0 for i in range(9)}, "class 4 of 9"),
-        ([0] * 9, "class 0 of 9"),
+        ([0] * 9, "should be an object, .*: pass ImageNet-9's in_to_in9.json"),
+        ({str(i): True for i in range(9)}, "0: input should be a valid integer"),
+        ({str(i): 1.0 for i in range(9)}, "0: input should be a valid integer"),
     ],
 )
 def test_a_wrong_map_is_an_error(values, words, tmp_path):

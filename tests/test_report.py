@@ -311,7 +311,7 @@ def test_an_unfinished_run_names_the_mend(run: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"ood_accuracy": {"biased": 10.0}}, "ood_accuracy.teacher: field required"),
+        ({"ood_accuracy": {"biased": 10.0}}, "ood_accuracy.teacher is missing"),
         ({"parameters": {"teacher": 5, "student": 0}}, "parameters.student: .*greater than 0"),
         ({"seed": None}, "seed: .*integer"),
     ],

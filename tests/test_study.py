@@ -137,7 +137,7 @@ def test_a_record_is_read_as_it_was_written(tmp_path):
 
 def test_a_record_that_is_damaged_is_one_line(tmp_path):
     (tmp_path / "study.json").write_text('{"command": "x"}')
-    with pytest.raises(UserError, match=r"study\.json: study: .*: delete the file and repeat the study"):
+    with pytest.raises(UserError, match=r"study\.json: study is missing: delete the file and repeat the study"):
         read_study(tmp_path)
 
 

@@ -19,12 +19,15 @@ MOST_RANKS = 10**5
 MOST_THREADS = 1024
 MOST_RATE = 1e30  # of learning; float32 holds it, and a training that diverges is stopped
 MOST_WEIGHT = 1e6  # of a term of a loss; also the greatest amount of an intervention
+MOST_PARAMETERS = 10**12
+MOST_MEASURE = 1e12  # of a result: a distance, pictures per second, seconds
 
 Seed = Annotated[int, Field(ge=0, le=MOST_SEED)]
 Whole = Annotated[int, Field(ge=0, le=MOST_COUNT)]
 Count = Annotated[int, Field(gt=0, le=MOST_COUNT)]
 Batch = Annotated[int, Field(gt=0, le=MOST_BATCH)]
 Side = Annotated[int, Field(gt=0, le=MOST_SIDE)]
+ClassCount = Annotated[int, Field(gt=0, le=MOST_CLASSES)]
 Channels = Annotated[int, Field(gt=0, le=MOST_CHANNELS)]
 Layers = Annotated[tuple[Channels, ...], Field(max_length=MOST_LAYERS)]
 Dimension = Annotated[int, Field(ge=0, le=MOST_CHANNELS)]
@@ -33,3 +36,8 @@ Weight = Annotated[float, Field(ge=0, le=MOST_WEIGHT)]
 Temperature = Annotated[float, Field(ge=1e-3, le=MOST_WEIGHT)]
 Factor = Annotated[float, Field(gt=0, le=1)]
 Probability = Annotated[float, Field(ge=0, le=1)]
+Parameters = Annotated[int, Field(gt=0, le=MOST_PARAMETERS)]
+Measure = Annotated[float, Field(ge=-MOST_MEASURE, le=MOST_MEASURE)]
+Duration = Annotated[float, Field(ge=0, le=MOST_MEASURE)]
+Speed = Annotated[float, Field(gt=0, le=MOST_MEASURE)]
+Percent = Annotated[float, Field(ge=0, le=100)]

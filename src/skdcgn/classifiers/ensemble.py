@@ -12,19 +12,20 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
+from typing import Annotated, cast
 
 import torch
 import torch.nn.functional as F
+from pydantic import Field
 from torch import Tensor, nn
 
-from skdcgn.base.bounds import Channels, Side
+from skdcgn.base.bounds import MOST_CLASSES, Channels, Side
 from skdcgn.base.config import EnsembleConfig
 from skdcgn.base.contents import Reads, file_reads, value_reads
-from skdcgn.base.door import read_object
+from skdcgn.base.door import read_record
 from skdcgn.base.errors import UserError
 from skdcgn.base.progress import silent
-from skdcgn.base.records import from_dict, to_dict
+from skdcgn.base.records import to_dict
 from skdcgn.base.seeds import generator
 from skdcgn.base.tensors import read_tensors
 from skdcgn.base.weights import below, check_fit, on_meta
@@ -53,10 +54,10 @@ WORKERS = min(16, os.cpu_count() or 1)
 class EnsembleForm:
     """What a run's ``config.json`` says of the network: backbone, its width, pixels of a side, names of the classes."""
 
-    backbone: str = SMALL
-    width: Channels = 32
-    image_size: Side = 224
-    names: tuple[str, ...] = ()
+    backbone: str
+    width: Channels
+    image_size: Side
+    names: Annotated[tuple[str, ...], Field(min_length=1, max_length=MOST_CLASSES)]
 
 
 class Ensemble(nn.Module):
@@ -230,6 +231,11 @@ def resize_and_mirror(images: Tensor, size: int, rng: torch.Generator) -> Tensor
     return torch.where(mirrored[:, None, None, None], images.flip(3), images).cpu()
 
 
+def read_ensemble_form(folder: Path) -> EnsembleForm:
+    """Return the form of the ensemble in a run folder; raise UserError if there is none."""
+    return read_record(folder / "config.json", EnsembleForm, "name a run folder that skdcgn ensemble wrote")
+
+
 def load_ensemble(folder: Path, backbone: Backbone | None = None) -> tuple[Ensemble, tuple[str, ...]]:
     """Load the ensemble of a run folder and the names of its classes.
 
@@ -239,7 +245,7 @@ def load_ensemble(folder: Path, backbone: Backbone | None = None) -> tuple[Ensem
     Raises:
         UserError: no ensemble there, or a backbone that does not fit.
     """
-    form, file = _read_form(folder), folder / "checkpoint.safetensors"
+    form, file = read_ensemble_form(folder), folder / "checkpoint.safetensors"
     if form.backbone == OWN and backbone is None:
         raise UserError(f"{folder} was trained on a backbone of your own: pass it to load_ensemble")
     state = below(read_tensors(file)[0], PREFIX)
@@ -252,11 +258,3 @@ def load_ensemble(folder: Path, backbone: Backbone | None = None) -> tuple[Ensem
     ensemble.load_state_dict(check_fit(ensemble, state, file, "an ensemble of its classes on this backbone"))
     check_logits(ensemble, form.image_size, file)
     return ensemble.eval(), form.names
-
-
-def _read_form(folder: Path) -> EnsembleForm:
-    file = folder / "config.json"
-    values = read_object(file)
-    if not {"backbone", "names"} <= values.keys():
-        raise UserError(f"{folder} is no ensemble's run folder: name one that skdcgn ensemble wrote")
-    return from_dict(EnsembleForm, {key: values[key] for key in to_dict(EnsembleForm()) if key in values}, str(file))

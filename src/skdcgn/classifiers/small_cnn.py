@@ -10,12 +10,12 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from skdcgn.base.bounds import MOST_CLASSES, MOST_SIDE
+from skdcgn.base.bounds import MOST_SIDE, ClassCount
 from skdcgn.base.config import ClassifyConfig
 from skdcgn.base.contents import value_reads
-from skdcgn.base.door import read_json
+from skdcgn.base.door import read_record
 from skdcgn.base.errors import UserError
-from skdcgn.base.records import from_dict, to_dict
+from skdcgn.base.records import to_dict
 from skdcgn.base.tensors import read_tensors
 from skdcgn.base.weights import below, check_fit, on_meta
 from skdcgn.cgn.classes import Classes
@@ -34,7 +34,7 @@ LEAST_SIDE = 25  # pixels: of fewer, no cell is left to pool
 class ClassifierForm:
     """The classes of a classifier, with their names if they have any, and pixels of a side of its images."""
 
-    classes: Annotated[int, Field(gt=0, le=MOST_CLASSES)] = 10
+    classes: ClassCount = 10
     image_size: Annotated[int, Field(ge=LEAST_SIDE, le=MOST_SIDE)] = 32
     names: tuple[str, ...] = ()
 
@@ -164,10 +164,7 @@ def load_classifier(folder: Path) -> Classifier:
 
 def read_form(folder: Path) -> ClassifierForm:
     """Return the classes and the image size of a classifier's run folder."""
-    file = folder / "config.json"
-    values = read_json(file)
-    form = {key: values[key] for key in to_dict(ClassifierForm()) if isinstance(values, dict) and key in values}
-    return from_dict(ClassifierForm, form, str(file))
+    return read_record(folder / "config.json", ClassifierForm)
 
 
 def classes_of_classifier(folder: Path) -> Classes:

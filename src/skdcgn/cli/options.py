@@ -6,7 +6,6 @@ from typing import Annotated, Any, TypeVar
 
 from cyclopts import Parameter, validators
 
-from skdcgn.base.errors import UserError
 from skdcgn.base.presets import runs_with
 from skdcgn.base.records import digest, merge, override
 from skdcgn.cli.help_page import FURTHER
@@ -58,12 +57,9 @@ def preset_words(stage: str) -> str:
 def configure(base: C, file: Path | None, changes: dict[str, Any]) -> C:
     """Return ``base`` with the settings of a JSON file laid over it, and then those of the command line."""
     if file:
-        from skdcgn.base.door import read_json
+        from skdcgn.base.door import read_object
 
-        settings = read_json(file)
-        if not isinstance(settings, dict):
-            raise UserError(f"{file} holds no JSON object: write one with the configuration's keys")
-        base = merge(base, settings, str(file))
+        base = merge(base, read_object(file, "write an object with the configuration's keys"), str(file))
     return override(base, changes, "command line")
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from skdcgn.base.door import read_json
+from skdcgn.base.door import read_record
 from skdcgn.base.errors import UserError
 from skdcgn.cgn.classes import Classes, match_classes
 from skdcgn.data.folders import class_folders, find_pictures, list_photos
@@ -71,9 +71,8 @@ def read_in9_map(path: Path, own: Classes) -> Tensor:
     Raises:
         UserError: not such an object, or one that leaves out a class.
     """
-    values = read_json(path)
-    keys = _map_keys(own, len(values)) if isinstance(values, dict) else []
-    numbers = [values.get(key) for key in keys]
+    values = read_record(path, dict[str, int], f"pass ImageNet-9's {IN9_MAP}")
+    numbers = [values.get(key, IN9_CLASSES) for key in _map_keys(own, len(values))]
     wrong = [index for index, value in enumerate(numbers) if value not in range(-1, IN9_CLASSES)]
     if wrong or not numbers:
         index = wrong[0] if wrong else 0

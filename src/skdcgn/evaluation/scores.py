@@ -1,7 +1,8 @@
 """Records that evaluation returns and results keep: typed numbers, finite, or None if not measured. No torch here."""
 
-from pydantic import FiniteFloat
 from pydantic.dataclasses import dataclass
+
+from skdcgn.base.bounds import Count, Measure
 
 NOT_MEASURED = "not measured"  # in the place of a number that is None
 
@@ -10,17 +11,17 @@ NOT_MEASURED = "not measured"  # in the place of a number that is None
 class PixelL1:
     """Mean L1 per pixel to held-out answers of the teacher: of the student, and of the mean image of each class."""
 
-    student: FiniteFloat
-    label_mean: FiniteFloat
+    student: Measure
+    label_mean: Measure
 
 
 @dataclass(frozen=True)
 class Diversity:
     """Mean pairwise L1 within a class; None if no class has two images. ``glyphs``: of real masks."""
 
-    teacher: FiniteFloat | None
-    student: FiniteFloat | None
-    glyphs: FiniteFloat | None = None
+    teacher: Measure | None
+    student: Measure | None
+    glyphs: Measure | None = None
 
 
 @dataclass(frozen=True)
@@ -30,8 +31,8 @@ class HeadScores:
     None: not measured, because a head made no decision for either shape or texture.
     """
 
-    images: int
-    percent: dict[str, FiniteFloat | None]
+    images: Count
+    percent: dict[str, Measure | None]
 
     def text(self, head: str) -> str:
         """Return the number of a head with one digit, or that it is not measured."""

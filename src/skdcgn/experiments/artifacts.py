@@ -1,9 +1,10 @@
 """What a folder or a name holds: a run, a classifier, an ensemble or a CGN."""
 
 from enum import StrEnum
+from os.path import isdir  # False, not an error, for words that are too long for the name of a folder
 from pathlib import Path
 
-from skdcgn.base.door import read_json
+from skdcgn.base.door import read_object
 from skdcgn.base.errors import UserError
 from skdcgn.results.records import RESULTS_FILE
 
@@ -31,17 +32,18 @@ def artifact_kind(path: str | Path) -> ArtifactKind:
         UserError: a folder that holds none of them.
     """
     folder = Path(path)
-    config_file, results = folder / "config.json", folder / RESULTS_FILE
-    config = read_json(config_file) if config_file.is_file() else {}
-    if isinstance(config, dict) and "backbone" in config:
+    if not isdir(folder):
+        return ArtifactKind.CGN
+    config = read_object(folder / "config.json") if (folder / "config.json").exists() else {}
+    if "backbone" in config:
         return ArtifactKind.ENSEMBLE
-    if results.exists():
-        return ArtifactKind.IMAGENET_RUN if "ensembles" in read_json(results) else ArtifactKind.RUN
-    if (folder / "checkpoint.safetensors").exists():
+    if (folder / RESULTS_FILE).exists():
+        return ArtifactKind.IMAGENET_RUN if "ensembles" in read_object(folder / RESULTS_FILE) else ArtifactKind.RUN
+    if "cooldown" in config:  # of the configurations of run folders, a classifier's alone
         return ArtifactKind.CLASSIFIER
-    if folder.is_dir() and not (folder / "model.safetensors").exists():
-        raise UserError(f"{folder} holds no run, no classifier and no student: {_right_folder(folder)}")
-    return ArtifactKind.CGN
+    if (folder / "model.safetensors").exists():
+        return ArtifactKind.CGN
+    raise UserError(f"{folder} holds no run, no classifier and no student: {_right_folder(folder)}")
 
 
 def must_hold(folder: Path, kind: ArtifactKind) -> None:
@@ -54,9 +56,15 @@ def must_hold(folder: Path, kind: ArtifactKind) -> None:
 
 
 def _right_folder(folder: Path) -> str:
-    student = folder / "student"
+    student, teacher, checkpoint = folder / "student", folder / "teacher.safetensors", folder / "checkpoint.safetensors"
     if (student / "model.safetensors").is_file():
         return f"distill writes its student one level below: pass {student}"
+    if teacher.is_file():
+        return f"teach writes its teacher there: pass {teacher}"
+    if checkpoint.is_file() and not (folder / "config.json").is_file():
+        return "it has a checkpoint without config.json: restore that file, or train again"
+    if checkpoint.is_file():
+        return "a training that others build on: pass what they wrote, as a student's folder or teacher.safetensors"
     if any((folder / name).exists() for name in ("pairs", "students", "classifiers")):
         return "a run that has not ended: repeat its command"
     return "pass the folder of a run, a classifier or a student"

@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import Any
 
 from skdcgn.base.config import ClassifyConfig, RunConfig
-from skdcgn.base.door import read_json
+from skdcgn.base.door import read_object
 from skdcgn.base.errors import UserError
 from skdcgn.base.presets import DEFAULT, run_preset
 from skdcgn.base.records import from_dict, override, settings_of
 from skdcgn.cgn.classes import Classes, in_order_of
 from skdcgn.cgn.mechanism import Teacher
-from skdcgn.classifiers.ensemble import load_ensemble
+from skdcgn.classifiers.ensemble import load_ensemble, read_ensemble_form
 from skdcgn.classifiers.small_cnn import (
     accuracy,
     classes_of_classifier,
@@ -246,7 +246,7 @@ def evaluate_ensemble(
     if not (images or cue_conflict or in9):
         raise UserError(f"{folder} is an ensemble: name images to measure it on: --images, --cue-conflict or --in9")
     ensemble, names = load_ensemble(folder)
-    size = int(read_json(folder / "config.json")["image_size"])
+    size = read_ensemble_form(folder).image_size
     challenges = open_challenges(names, images=images, cue_conflict=cue_conflict, in9_folder=in9, in9_map=in9_map)
     check_pictures(challenges.files)
     return measure_ensemble(ensemble.to(make_accelerator(device).device), names, size, challenges)
@@ -268,7 +268,7 @@ def evaluate_run(folder: Path) -> RunEvaluation | ImageNetResults:
     if kind is not ArtifactKind.RUN:
         raise UserError(f"{folder} is {kind}, not a run: pass the folder that skdcgn run wrote to")
     path = folder / "config.json"
-    config = from_dict(RunConfig, settings_of(read_json(path)), str(path))
+    config = from_dict(RunConfig, settings_of(read_object(path)), str(path))
     return RunEvaluation(read_results(folder, MnistResults), config)
 
 

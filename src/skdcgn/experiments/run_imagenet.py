@@ -12,11 +12,11 @@ from typing import NamedTuple
 
 from skdcgn.base.config import ImageNetConfig
 from skdcgn.base.contents import Reads, file_reads, folder_reads
-from skdcgn.base.door import read_json
+from skdcgn.base.door import read_record
 from skdcgn.base.errors import UserError
 from skdcgn.base.files import write_json
 from skdcgn.base.progress import Watch, log_progress
-from skdcgn.base.records import from_dict, to_dict
+from skdcgn.base.records import to_dict
 from skdcgn.cgn.classes import Classes, match_classes
 from skdcgn.cgn.drawings import draw_cgns
 from skdcgn.cgn.mechanism import Teacher
@@ -145,7 +145,7 @@ def ensemble_scores(run: Run[ImageNetConfig], data: ImageNetData, cgn: Teacher, 
     config, seed, space, out = run.config.ensemble, run.config.seed, run.workspace, run.path / "ensembles" / name
     result = out / "result.json"
     if result.exists():
-        return from_dict(dict[str, HeadScores], read_json(result), str(result))
+        return read_record(result, dict[str, HeadScores])
     if name == PLAIN:
         config = replace(config, weight=0.0)
     stream = stream_from_cgn(cgn, config.counterfactuals, seed=seed)

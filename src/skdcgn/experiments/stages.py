@@ -7,9 +7,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Generic, TypeVar
 
+from skdcgn.base.bounds import Duration
 from skdcgn.base.config import ImageNetConfig, RunConfig
 from skdcgn.base.contents import Reads, value_reads
-from skdcgn.base.door import read_json, read_record
+from skdcgn.base.door import read_record
 from skdcgn.base.files import write_json
 from skdcgn.base.progress import Watch, log_progress
 from skdcgn.base.records import to_dict
@@ -38,7 +39,7 @@ class Clock:
     @property
     def seconds(self) -> dict[str, float]:
         """The seconds of each stage that has ended, in their order."""
-        return read_json(self.path) if self.path.exists() else {}
+        return read_record(self.path, dict[str, Duration]) if self.path.exists() else {}
 
     @contextmanager
     def __call__(self, stage: str) -> Iterator[None]:

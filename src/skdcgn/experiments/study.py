@@ -14,12 +14,13 @@ from pathlib import Path
 
 from pydantic.dataclasses import dataclass
 
+from skdcgn.base.bounds import Measure
 from skdcgn.base.config import RunConfig, TeachConfig
 from skdcgn.base.contents import digests
-from skdcgn.base.door import read_json
+from skdcgn.base.door import read_record
 from skdcgn.base.errors import TrainingStoppedError, UserError
 from skdcgn.base.files import exclusive, write_bytes, write_json
-from skdcgn.base.records import digest, from_dict, to_dict
+from skdcgn.base.records import digest, to_dict
 from skdcgn.cgn.compose import compose
 from skdcgn.cgn.mechanism import Mechanism, Teacher
 from skdcgn.deploy.bench import rates
@@ -138,7 +139,7 @@ class TeacherComparison:
     """How near a student's pictures are to its teacher's, or why its training was stopped."""
 
     pixel_l1: dict[str, PixelL1]
-    frechet_distance: float | None
+    frechet_distance: Measure | None
     stopped: str = ""
 
 
@@ -170,7 +171,7 @@ def _student(
             distance = frechet(load_extractor(), *images).value
             comparison = TeacherComparison(fidelity(student, pairs, teacher, watch=workspace.watch)[0], distance)
         write_json(result, to_dict(comparison))
-    comparison = from_dict(TeacherComparison, read_json(result), str(result))
+    comparison = read_record(result, TeacherComparison)
     if comparison.stopped:
         raise TrainingStoppedError(comparison.stopped)
     return StudentCGN.load(folder / "student"), comparison

@@ -1,16 +1,18 @@
 """Training sets and test sets of digits, and the accuracy of a classifier that was trained on one of them."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
+from skdcgn.base.bounds import Count, Percent
 from skdcgn.base.config import ClassifyConfig, RunConfig
 from skdcgn.base.contents import Reads
-from skdcgn.base.door import read_json
+from skdcgn.base.door import read_record
 from skdcgn.base.files import write_json
 from skdcgn.base.progress import Watch, log_progress
+from skdcgn.base.records import to_dict
 from skdcgn.cgn.classes import Classes, in_order_of
 from skdcgn.cgn.compose import compose
 from skdcgn.cgn.mechanism import Teacher
@@ -148,6 +150,14 @@ def own_test_set(folder: Path, image_size: int, classes: Classes, *, some: bool 
     return replace(pictures, images=as_unit(pictures.images))
 
 
+@dataclass(frozen=True)
+class ClassifierScore:
+    """``result.json`` of a classifier: its accuracy in percent, and on how many images."""
+
+    ood_accuracy: Percent
+    test_images: Count
+
+
 def train_and_test(
     make: MakeImages,
     test: LabelledImages,
@@ -168,9 +178,9 @@ def train_and_test(
     """
     result = out / "result.json"
     if result.exists():
-        return float(read_json(result)["ood_accuracy"])
+        return read_record(result, ClassifierScore).ood_accuracy
     report = report_to(watch, f"classify {out.name}")
     classifier = classify(make(), budget, out, seed=seed, device=device, origin=origin, callbacks=(report,))
     percent = round(accuracy(classifier, test), 3)
-    write_json(result, {"ood_accuracy": percent, "test_images": len(test.labels)})
+    write_json(result, to_dict(ClassifierScore(percent, len(test.labels))))
     return percent

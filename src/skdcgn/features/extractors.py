@@ -16,8 +16,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from skdcgn.base.bounds import MOST_SIDE
-from skdcgn.base.door import read_bytes, read_json
+from skdcgn.base.bounds import MOST_SIDE, ClassCount, Side
+from skdcgn.base.door import read_bytes, read_record
 from skdcgn.base.errors import UserError, shortened
 from skdcgn.base.files import sha256
 from skdcgn.base.pytorch_files import MOST_WEIGHTS
@@ -139,18 +139,27 @@ def load_extractor(source: str | Path = DIGITS, *, device: str = "cpu") -> Extra
     )
 
 
+@dataclass(frozen=True)
+class Card:
+    """The card of the bundled classifier: the sha256 of its weights, its classes, pixels of a side of its images."""
+
+    sha256: str
+    classes: ClassCount
+    image_size: Side
+
+
 def _bundled_extractor(device: str) -> Extractor:
     from skdcgn.classifiers.small_cnn import Classifier
 
     home = resources.files("skdcgn.zoo") / "extractors"
     with resources.as_file(home) as folder:
-        card, digest = read_json(folder / f"{DIGITS}.json"), sha256(folder / f"{DIGITS}.safetensors")
+        card, digest = read_record(folder / f"{DIGITS}.json", Card), sha256(folder / f"{DIGITS}.safetensors")
         state, _ = read_tensors(folder / f"{DIGITS}.safetensors")
-    if digest != card["sha256"]:
+    if digest != card.sha256:
         raise UserError(f"the extractor {DIGITS} is damaged (checksum differs): reinstall skdcgn")
-    classifier = Classifier(card["classes"])
+    classifier = Classifier(card.classes)
     classifier.load_state_dict(state)  # sound: the checksum is the card's
-    return _classifier_extractor(classifier, DIGITS, digest, card["image_size"], device)
+    return _classifier_extractor(classifier, DIGITS, digest, card.image_size, device)
 
 
 def _run_extractor(folder: Path, device: str) -> Extractor:

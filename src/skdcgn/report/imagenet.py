@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 from skdcgn.base.config import ImageNetConfig
 from skdcgn.base.presets import IMAGENET_RUNS
+from skdcgn.evaluation.scores import HeadScores
 from skdcgn.report.figures import Figure, run_figures
 from skdcgn.report.page import run_values, write_page
 from skdcgn.report.tables import ratios
@@ -62,7 +63,7 @@ def lines(results: ImageNetResults) -> list[Line]:
             count(first.images),
             [ensembles[name][measure].text(head) for name in ensembles],
         )
-        for measure, first in next(iter(ensembles.values())).items()
+        for measure, first in next(iter(ensembles.values()), dict[str, HeadScores]()).items()
         for head in (HEADS if measure == BY_HEAD else HEADS[:1])
     ]
 

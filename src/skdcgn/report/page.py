@@ -11,7 +11,7 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from skdcgn.base.door import read_json
+from skdcgn.base.door import read_object
 from skdcgn.base.files import write_bytes
 from skdcgn.report.pictures import embedded_pictures, strips
 from skdcgn.report.tables import changed_settings, fidelities, settings
@@ -33,7 +33,7 @@ def run_values(run: Path, results: RunResults, kind: Any, presets: Mapping[str, 
         kind: a configuration such as the run's, whose fields say what the settings mean.
         presets: those the run may have started from.
     """
-    pictures, config = embedded_pictures(run / "pictures"), read_json(run / "config.json")
+    pictures, config = embedded_pictures(run / "pictures"), read_object(run / "config.json")
     return {
         "results": results,
         "fidelities": fidelities(results),

@@ -14,7 +14,7 @@ from skdcgn.report.study_words import findings, stopped_trainings
 from skdcgn.report.words import NOTHING, count
 from skdcgn.results.records import read_study
 from skdcgn.results.statistics import with_deviation
-from skdcgn.results.study_record import PointSummary, StudyRecord
+from skdcgn.results.study_record import PixelL1Summary, PointSummary, StudyRecord
 
 
 def write_study_report(folder: Path) -> Path:
@@ -75,7 +75,7 @@ def rows(record: StudyRecord) -> list[list[str]]:
 
 
 def _cells(row: PointSummary) -> list[str]:
-    shares = " / ".join(f"{l1.student.mean / l1.label_mean.mean:.2f}" for l1 in row.pixel_l1.values())
+    shares = " / ".join(_share(l1) for l1 in row.pixel_l1.values())
     distance = row.frechet_distance
     return [
         row.point,
@@ -85,6 +85,10 @@ def _cells(row: PointSummary) -> list[str]:
         shares or NOTHING,
         with_deviation(distance.mean, distance.deviation, ".3f") if distance else NOTHING,
     ]
+
+
+def _share(l1: PixelL1Summary) -> str:
+    return f"{l1.student.mean / l1.label_mean.mean:.2f}" if l1.label_mean.mean else NOTHING
 
 
 def speed_ratios(row: PointSummary, speeds: dict[str, dict[str, float]]) -> str:

@@ -1,6 +1,5 @@
 """Expected accuracies of a repeated experiment: the bands on zoo cards and of the bundled studies."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, replace
 from functools import cache
@@ -9,6 +8,7 @@ from importlib import resources
 from pydantic.dataclasses import dataclass
 
 from skdcgn.base.config import RunConfig, TeachConfig
+from skdcgn.base.door import parse_record
 from skdcgn.base.presets import RUNS
 from skdcgn.base.records import from_dict, override, to_dict
 from skdcgn.results.records import MnistResults
@@ -87,7 +87,7 @@ def expected_study(record: StudyRecord) -> ExpectedStudy:
 def bundled_studies() -> tuple[ExpectedStudy, ...]:
     """Return the studies whose bands the package has."""
     files = sorted((resources.files("skdcgn.zoo") / "expected").iterdir(), key=lambda file: file.name)
-    return tuple(from_dict(ExpectedStudy, json.loads(file.read_text(encoding="utf-8")), file.name) for file in files)
+    return tuple(parse_record(file.read_text(encoding="utf-8"), ExpectedStudy, file.name) for file in files)
 
 
 DATA = ("glyphs", "appearance", "textures", "test_copies")

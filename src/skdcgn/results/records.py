@@ -5,10 +5,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TypeVar
 
-from pydantic import FiniteFloat, PositiveFloat, PositiveInt, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
-from skdcgn.base.door import read_json
+from skdcgn.base.bounds import Count, Duration, Parameters, Percent, Probability, Seed, Speed, Whole
+from skdcgn.base.door import read_record
 from skdcgn.base.errors import UserError
 from skdcgn.base.files import write_json
 from skdcgn.base.records import to_dict
@@ -23,26 +23,26 @@ RESULTS_FILE, STUDY_FILE = "results.json", "study.json"
 class OodAccuracy:
     """Out-of-domain accuracy in percent, by the training set of the classifier."""
 
-    biased: FiniteFloat
-    teacher: FiniteFloat
-    student: FiniteFloat
-    oracle: FiniteFloat
+    biased: Percent
+    teacher: Percent
+    student: Percent
+    oracle: Percent
 
 
 @dataclass(frozen=True)
 class Sizes:
     """Parameters of each CGN; None if they are unknown."""
 
-    teacher: PositiveInt | None
-    student: PositiveInt
+    teacher: Parameters | None
+    student: Parameters
 
 
 @dataclass(frozen=True)
 class Speeds:
     """Counterfactuals per second."""
 
-    teacher: PositiveFloat
-    student: PositiveFloat
+    teacher: Speed
+    student: Speed
 
 
 @dataclass(frozen=True)
@@ -57,13 +57,13 @@ class TeacherIdentity:
 class ClassifierBudget:
     """The settings that all classifiers share."""
 
-    images: int
-    per_shape: int
-    epochs: int
-    batch_size: int
+    images: Count
+    per_shape: Count
+    epochs: Count
+    batch_size: Count
     policy: tuple[str, ...] = ()
-    agreement: float = 0.0
-    real: float = 0.0
+    agreement: Probability = 0.0
+    real: Probability = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,17 +71,17 @@ class RunResults:
     """Results of any run: its identity, and the comparison of the student with its teacher."""
 
     preset: str
-    seed: int
+    seed: Seed
     digest: str
-    queries: dict[str, int]
-    held_out_queries: int
+    queries: dict[str, Whole]
+    held_out_queries: Count
     teacher: TeacherIdentity
     versions: dict[str, str]
     parameters: Sizes
     counterfactuals_per_second: Speeds
     pixel_l1: dict[str, PixelL1]
     diversity: dict[str, Diversity]
-    seconds: dict[str, FiniteFloat]
+    seconds: dict[str, Duration]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,7 +90,7 @@ class MnistResults(RunResults):
 
     ood_accuracy: OodAccuracy
     classifier_budget: ClassifierBudget
-    test_images: int
+    test_images: Count
 
     def _repr_html_(self) -> str:
         """Return the accuracies as a table, for notebooks."""
@@ -107,6 +107,10 @@ class ImageNetResults(RunResults):
 
     ensembles: dict[str, dict[str, HeadScores]]
     stand_in: bool
+
+    def __post_init__(self) -> None:
+        if len({tuple(scores) for scores in self.ensembles.values()}) > 1:
+            raise UserError("its ensembles were not measured alike")
 
     def _repr_html_(self) -> str:
         """Return the mean of the heads by measure and by training set, in percent, as a table, for notebooks."""
@@ -128,7 +132,7 @@ def read_results(run: Path, kind: type[R]) -> R:
     path = run / RESULTS_FILE
     if not path.is_file():
         raise UserError(f"{path} does not exist: finish the run by repeating its command (skdcgn run ... --out {run})")
-    return _read(path, kind, "repeat the run")
+    return read_record(path, kind, "delete the file and repeat the run")
 
 
 def write_study(folder: Path, record: StudyRecord) -> None:
@@ -138,13 +142,4 @@ def write_study(folder: Path, record: StudyRecord) -> None:
 
 def read_study(folder: Path) -> StudyRecord:
     """Read ``folder/study.json``; raise UserError that names the mend if it is missing, damaged or incomplete."""
-    return _read(folder / STUDY_FILE, StudyRecord, "repeat the study")
-
-
-def _read(path: Path, kind: type[R], again: str) -> R:
-    try:
-        return TypeAdapter(kind).validate_python(read_json(path))
-    except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(map(str, first["loc"])) or "the file"
-        raise UserError(f"{path}: {key}: {first['msg'].lower()}: delete the file and {again}") from None
+    return read_record(folder / STUDY_FILE, StudyRecord, "delete the file and repeat the study")

@@ -4,16 +4,17 @@ import math
 import statistics
 from collections.abc import Sequence
 
-from pydantic import FiniteFloat
 from pydantic.dataclasses import dataclass
+
+from skdcgn.base.bounds import Measure
 
 
 @dataclass(frozen=True)
 class MeanDeviation:
     """Mean and sample standard deviation over seeds."""
 
-    mean: FiniteFloat
-    deviation: FiniteFloat
+    mean: Measure
+    deviation: Measure
 
 
 def with_deviation(mean: float, deviation: float, form: str = ".1f") -> str:

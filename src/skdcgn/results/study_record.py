@@ -4,12 +4,14 @@ The report, the terminal's table and the benchmarks read nothing else. No torch 
 """
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
-from pydantic import FiniteFloat, PositiveFloat
+from pydantic import FailFast
 from pydantic.dataclasses import dataclass
 
+from skdcgn.base.bounds import Measure, Parameters, Percent, Seed, Speed
 from skdcgn.base.config import RunConfig, TeachConfig
+from skdcgn.base.errors import UserError, shown
 from skdcgn.base.records import override
 from skdcgn.evaluation.scores import PixelL1
 from skdcgn.results.notebook import html_table
@@ -35,7 +37,7 @@ class StudyPoint:
     changes: Changes
     sources: tuple[str, ...] = ("student",)
     curve: str = ""
-    at: float = 0.0
+    at: Measure = 0.0
     teach: Changes | None = None
     cell: tuple[str, str] | None = None
 
@@ -76,11 +78,11 @@ class PointScore:
 
     point: str
     source: str
-    seed: int
-    ood_accuracy: FiniteFloat | None
-    parameters: int | None
+    seed: Seed
+    ood_accuracy: Percent | None
+    parameters: Parameters | None
     pixel_l1: dict[str, PixelL1]
-    frechet_distance: FiniteFloat | None = None
+    frechet_distance: Measure | None = None
     stopped: str = ""
 
 
@@ -98,8 +100,8 @@ class PointSummary:
 
     point: str
     source: str
-    seeds: tuple[int, ...]
-    parameters: int | None
+    seeds: tuple[Seed, ...]
+    parameters: Parameters | None
     ood_accuracy: MeanDeviation
     pixel_l1: dict[str, PixelL1Summary]
     frechet_distance: MeanDeviation | None = None
@@ -127,11 +129,21 @@ class StudyRecord:
     quick: bool
     base: RunConfig
     teaching: TeachConfig
-    points: tuple[StudyPoint, ...]
-    summary: tuple[PointSummary, ...]
-    scores: tuple[PointScore, ...]
-    counterfactuals_per_second: dict[str, dict[str, PositiveFloat]] | None = None
+    points: Annotated[tuple[StudyPoint, ...], FailFast()]
+    summary: Annotated[tuple[PointSummary, ...], FailFast()]
+    scores: Annotated[tuple[PointScore, ...], FailFast()]
+    counterfactuals_per_second: dict[str, dict[str, Speed]] | None = None
     versions: dict[str, str]
+
+    def __post_init__(self) -> None:
+        names = {point.name for point in self.points}
+        for name in [row.point for row in self.summary] + [one.point for one in self.scores]:
+            if name not in names:
+                raise UserError(f"{shown(name)} has scores, and is none of its points")
+        speeds = self.counterfactuals_per_second
+        timed = {row.point for row in self.summary if row.source == "student"} | {"teacher"} if speeds else set()
+        if speeds and not all("eager" in speeds.get(name, {}) for name in timed):
+            raise UserError("counterfactuals_per_second leaves out a student or the teacher")
 
     def _repr_html_(self) -> str:
         """Return a row per point and training set as a table, for notebooks."""

@@ -9,28 +9,24 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from pydantic_core import from_json  # NaN of a step that diverged too
+
+from skdcgn.base.bounds import Count, Whole
 from skdcgn.base.contents import NOTHING, Reads, digests
-from skdcgn.base.door import parse_record, read_json
-from skdcgn.base.errors import UserError
+from skdcgn.base.door import parse_record, read_object, read_record, read_text
+from skdcgn.base.errors import UserError, shortened, shown
 from skdcgn.base.files import append_text, write_bytes, write_json
 from skdcgn.base.progress import format_losses
-from skdcgn.base.records import IDENTITY, digest, to_dict
+from skdcgn.base.records import IDENTITY, digest, from_dict, to_dict
 from skdcgn.base.tensors import read_tensors, write_tensors
 from skdcgn.training.loop import Method, Record
 from skdcgn.training.processes import process_index
 from skdcgn.training.trackers import Send, open_tracker, send_nowhere
 
 LENGTHS = ("steps", "epochs")  # keys of a configuration that say how long a run is
+AFRESH = "delete it to start afresh"
 OTHER_FOLDER = "choose another --out, or delete that folder"
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Counters:
-    """What a checkpoint's metadata hold: how many steps are done, and the digest of the run."""
-
-    step: int = 0
-    digest: str = ""
 
 
 class LogLine(NamedTuple):
@@ -46,6 +42,34 @@ class LogLine(NamedTuple):
 def log_line(step: int, values: Mapping[str, float]) -> LogLine:
     """Return the line of a step: values that are not finite, which JSON does not have, are left out."""
     return LogLine(step, {name: value for name, value in values.items() if math.isfinite(value)})
+
+
+@dataclass(frozen=True)
+class Identity:
+    """What ``config.json`` says of a run beside its settings: digests of all of it, and of each thing that it reads."""
+
+    digest: str
+    reads: dict[str, str] | None = None
+
+
+@dataclass(frozen=True)
+class ShorterRun:
+    """An entry of ``continued.json``: a run that was continued, and its length."""
+
+    digest: str
+    steps: Count | None = None
+    epochs: Count | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        return {name: value for name, value in asdict(self).items() if value is not None}
+
+
+@dataclass(frozen=True)
+class Counters:
+    """The counters in the header of a checkpoint: the steps that are done, and the digest of the run."""
+
+    step: Whole
+    digest: str
 
 
 class RunFolder:
@@ -71,32 +95,36 @@ class RunFolder:
         self._send: Send = send_nowhere
         file = path / "config.json"
         if file.exists():
-            stored = read_json(file)
-            if not isinstance(stored, dict):
-                raise UserError(f"{file} holds no configuration: {OTHER_FOLDER}")
-            if stored.get("digest") == self.digest:
+            stored = read_object(file, OTHER_FOLDER)
+            before = from_dict(Identity, stored, str(file), OTHER_FOLDER)
+            if before.digest == self.digest:
                 return
-            self._continue(stored, values, reads, extend)
+            self._continue(before, stored, values, reads, extend)
         write_json(file, {"digest": self.digest, **values})
 
-    def _continue(self, stored: dict[str, Any], values: dict[str, Any], reads: Reads, extend: bool) -> None:
+    def _continue(
+        self, before: "Identity", stored: dict[str, Any], values: dict[str, Any], reads: Reads, extend: bool
+    ) -> None:
         """Note in ``continued.json`` that this run continues the ``stored`` one; raise UserError if it may not."""
-        length = self._length(stored, values, reads)
-        before, now = f"{stored[length]} {length}", f"{values[length]} {length}"
-        if stored[length] > values[length]:
-            raise UserError(f"{self.path} holds this run with {before}, more than {now}: {OTHER_FOLDER}")
+        length = self._length(before, stored, values, reads)
+        steps, longer = stored[length], values[length]
+        if steps > longer:
+            raise UserError(
+                f"{self.path} holds this run with {steps} {length}, more than {longer} {length}: {OTHER_FOLDER}"
+            )
         if not extend:
             raise UserError(
-                f"{self.path} holds this run with {before}: pass --continue (in Python extend=True) "
-                f"to train on to {values[length]}, or choose another --out"
+                f"{self.path} holds this run with {steps} {length}: pass --continue (in Python extend=True) "
+                f"to train on to {longer}, or choose another --out"
             )
         logger.warning(
-            f"{self.path}: continued from {stored[length]} to {now}; where learning rates depend on the length of a "
-            f"run, the weights will not be those of {now} from the start"
+            f"{self.path}: continued from {steps} to {longer} {length}; where learning rates depend on the length of a "
+            f"run, the weights will not be those of {longer} {length} from the start"
         )
-        write_json(self._continued, [*self._shorter_runs(), {"digest": stored["digest"], length: stored[length]}])
+        shorter = {"digest": before.digest, length: steps}
+        write_json(self._continued, [*(one.to_dict() for one in self._shorter_runs()), shorter])
 
-    def _length(self, stored: dict[str, Any], values: dict[str, Any], reads: Reads) -> str:
+    def _length(self, before: "Identity", stored: dict[str, Any], values: dict[str, Any], reads: Reads) -> str:
         """Return the key of the length of the run, in which alone it differs from the ``stored`` one.
 
         Raises:
@@ -104,11 +132,11 @@ class RunFolder:
         """
         keys = [key for key in {**values, **stored} if key not in IDENTITY]
         changes = [key for key in keys if stored.get(key) != values.get(key)]
-        length = next((key for key in LENGTHS if changes == [key] and isinstance(stored.get(key), int)), None)
+        length = next((key for key in LENGTHS if changes == [key] and type(stored.get(key)) is int), None)
         words = []
         if changes and length is None:
-            words.append(f"with another configuration (differs in {', '.join(changes)})")
-        if changed := _changed(stored.get("reads"), reads):
+            words.append(f"with another configuration (differs in {shortened(', '.join(changes))})")
+        if changed := _changed(before.reads, reads):
             words.append(f"on other data ({changed})")
         if words or length is None:
             raise UserError(f"{self.path} holds a run {' '.join(words) or 'of another version'}: {OTHER_FOLDER}")
@@ -118,8 +146,10 @@ class RunFolder:
     def _continued(self) -> Path:
         return self.path / "continued.json"
 
-    def _shorter_runs(self) -> list[dict[str, Any]]:
-        return list(read_json(self._continued)) if self._continued.exists() else []
+    def _shorter_runs(self) -> tuple["ShorterRun", ...]:
+        if not self._continued.exists():
+            return ()
+        return read_record(self._continued, tuple[ShorterRun, ...], OTHER_FOLDER)
 
     @property
     def checkpoint(self) -> Path:
@@ -140,9 +170,9 @@ class RunFolder:
             self._drop_log_after(0)
             return 0
         state, metadata = read_tensors(self.checkpoint)
-        counters = parse_record(metadata.get("counters", "{}"), Counters, self.checkpoint, "delete it to start afresh")
-        if counters.digest not in (self.digest, *(run["digest"] for run in self._shorter_runs())):
-            raise UserError(f"{self.checkpoint} belongs to another configuration: delete it to start afresh")
+        counters = parse_record(metadata.get("counters", "{}"), Counters, self.checkpoint, AFRESH)
+        if counters.digest not in (self.digest, *(run.digest for run in self._shorter_runs())):
+            raise UserError(f"{self.checkpoint} belongs to another configuration: {AFRESH}")
         method.load_state(state, self.checkpoint)
         self._drop_log_after(counters.step)
         return counters.step
@@ -188,17 +218,19 @@ def read_metrics(path: Path) -> list[LogLine]:
     """Read a metrics.jsonl; a half-written last line of a killed run is left out.
 
     Raises:
-        UserError: a line is no JSON object with a step.
+        UserError: a line is no JSON object with a step and finite numbers.
     """
     if not path.exists():
         return []
-    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
-    return [_read_line(line, path) for line in lines if line.endswith("}\n")]
+    return [_read_line(line, path) for line in read_text(path).split("\n")[:-1]]
 
 
 def _read_line(line: str, path: Path) -> LogLine:
     try:
-        values = json.loads(line)
-        return log_line(int(values.pop("step")), values)
-    except (json.JSONDecodeError, KeyError, TypeError, ValueError):
-        raise UserError(f"{path} holds a line that is no JSON object with a step: {line[:80]!r}: delete it") from None
+        values = from_dict(dict[str, int | float], from_json(line))
+    except (UserError, ValueError):
+        values = {}
+    step = values.pop("step", None)
+    if not isinstance(step, int) or step < 0:
+        raise UserError(f"{path} holds a line that is no JSON object with a step: {shown(line)}: delete it")
+    return log_line(step, values)

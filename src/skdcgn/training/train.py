@@ -66,6 +66,8 @@ def train(
     with exclusive(folder.path / ".lock") if process_index() == 0 else nullcontext():
         wait_for_all()
         start = folder.restore(method)
+        if start > steps:
+            raise UserError(f"{folder.checkpoint} says {start} of {steps} steps are done: delete it to start afresh")
         wait_for_all()
         with folder.tracking(track if process_index() == 0 else None, start):
             for record in fit(

@@ -297,6 +297,7 @@ def test_loading_is_strict(load, change, words, saved):
         ("spec", {**SPEC.to_dict(), "classes": 10**9}, "at most"),
         ("spec", {**SPEC.to_dict(), "noise_dim": 2**62}, "at most"),
         ("sizes", {}, "sizes.shape is missing"),
+        ("sizes", alike({**SMALL, "more": 1}), "unknown key 'sizes.shape.more': remove it"),
         ("sizes", alike({**SMALL, "channels": [4096] * 3}), "mechanisms.*, the student"),
         ("sizes", alike({**SMALL, "channels": [10**9, 10**9]}), "4096"),
         ("sizes", alike({**SMALL, "embedding": 10**12}), "4096"),

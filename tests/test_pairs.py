@@ -308,9 +308,13 @@ def test_a_student_has_one_teacher(analytic_teacher, tmp_path):
 @pytest.mark.parametrize(
     ("sizes", "mend"),
     [
-        ({"count": 10**9, "shard_size": 10**8}, "takes more than 4 GiB: pass --shard-size"),
+        ({"count": 10**9, "shard_size": 10**8}, "is too large: pass --shard-size 100000"),
         ({"count": 10**6, "shard_size": 1}, "more than 20,000 files: pass --shard-size 50"),
         ({"count": 0}, "both must be at least 1"),
+        ({"count": 10**18}, "ask for 1,000,000,000 at most"),
+        ({"seed": 2**64}, "seed: input should be less than or equal to 9223372036854775807"),
+        ({"seed": -1}, "seed: input should be greater than or equal to 0"),
+        ({"purpose": "test"}, "purpose: input should be 'train' or 'held-out'"),
     ],
 )
 def test_shards_are_bounded_before_memory_is_asked_for(sizes, mend, analytic_teacher, tmp_path):

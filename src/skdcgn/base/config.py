@@ -16,6 +16,7 @@ from skdcgn.base.bounds import (
     Count,
     Dimension,
     Factor,
+    Images,
     Layers,
     Probability,
     Rate,
@@ -125,7 +126,7 @@ class DistillConfig:
 class ClassifyConfig:
     """Training budget of a classifier; the same for biased, teacher, student and oracle."""
 
-    images: Count = option(20_000, "images in each training set")
+    images: Images = option(20_000, "images in each training set")
     real: Probability = option(0.0, "share of real, biased images among the counterfactuals")
     per_shape: Batch = option(10, "counterfactuals per mask (k)")
     policy: tuple[str, ...] = option((), "intervention on each counterfactual, such as shape.elastic:1.5")

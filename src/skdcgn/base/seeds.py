@@ -8,6 +8,9 @@ import hashlib
 
 import torch
 
+from skdcgn.base.bounds import MOST_SEED
+from skdcgn.base.errors import UserError, shown
+
 
 def derive_seed(*parts: int | str) -> int:
     """Hash the parts to a 63-bit seed."""
@@ -18,6 +21,13 @@ def derive_seed(*parts: int | str) -> int:
 def generator(*parts: int | str) -> torch.Generator:
     """Return a CPU generator seeded by the parts."""
     return torch.Generator().manual_seed(derive_seed(*parts))
+
+
+def set_seed(seed: int) -> None:
+    """Seed PyTorch's global generators, for initial weights; raise UserError for a seed that is none."""
+    if not 0 <= seed <= MOST_SEED:
+        raise UserError(f"seed {shown(seed)}: pass a whole number from 0 to {MOST_SEED}")
+    torch.manual_seed(seed)
 
 
 def seed_global(*parts: int | str) -> None:

@@ -26,7 +26,7 @@ from skdcgn.base.door import read_record
 from skdcgn.base.errors import UserError
 from skdcgn.base.progress import silent
 from skdcgn.base.records import to_dict
-from skdcgn.base.seeds import generator
+from skdcgn.base.seeds import generator, set_seed
 from skdcgn.base.tensors import read_tensors
 from skdcgn.base.weights import below, check_fit, on_meta
 from skdcgn.cgn.mechanism import Mechanism
@@ -168,7 +168,7 @@ def train_ensemble(
     }
     folder = RunFolder(out, identity, reads=reads, extend=extend)
     check_pictures(photos.files, silent)
-    torch.manual_seed(seed)
+    set_seed(seed)
     network = backbone() if backbone else load_backbone(config.backbone, width=config.width, weights=config.weights)
     method = TrainEnsemble(config, Ensemble(network, len(photos.names), config.image_size))
     epochs = Epochs(len(photos.files), config.batch_size, config.epochs, seed)

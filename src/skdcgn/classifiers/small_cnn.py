@@ -16,6 +16,7 @@ from skdcgn.base.contents import value_reads
 from skdcgn.base.door import read_record
 from skdcgn.base.errors import UserError
 from skdcgn.base.records import to_dict
+from skdcgn.base.seeds import set_seed
 from skdcgn.base.tensors import read_tensors
 from skdcgn.base.weights import below, check_fit, on_meta
 from skdcgn.cgn.classes import Classes
@@ -125,7 +126,7 @@ def classify(
     form = ClassifierForm(data.classes(out).count, data.image_size, data.names)
     reads = value_reads("images", data.digest if origin is None else origin, IMAGES)
     folder = RunFolder(out, {**to_dict(config), "seed": seed, **to_dict(form)}, reads=reads, extend=extend)
-    torch.manual_seed(seed)
+    set_seed(seed)
     method = Classify(config, form.classes)
     epochs = Epochs(len(data.labels), config.batch_size, config.epochs, seed)
 

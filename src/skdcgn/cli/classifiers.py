@@ -3,15 +3,15 @@
 from pathlib import Path
 from typing import Annotated, Any
 
-from cyclopts import Parameter
+from cyclopts import Parameter, validators
 
+from skdcgn.base.bounds import MOST_THREADS
 from skdcgn.base.config import ClassifyConfig, EnsembleConfig
 from skdcgn.base.errors import UserError
 from skdcgn.base.presets import find_stage
 from skdcgn.cli.flags import with_flags
 from skdcgn.cli.help_page import FURTHER
 from skdcgn.cli.options import (
-    POSITIVE,
     ConfigOption,
     ContinueOption,
     Device,
@@ -79,7 +79,11 @@ def ensemble(
     config: ConfigOption = None,
     workers: Annotated[
         int | None,
-        Parameter(validator=POSITIVE, group=FURTHER, help="Threads that decode images. Default: one per core."),
+        Parameter(
+            validator=validators.Number(gte=1, lte=MOST_THREADS),
+            group=FURTHER,
+            help="Threads that decode images. Default: one per core.",
+        ),
     ] = None,
     device: DeviceOption = Device.AUTO,
     track: TrackOption = None,

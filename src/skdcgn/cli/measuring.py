@@ -5,6 +5,7 @@ from typing import Annotated
 
 from cyclopts import App, Group, Parameter, validators
 
+from skdcgn.base.bounds import MOST_BATCH, MOST_COMPARED
 from skdcgn.base.presets import DEFAULT
 from skdcgn.cli.help_page import ARGUMENTS, OPTIONS
 from skdcgn.cli.options import POSITIVE, CGNArgument, DataRoot, Device, DeviceOption, NumbersOption
@@ -77,7 +78,12 @@ def cgn(
         str, Parameter(help="Features: digits, efficientnet-lite0, a classifier's folder or an .onnx file.")
     ] = "digits",
     n: Annotated[
-        int, Parameter(name=("--n", "-n"), validator=validators.Number(gte=20), help="Number of counterfactuals.")
+        int,
+        Parameter(
+            name=("--n", "-n"),
+            validator=validators.Number(gte=20, lte=MOST_COMPARED),
+            help="Number of counterfactuals.",
+        ),
     ] = 5000,
     pairs: Annotated[
         Path | None, Parameter(help="Folder of its teacher's pairs: L1, PSNR and SSIM to held-out answers.")
@@ -164,7 +170,10 @@ def bench(
     *,
     teacher: Annotated[str, Parameter(help="Its teacher: a name or a file.")] = DEFAULT,
     batch: Annotated[
-        list[int] | None, Parameter(validator=POSITIVE, help="Batch size; repeat the option. [default: 64 256]")
+        list[int] | None,
+        Parameter(
+            validator=validators.Number(gte=1, lte=MOST_BATCH), help="Batch size; repeat the option. [default: 64 256]"
+        ),
     ] = None,
     form: Annotated[
         list[str] | None,

@@ -6,12 +6,13 @@ from typing import Annotated, Any, TypeVar
 
 from cyclopts import Parameter, validators
 
+from skdcgn.base.bounds import MOST_COUNT, MOST_SEED
 from skdcgn.base.presets import runs_with
 from skdcgn.base.records import digest, merge, override
 from skdcgn.cli.help_page import FURTHER
 
 C = TypeVar("C")
-POSITIVE = validators.Number(gte=1)
+POSITIVE = validators.Number(gte=1, lte=MOST_COUNT)
 
 
 class Device(StrEnum):
@@ -45,7 +46,9 @@ ContinueOption = Annotated[
     bool,
     Parameter(name="--continue", negative=(), show_default=False, help="Continue the shorter run that is in --out."),
 ]
-SeedOption = Annotated[int, Parameter(help="Seed of all random numbers.")]
+SeedOption = Annotated[
+    int, Parameter(validator=validators.Number(gte=0, lte=MOST_SEED), help="Seed of all random numbers.")
+]
 CGNArgument = Annotated[str, Parameter(help="A teacher's name, a .safetensors or .pth file, or a student's folder.")]
 
 

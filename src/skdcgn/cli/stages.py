@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter, validators
 
+from skdcgn.base.bounds import MOST_RANKS
 from skdcgn.base.config import DistillConfig, QueryConfig, TeachConfig
 from skdcgn.base.presets import DEFAULT, IMAGENET_TEACHERS, TEACHERS, find_stage, find_teaching
 from skdcgn.cli.flags import with_flags
@@ -96,10 +97,18 @@ def query(
     preset: Annotated[str | None, Parameter(help=preset_words("query"))] = None,
     config: ConfigOption = None,
     rank: Annotated[
-        int, Parameter(validator=validators.Number(gte=0), env_var="RANK", help="Number of this process, from 0.")
+        int,
+        Parameter(
+            validator=validators.Number(gte=0, lte=MOST_RANKS), env_var="RANK", help="Number of this process, from 0."
+        ),
     ] = 0,
     ranks: Annotated[
-        int, Parameter(validator=POSITIVE, env_var="WORLD_SIZE", help="Number of processes that share the work.")
+        int,
+        Parameter(
+            validator=validators.Number(gte=1, lte=MOST_RANKS),
+            env_var="WORLD_SIZE",
+            help="Number of processes that share the work.",
+        ),
     ] = 1,
     device: DeviceOption = Device.AUTO,
     changes: dict[str, Any],

@@ -6,6 +6,7 @@ from typing import Annotated
 
 from cyclopts import Parameter, validators
 
+from skdcgn.base.bounds import MOST_FRAMES
 from skdcgn.base.config import Precision
 from skdcgn.cli.options import POSITIVE, CGNArgument, Device, DeviceOption, SeedOption
 from skdcgn.cli.terminal import place_of
@@ -41,7 +42,8 @@ def generate(
         tuple[int, int] | None, Parameter(help="The two classes, from 0. Default: the first and the last.")
     ] = None,
     frames: Annotated[
-        int, Parameter(validator=validators.Number(gte=2), help="Number of frames of the interpolation.")
+        int,
+        Parameter(validator=validators.Number(gte=2, lte=MOST_FRAMES), help="Number of frames of the interpolation."),
     ] = 12,
     device: DeviceOption = Device.AUTO,
 ) -> None:

@@ -4,14 +4,14 @@ import os
 from pathlib import Path
 from typing import Annotated, Any
 
-from cyclopts import Parameter
+from cyclopts import Parameter, validators
 
+from skdcgn.base.bounds import MOST_SEEDS
 from skdcgn.base.config import RunConfig
 from skdcgn.base.errors import UserError
 from skdcgn.base.presets import DEFAULT, IMAGENET_RUNS, RUNS, find_run
 from skdcgn.cli.flags import with_flags
 from skdcgn.cli.options import (
-    POSITIVE,
     ConfigOption,
     DataRoot,
     Device,
@@ -23,7 +23,9 @@ from skdcgn.cli.options import (
 from skdcgn.cli.terminal import point_to, progress, show_imagenet, show_mnist, show_study
 from skdcgn.experiments.studies import STUDIES, TABLES
 
-SeedsOption = Annotated[int, Parameter(validator=POSITIVE, help="Number of seeds, from 0.")]
+SeedsOption = Annotated[
+    int, Parameter(validator=validators.Number(gte=1, lte=MOST_SEEDS), help="Number of seeds, from 0.")
+]
 QuickOption = Annotated[
     bool,
     Parameter(

@@ -9,7 +9,9 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from skdcgn.base.bounds import MOST_SEEDS
 from skdcgn.base.config import RunConfig, TeachConfig
+from skdcgn.base.errors import UserError, shown
 from skdcgn.base.files import exclusive
 from skdcgn.base.presets import run_preset, teach_preset
 from skdcgn.base.progress import Watch, log_progress, logger
@@ -64,6 +66,8 @@ def plan_study(
     study = find_study(name)
     changes = {key: value for key, value in (("teacher", teacher), ("textures", textures)) if value}
     base = override(run_preset(preset), changes)
+    if not 1 <= seeds <= MOST_SEEDS:
+        raise UserError(f"{shown(seeds)} seeds: pass 1 to {MOST_SEEDS}")
     if quick:
         base, seeds = miniature(base), 1
     flags = [f"--{key} {Path(value).name}" for key, value in changes.items()]

@@ -15,10 +15,12 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from skdcgn.base.bounds import MOST_BATCH, MOST_COUNT
 from skdcgn.base.config import Noise, QueryConfig, Store
-from skdcgn.base.errors import UserError
+from skdcgn.base.errors import UserError, shown
 from skdcgn.base.files import exclusive
 from skdcgn.base.progress import Tell, Watch, ignore, log_progress
+from skdcgn.base.records import from_dict, to_dict
 from skdcgn.base.seeds import derive_seed, generator
 from skdcgn.base.tensors import write_tensors
 from skdcgn.cgn.compose import draw
@@ -87,6 +89,7 @@ def query_pairs(
         noise=source,
         classes=classes_of(teacher),
     )
+    from_dict(Plan, to_dict(plan), str(folder))  # else nobody could read its manifest
     with exclusive(folder / f".{rank.manifest}.lock"):
         manifest, stored = _begin(folder, plan, rank)
         shards, queries = {shard.file: shard for shard in manifest.shards}, manifest.queries
@@ -106,10 +109,12 @@ def _check_sizes(mechanism: Mechanism, spec: Spec, count: int, shard_size: int) 
     """Raise UserError unless shards fit into memory and are not too many for a manifest."""
     if count < 1 or shard_size < 1:
         raise UserError(f"{mechanism}: {count} pairs in shards of {shard_size}: both must be at least 1")
+    if count > MOST_COUNT:
+        raise UserError(f"{mechanism}: {shown(count)} pairs: ask for {MOST_COUNT:,} at most")
     pair = 4 * (spec.noise_dim + mechanism.channels * spec.image_size**2)  # bytes
-    if min(count, shard_size) * pair > MEMORY:
-        most = MEMORY // pair
-        raise UserError(f"{mechanism}: a shard of {shard_size} pairs takes more than 4 GiB: pass --shard-size {most}")
+    most = min(MEMORY // pair, MOST_BATCH)
+    if shard_size > MOST_BATCH or min(count, shard_size) > most:
+        raise UserError(f"{mechanism}: a shard of {shown(shard_size)} pairs is too large: pass --shard-size {most}")
     if count > MOST_SHARDS * shard_size:
         least = -(-count // MOST_SHARDS)
         raise UserError(

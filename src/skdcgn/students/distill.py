@@ -20,7 +20,7 @@ from skdcgn.base.contents import NOTHING, Reads, file_reads, value_reads
 from skdcgn.base.errors import UserError
 from skdcgn.base.progress import Watch, log_progress
 from skdcgn.base.records import to_dict
-from skdcgn.base.seeds import generator
+from skdcgn.base.seeds import generator, set_seed
 from skdcgn.cgn.mechanism import Mechanism, Teacher
 from skdcgn.cgn.subset import of_classes, parse_classes
 from skdcgn.features.perceptual import load_features
@@ -155,7 +155,7 @@ def distill_mechanism(
         **distill_reads(config),
     }
     folder = RunFolder(out, run, reads=reads, extend=extend)
-    torch.manual_seed(seed)
+    set_seed(seed)
     method = Distill(config, first_student(config, pairs))
     rows_of = balanced_rows(pairs.labels)
 

@@ -1,9 +1,10 @@
 """Weights and cards of the teachers that the package knows by name."""
 
-import json
 from importlib import resources
 from pathlib import Path
 from typing import Any
+
+from skdcgn.base.door import parse_record
 
 
 def cards() -> dict[str, dict[str, Any]]:
@@ -15,7 +16,9 @@ def cards() -> dict[str, dict[str, Any]]:
     result = {}
     for file in sorted(resources.files("skdcgn.zoo").iterdir(), key=lambda f: f.name):
         if file.name.endswith(".json"):
-            result[file.name.removesuffix(".json")] = json.loads(file.read_text(encoding="utf-8"))
+            result[file.name.removesuffix(".json")] = parse_record(
+                file.read_text(encoding="utf-8"), dict[str, Any], file.name, "reinstall skdcgn"
+            )
     return result
 
 

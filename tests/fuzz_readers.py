@@ -1,0 +1,411 @@
+"""Every reader of something that a user, another program or a killed run may have left: one line each.
+
+A new reader is fuzzed by being added to ``READERS``. ``build`` writes sound files into an empty folder; ``read`` reads
+and uses them as a command would; ``targets`` are the files to damage.
+"""
+
+import gzip
+import json
+import struct
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+from safetensors.torch import save_file
+
+from skdcgn.base.config import (
+    ClassifyConfig,
+    DistillConfig,
+    EnsembleConfig,
+    QueryConfig,
+    RunConfig,
+    StudentConfig,
+    TeachConfig,
+)
+from skdcgn.base.door import read_json
+from skdcgn.base.presets import run_preset
+from skdcgn.base.seeds import generator
+from skdcgn.base.tensors import write_tensors
+from skdcgn.cgn.captions import Caption
+from skdcgn.cgn.compose import compose
+from skdcgn.cgn.mechanism import Mechanism, Spec
+from skdcgn.cgn.pictures import save_picture
+from skdcgn.cgn.subset import parse_classes
+from skdcgn.classifiers.backbones import load_backbone
+from skdcgn.classifiers.ensemble import load_ensemble, train_ensemble
+from skdcgn.classifiers.small_cnn import classify, load_classifier
+from skdcgn.cli.options import configure
+from skdcgn.data.counterfactuals import read_counterfactuals, stream_from_cgn, stream_from_file
+from skdcgn.data.folders import load_pictures
+from skdcgn.data.idx import load_idx_folder
+from skdcgn.data.images import LabelledImages
+from skdcgn.data.textures import load_textures
+from skdcgn.evaluation.imagenet import open_challenges, read_in9_map
+from skdcgn.evaluation.scores import PixelL1
+from skdcgn.evaluation.shape_bias import list_cue_conflicts
+from skdcgn.experiments.artifacts import artifact_kind
+from skdcgn.experiments.studies import Study
+from skdcgn.experiments.study import study_record
+from skdcgn.features.extractors import load_extractor
+from skdcgn.features.perceptual import load_features
+from skdcgn.pairs.query import query_all
+from skdcgn.pairs.stored import StoredPairs
+from skdcgn.report.mnist import write_mnist_report
+from skdcgn.results.records import read_study, write_study
+from skdcgn.results.study_record import PointScore, StudyPoint
+from skdcgn.students.distill import assemble, distill_mechanism
+from skdcgn.students.generator import StudentGenerator, student_size
+from skdcgn.students.start import read_embeddings
+from skdcgn.teachers.cgn import CGN
+from skdcgn.teachers.cgn_imagenet import random_cgn
+from skdcgn.teachers.load import initial_cgn, load_teacher
+from skdcgn.training.loop import Record
+from skdcgn.training.run_folder import RunFolder, read_metrics
+
+SPEC = Spec(16, 4, 3)
+TINY = StudentConfig(channels=(4, 4), embedding=2)
+DISTILL = DistillConfig(steps=2, batch_size=2, shape=TINY, texture=TINY, background=TINY)
+
+
+@dataclass(frozen=True)
+class Reader:
+    """How to write sound files, which of them to damage, how to read them."""
+
+    build: Callable[[Path], Any]
+    targets: tuple[str, ...]
+    read: Callable[[Path], Any]
+    share: float = 1.0  # of the examples, less for large files
+
+
+class Formula:
+    """A teacher without weights: flat pictures whose tone is a function of noise and label."""
+
+    spec, digest, size = SPEC, "formula", None
+
+    def query(self, mechanism, noise, labels):
+        tone = torch.sigmoid(noise[:, :1] + labels[:, None])[..., None, None]
+        return tone.expand(-1, Mechanism(mechanism).channels, SPEC.image_size, SPEC.image_size).clone()
+
+
+def images(count=6, classes=3, size=32):
+    rng = generator("fuzz")
+    pictures = torch.rand(count, 3, size, size, generator=rng) * 2 - 1
+    return LabelledImages(pictures, torch.arange(count) % classes)
+
+
+# Sound files.
+
+
+def student(folder):
+    torch.manual_seed(0)
+    mechanisms = {m: StudentGenerator(m, SPEC, **student_size(DISTILL, m)) for m in Mechanism}
+    assemble(mechanisms, DISTILL, folder)
+
+
+def mnist_cgn(name):
+    def build(folder):
+        torch.manual_seed(0)
+        state = CGN(Spec(classes=3, noise_dim=4)).state_dict()
+        if name.endswith(".safetensors"):
+            write_tensors(folder / name, state)
+        else:
+            torch.save(state, folder / name)
+
+    return build
+
+
+def imagenet_cgn(folder):
+    write_tensors(folder / "cgn.safetensors", random_cgn(64, 8, 2, width=4, u2net=(2, 2)).state_dict())
+
+
+def parts(folder):
+    cgn = random_cgn(128, 8, 2, width=4, u2net=(2, 2))
+    biggan = {f"generator.{k}": v for k, v in cgn.f_shape.generator.state_dict().items()}
+    torch.save(biggan | {"embeddings.weight": torch.zeros(8, 2)}, folder / "biggan.bin")
+    torch.save(cgn.u2net.state_dict(), folder / "u2net.pth")
+
+
+def pairs(store):
+    def build(folder):
+        query_all(Formula(), folder, QueryConfig(6, 6, 6, 6, shard_size=3, store=store))
+
+    return build
+
+
+def read_pairs(folder):
+    stored = StoredPairs(folder / "texture" / "train")
+    return [stored.images(torch.tensor([0, 5, 2])), *stored]
+
+
+def distillation(folder):
+    pairs("float32")(folder / "pairs")
+    distill_mechanism(folder / "pairs" / "shape" / "train", DISTILL, folder / "run", device="cpu")
+
+
+def distill_again(folder):
+    longer = replace(DISTILL, steps=3)
+    distill_mechanism(folder / "pairs" / "shape" / "train", longer, folder / "run", device="cpu", extend=True)
+
+
+def classifier(folder):
+    classify(images(), ClassifyConfig(epochs=1), folder, device="cpu")
+
+
+def classify_images(folder):
+    return load_classifier(folder)(images().images)
+
+
+def class_folders(folder, names=("cat", "dog"), size=8, suffix=".png"):
+    for number, name in enumerate(names):
+        (folder / name).mkdir(parents=True)
+        for index in range(2):
+            Image.new("RGB", (size, size), (40 * number, 90 * index, 50)).save(folder / name / f"{index}{suffix}")
+
+
+def ensemble(folder):
+    class_folders(folder / "real", ("0", "1", "2"))
+    config = EnsembleConfig(weights="none", width=4, image_size=16, epochs=1, batch_size=4, counterfactuals=2)
+    train_ensemble(folder / "real", stream_from_cgn(Formula(), 2), config, folder / "run", device="cpu", workers=1)
+
+
+def counterfactuals(folder):
+    write_tensors(folder / "counterfactuals.safetensors", compose(Formula(), 6).to_dict())
+
+
+def stream(folder):
+    file = folder / "counterfactuals.safetensors"
+    return stream_from_file(file, 4).at(0), read_counterfactuals(file)
+
+
+def idx(folder):
+    for name, count in (("train", 7), ("t10k", 3)):
+        pixels, labels = bytes(range(4)) * 9 * count, bytes(index % 10 for index in range(count))
+        write_idx(folder / f"{name}-images-idx3-ubyte.gz", pixels, (count, 6, 6))
+        write_idx(folder / f"{name}-labels-idx1-ubyte.gz", labels, (count,))
+
+
+def write_idx(path, data, shape):
+    path.write_bytes(gzip.compress(struct.pack(f">I{len(shape)}I", 0x800 + len(shape), *shape) + data))
+
+
+def pictures(suffix, mode="RGB", **how):
+    def build(folder):
+        for name in ("cat", "dog"):
+            (folder / name).mkdir()
+            picture = Image.effect_noise((12, 9), 80).convert("I" if mode == "I;16" else mode).convert(mode)
+            picture.save(folder / name / f"0{suffix}", **how)
+
+    return build
+
+
+def textures(folder):
+    for part in ("object", "background"):
+        (folder / part).mkdir()
+        for index in range(10):
+            Image.new("RGB", (8, 8), (index, 7, 9)).save(folder / part / f"{index}.png")
+
+
+def challenges(folder):
+    class_folders(folder / "val", ("n01440764", "n02123045"))
+    nine = [
+        f"{number:02d}_{word}"
+        for number, word in enumerate(["dog", "bird", "car", "frog", "cat", "fly", "piano", "ape", "fish"])
+    ]
+    for variant in ("mixed_same", "mixed_rand"):
+        class_folders(folder / "in9" / variant / "val", nine, 4)
+    (folder / "in9" / "in_to_in9.json").write_text(json.dumps({"0": 3, "1": -1}))
+
+
+def open_all(folder):
+    return open_challenges(("n01440764", "n02123045"), images=folder / "val", in9_folder=folder / "in9")
+
+
+def cues(folder):
+    (folder / "bear").mkdir()
+    Image.new("RGB", (8, 8)).save(folder / "bear" / "bear1-cat1.png")
+
+
+def caption(folder):
+    save_picture(folder / "grid.png", torch.zeros(8, 8, 3, dtype=torch.uint8), 1, Caption(("0", "1"), ("teacher",)))
+
+
+def show_caption(folder):
+    from skdcgn.report.pictures import embedded_pictures
+
+    with Image.open(folder / "grid.png") as picture:
+        picture.load()
+    return embedded_pictures(folder)
+
+
+def run_folder(folder):
+    run = RunFolder(folder / "run", RunConfig())
+    for step in (1, 2):
+        run.log(Record(step, 2, {"loss": 0.5}))
+
+
+def open_run(folder):
+    return RunFolder(folder / "run", RunConfig()).metrics(), read_metrics(folder / "run" / "metrics.jsonl")
+
+
+def digits_run(folder):
+    from test_report import write_run
+
+    write_run(folder / "run")
+
+
+def study(folder):
+    points = [StudyPoint("a", {"classify.policy": ("shape.noise:1",)}), StudyPoint("b", {}, teach={"steps": 7})]
+    scores = [
+        PointScore("b", "student", 0, None, None, {}, stopped="the student draws one image"),
+        PointScore("a", "student", 0, 80.0, 7, {"shape": PixelL1(0.1, 0.5)}, 3.0),
+    ]
+    kind = Study("letters", "Which letter?", "number", lambda base: points)
+    write_study(folder, study_record(kind, run_preset("smoke"), TeachConfig(), points, scores, command="x", quick=True))
+
+
+def settings(folder):
+    (folder / "mine.json").write_text(json.dumps({"seed": 3, "distill": {"steps": 5, "shape": {"channels": [4, 4]}}}))
+
+
+def vgg(folder):
+    places, channels = (0, 2, 5, 7, 10, 12, 14, 17, 19, 21), (3, 64, 64, 128, 128, 256, 256, 256, 512, 512, 512)
+    state = {}
+    for place, (inputs, outputs) in zip(places, pairwise(channels), strict=True):
+        state[f"features.{place}.weight"] = torch.zeros(outputs, inputs, 3, 3)
+        state[f"features.{place}.bias"] = torch.zeros(outputs)
+    torch.save(state, folder / "vgg.pth")
+
+
+def backbone(folder):
+    torch.save(load_backbone("small", width=4, weights="none").state_dict(), folder / "backbone.pth")
+
+
+def onnx_extractor(folder):
+    module = torch.nn.Sequential(torch.nn.AvgPool2d(4), torch.nn.Flatten(), torch.nn.Linear(12, 2))
+    from onnx import TensorProto, helper, numpy_helper, save
+
+    weight = numpy_helper.from_array(module[2].weight.detach().numpy(), "w")
+    nodes = [
+        helper.make_node("AveragePool", ["x"], ["p"], kernel_shape=[4, 4], strides=[4, 4]),
+        helper.make_node("Flatten", ["p"], ["f"]),
+        helper.make_node("Gemm", ["f", "w"], ["y"], transB=1),
+    ]
+    ins = [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["B", 3, 8, 8])]
+    outs = [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["B", 2])]
+    model = helper.make_model(
+        helper.make_graph(nodes, "g", ins, outs, [weight]), opset_imports=[helper.make_opsetid("", 17)]
+    )
+    model.ir_version = 8
+    save(model, folder / "features.onnx")
+
+
+def embeddings(folder):
+    save_file({"table": torch.zeros(3, 2)}, folder / "embeddings.safetensors")
+
+
+def classes_file(folder):
+    (folder / "classes.txt").write_text("0-3,5\n7")
+
+
+def teacher(name):
+    return lambda folder: compose(load_teacher(folder / name), 2)
+
+
+READERS = {
+    "student": Reader(
+        lambda folder: student(folder / "student"),
+        ("student/config.json", "student/model.safetensors"),
+        lambda folder: compose(load_teacher(folder / "student"), 2),
+    ),
+    "mnist cgn, safetensors": Reader(mnist_cgn("cgn.safetensors"), ("cgn.safetensors",), teacher("cgn.safetensors")),
+    "mnist cgn, pth": Reader(mnist_cgn("cgn.pth"), ("cgn.pth",), teacher("cgn.pth")),
+    "imagenet cgn": Reader(imagenet_cgn, ("cgn.safetensors",), teacher("cgn.safetensors")),
+    "parts of an imagenet cgn": Reader(
+        parts, ("biggan.bin", "u2net.pth"), lambda folder: initial_cgn(folder / "biggan.bin", folder / "u2net.pth")
+    ),
+    "pairs": Reader(
+        pairs("float32"),
+        ("texture/train/manifest.json", "texture/train/shard-00000.safetensors"),
+        read_pairs,
+    ),
+    "pairs as png": Reader(
+        pairs("png"), ("texture/train/manifest.json", "texture/train/shard-00001.safetensors"), read_pairs
+    ),
+    "distillation": Reader(
+        distillation,
+        ("run/config.json", "run/checkpoint.safetensors"),
+        distill_again,
+    ),
+    "classifier": Reader(classifier, ("config.json", "checkpoint.safetensors"), classify_images),
+    "artifact": Reader(classifier, ("config.json",), artifact_kind),
+    "features of a classifier": Reader(
+        classifier, ("config.json", "checkpoint.safetensors"), lambda folder: load_extractor(str(folder), device="cpu")
+    ),
+    "ensemble": Reader(
+        ensemble,
+        ("run/config.json", "run/checkpoint.safetensors"),
+        lambda folder: load_ensemble(folder / "run")[0](torch.zeros(1, 3, 16, 16)),
+    ),
+    "counterfactuals": Reader(counterfactuals, ("counterfactuals.safetensors",), stream),
+    "idx": Reader(
+        idx,
+        ("train-images-idx3-ubyte.gz", "train-labels-idx1-ubyte.gz"),
+        lambda folder: load_idx_folder(folder, "train"),
+    ),
+    **{
+        f"pictures{suffix} {mode}": Reader(
+            pictures(suffix, mode, **how), (f"cat/0{suffix}",), lambda folder: load_pictures(folder, 8)
+        )
+        for suffix, mode, how in (
+            (".png", "RGB", {}),
+            (".png", "I;16", {}),
+            (".png", "LA", {}),
+            (".png", "P", {}),
+            (".jpg", "RGB", {}),
+            (".jpg", "CMYK", {}),
+            (".gif", "P", {}),
+            (".tiff", "RGB", {"compression": "tiff_lzw"}),
+            (".tiff", "F", {}),
+            (".webp", "RGB", {}),
+            (".bmp", "L", {}),
+            (".ico", "RGB", {}),
+            (".ppm", "RGB", {}),
+            (".tga", "RGB", {}),
+            (".jp2", "RGB", {}),
+            (".avif", "RGB", {}),
+        )
+    },
+    "textures": Reader(textures, ("object/3.png",), lambda folder: load_textures(folder, "object", 8)),
+    "challenges": Reader(
+        challenges, ("val/n02123045/1.png", "in9/mixed_same/val/00_dog/1.png", "in9/in_to_in9.json"), open_all
+    ),
+    "map of imagenet-9": Reader(
+        challenges, ("in9/in_to_in9.json",), lambda f: read_in9_map(f / "in9/in_to_in9.json", 2)
+    ),
+    "cue conflicts": Reader(cues, ("bear/bear1-cat1.png",), list_cue_conflicts),
+    "caption": Reader(caption, ("grid.png",), show_caption),
+    "run folder": Reader(run_folder, ("run/config.json", "run/metrics.jsonl"), open_run),
+    "report": Reader(
+        digits_run,
+        ("run/results.json", "run/config.json", "run/students/shape/metrics.jsonl", "run/pictures/shape.png"),
+        lambda folder: write_mnist_report(folder / "run"),
+    ),
+    "study": Reader(study, ("study.json",), read_study),
+    "settings": Reader(settings, ("mine.json",), lambda folder: configure(RunConfig(), folder / "mine.json", {})),
+    "json": Reader(settings, ("mine.json",), lambda folder: read_json(folder / "mine.json")),
+    "vgg16": Reader(vgg, ("vgg.pth",), lambda folder: load_features(str(folder / "vgg.pth")), 0.2),
+    "backbone": Reader(
+        backbone, ("backbone.pth",), lambda f: load_backbone("small", width=4, weights=str(f / "backbone.pth"))
+    ),
+    "onnx extractor": Reader(
+        onnx_extractor, ("features.onnx",), lambda folder: load_extractor(folder / "features.onnx", device="cpu")
+    ),
+    "embeddings": Reader(
+        embeddings, ("embeddings.safetensors",), lambda folder: read_embeddings(folder / "embeddings.safetensors", 3, 2)
+    ),
+    "classes": Reader(classes_file, ("classes.txt",), lambda folder: parse_classes(str(folder / "classes.txt"), 10)),
+}

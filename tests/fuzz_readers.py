@@ -55,6 +55,7 @@ from skdcgn.features.perceptual import load_features
 from skdcgn.pairs.query import query_all
 from skdcgn.pairs.stored import StoredPairs
 from skdcgn.report.mnist import write_mnist_report
+from skdcgn.report.pictures import embedded_pictures
 from skdcgn.results.records import read_study, write_study
 from skdcgn.results.study_record import PointScore, StudyPoint
 from skdcgn.students.distill import assemble, distill_mechanism
@@ -233,14 +234,6 @@ def caption(folder):
     save_picture(folder / "grid.png", torch.zeros(8, 8, 3, dtype=torch.uint8), 1, Caption(("0", "1"), ("teacher",)))
 
 
-def show_caption(folder):
-    from skdcgn.report.pictures import embedded_pictures
-
-    with Image.open(folder / "grid.png") as picture:
-        picture.load()
-    return embedded_pictures(folder)
-
-
 def run_folder(folder):
     run = RunFolder(folder / "run", RunConfig())
     for step in (1, 2):
@@ -387,7 +380,7 @@ READERS = {
         challenges, ("in9/in_to_in9.json",), lambda f: read_in9_map(f / "in9/in_to_in9.json", 2)
     ),
     "cue conflicts": Reader(cues, ("bear/bear1-cat1.png",), list_cue_conflicts),
-    "caption": Reader(caption, ("grid.png",), show_caption),
+    "caption": Reader(caption, ("grid.png",), embedded_pictures),
     "run folder": Reader(run_folder, ("run/config.json", "run/metrics.jsonl"), open_run),
     "report": Reader(
         digits_run,

@@ -231,7 +231,7 @@ def cues(folder):
 
 
 def caption(folder):
-    save_picture(folder / "grid.png", torch.zeros(8, 8, 3, dtype=torch.uint8), 1, Caption(("0", "1"), ("teacher",)))
+    save_picture(folder / "shape.png", torch.zeros(8, 8, 3, dtype=torch.uint8), 1, Caption(("0", "1"), ("teacher",)))
 
 
 def run_folder(folder):
@@ -380,7 +380,7 @@ READERS = {
         challenges, ("in9/in_to_in9.json",), lambda f: read_in9_map(f / "in9/in_to_in9.json", 2)
     ),
     "cue conflicts": Reader(cues, ("bear/bear1-cat1.png",), list_cue_conflicts),
-    "caption": Reader(caption, ("grid.png",), embedded_pictures),
+    "caption": Reader(caption, ("shape.png",), embedded_pictures),
     "run folder": Reader(run_folder, ("run/config.json", "run/metrics.jsonl"), open_run),
     "report": Reader(
         digits_run,

@@ -152,6 +152,13 @@ def test_a_place_that_takes_no_file_is_named_with_its_mend(write, place, mend, t
     assert sorted(path.name for path in tmp_path.iterdir()) == ["circle", "file", "folder"]
 
 
+def test_a_pipe_or_a_device_is_not_replaced_by_a_file(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(UserError, match="is a pipe or a device, which a file would replace: choose another --out"):
+        write_bytes(tmp_path / "pipe", b"")
+    assert (tmp_path / "pipe").is_fifo()
+
+
 @pytest.mark.parametrize("write", ["write_bytes(Path(sys.argv[1]), bytes(2**20))",
                                    "append_text(Path(sys.argv[1]), 'x' * 2**20)"])  # fmt: skip
 def test_a_full_disk_is_a_users_error_that_names_the_file(write, tmp_path):

@@ -60,6 +60,8 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
     """
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
+        if path.exists() and not path.is_file() and not path.is_dir():
+            raise UserError(f"{path} is a pipe or a device, which a file would replace: choose another --out")
         _sweep_once(path.parent)
         temporary = path.parent / f"{PREFIX}{secrets.token_hex(8)}{SUFFIX}"
         try:

@@ -31,6 +31,7 @@ from skdcgn.base.presets import run_preset
 from skdcgn.base.seeds import generator
 from skdcgn.base.tensors import write_tensors
 from skdcgn.cgn.captions import Caption
+from skdcgn.cgn.classes import Classes
 from skdcgn.cgn.compose import compose
 from skdcgn.cgn.mechanism import Mechanism, Spec
 from skdcgn.cgn.pictures import save_picture
@@ -44,7 +45,8 @@ from skdcgn.data.folders import load_pictures
 from skdcgn.data.idx import load_idx_folder
 from skdcgn.data.images import LabelledImages
 from skdcgn.data.textures import load_textures
-from skdcgn.evaluation.imagenet import open_challenges, read_in9_map
+from skdcgn.evaluation.imagenet import open_challenges
+from skdcgn.evaluation.in9 import read_in9_map
 from skdcgn.evaluation.scores import PixelL1
 from skdcgn.evaluation.shape_bias import list_cue_conflicts
 from skdcgn.experiments.artifacts import artifact_kind
@@ -362,7 +364,6 @@ READERS = {
             (".jpg", "CMYK", {}),
             (".gif", "P", {}),
             (".tiff", "RGB", {"compression": "tiff_lzw"}),
-            (".tiff", "F", {}),
             (".webp", "RGB", {}),
             (".bmp", "L", {}),
             (".ico", "RGB", {}),
@@ -377,7 +378,7 @@ READERS = {
         challenges, ("val/n02123045/1.png", "in9/mixed_same/val/00_dog/1.png", "in9/in_to_in9.json"), open_all
     ),
     "map of imagenet-9": Reader(
-        challenges, ("in9/in_to_in9.json",), lambda f: read_in9_map(f / "in9/in_to_in9.json", 2)
+        challenges, ("in9/in_to_in9.json",), lambda f: read_in9_map(f / "in9/in_to_in9.json", Classes("it", 2))
     ),
     "cue conflicts": Reader(cues, ("bear/bear1-cat1.png",), list_cue_conflicts),
     "caption": Reader(caption, ("shape.png",), embedded_pictures),

@@ -70,3 +70,11 @@ def skdcgn(monkeypatch, capsys):
         return ended.value.code, *capsys.readouterr()
 
     return run
+
+
+def pytest_collection_modifyitems(config, items):
+    """Leave the long fuzzing out, unless it is asked for by ``-m fuzz``."""
+    if "fuzz" not in config.getoption("-m"):
+        long = [item for item in items if item.get_closest_marker("fuzz")]
+        config.hook.pytest_deselected(items=long)
+        items[:] = [item for item in items if item not in set(long)]

@@ -318,9 +318,9 @@ READERS = {
     ),
     "mnist cgn, safetensors": Reader(mnist_cgn("cgn.safetensors"), ("cgn.safetensors",), teacher("cgn.safetensors")),
     "mnist cgn, pth": Reader(mnist_cgn("cgn.pth"), ("cgn.pth",), teacher("cgn.pth")),
-    "imagenet cgn": Reader(imagenet_cgn, ("cgn.safetensors",), teacher("cgn.safetensors")),
+    "imagenet cgn": Reader(imagenet_cgn, ("cgn.safetensors",), teacher("cgn.safetensors"), 0.3),
     "parts of an imagenet cgn": Reader(
-        parts, ("biggan.bin", "u2net.pth"), lambda folder: initial_cgn(folder / "biggan.bin", folder / "u2net.pth")
+        parts, ("biggan.bin", "u2net.pth"), lambda f: initial_cgn(f / "biggan.bin", f / "u2net.pth"), 0.3
     ),
     "pairs": Reader(
         pairs("float32"),
@@ -387,6 +387,7 @@ READERS = {
         digits_run,
         ("run/results.json", "run/config.json", "run/students/shape/metrics.jsonl", "run/pictures/shape.png"),
         lambda folder: write_mnist_report(folder / "run"),
+        0.5,
     ),
     "study": Reader(study, ("study.json",), read_study),
     "settings": Reader(settings, ("mine.json",), lambda folder: configure(RunConfig(), folder / "mine.json", {})),

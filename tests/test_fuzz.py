@@ -1,6 +1,5 @@
 """Damaged input is refused in one line, in bounded time and memory, or accepted where it may be: never a traceback."""
 
-import os
 import random
 import resource
 import shutil
@@ -18,7 +17,7 @@ from fuzz_readers import READERS
 from skdcgn.base.errors import UserError
 
 SECONDS, MEMORY = 10, 2 * 2**30
-EXAMPLES = int(os.environ.get("SKDCGN_FUZZ", "30"))
+EXAMPLES = 30  # of each reader
 
 
 @pytest.fixture(scope="module")
@@ -63,11 +62,21 @@ def test_what_is_sound_is_read(name, sound, tmp_path):
 
 @pytest.mark.parametrize("name", READERS)
 def test_what_is_damaged_is_refused_in_one_line(name, sound, tmp_path_factory):
-    reader, source, place = READERS[name], sound(name), tmp_path_factory.mktemp("damaged")
+    damage(READERS[name], sound(name), tmp_path_factory.mktemp("damaged"), EXAMPLES)
+
+
+@pytest.mark.fuzz
+@pytest.mark.parametrize("name", READERS)
+def test_what_is_damaged_in_many_ways_is_refused_in_one_line(name, sound, tmp_path_factory):
+    damage(READERS[name], sound(name), tmp_path_factory.mktemp("damaged"), 100 * EXAMPLES)
+
+
+def damage(reader, source, place, examples):
+    """Damage copies of the sound files; fail unless each is refused in a line or read, in bounded time and memory."""
     lengths = []
 
     @settings(
-        max_examples=max(3, round(reader.share * EXAMPLES)),
+        max_examples=max(3, round(reader.share * examples)),
         derandomize=True,
         deadline=None,
         database=None,
@@ -80,16 +89,14 @@ def test_what_is_damaged_is_refused_in_one_line(name, sound, tmp_path_factory):
         shutil.copytree(source, folder)
         with warnings.catch_warnings(action="ignore"):
             change = mutate(random.Random(seed), folder, reader.targets)
-        start = time.perf_counter()
         try:
             with bounds():
                 reader.read(folder)
         except UserError as refusal:
             lengths.append(len(str(refusal)))
         except BaseException as error:
-            error.add_note(f"{name}, seed {seed}: {change}")
+            error.add_note(f"seed {seed}, {change}")
             raise
-        assert time.perf_counter() - start < SECONDS, change
         shutil.rmtree(folder)
 
     damaged()

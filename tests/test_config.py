@@ -5,6 +5,7 @@ from dataclasses import replace
 from enum import StrEnum
 
 import pytest
+from pydantic.dataclasses import dataclass
 
 from skdcgn.base.config import DistillConfig, ImageNetConfig, RunConfig, TeachConfig, TeachImageNetConfig
 from skdcgn.base.errors import UserError
@@ -88,3 +89,27 @@ def test_each_leaf_has_its_own_default():
     """Texture and shape students share a type but not their sizes."""
     values = {leaf.path: leaf.value for leaf in leaves(DistillConfig())}
     assert values["texture.channels"] == DistillConfig().texture.channels != values["shape.channels"]
+
+
+@dataclass(frozen=True, config={"extra": "forbid"})
+class Tone:
+    level: int
+
+
+@dataclass(frozen=True, config={"extra": "forbid"})
+class Chord:
+    tones: Tone
+    names: dict[str, Tone]
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"tones": {"level": 1}, "names": {}, "name": 1}, "it: unknown key 'name': remove it"),
+        ({"tones": {"level": 1}, "names": {}, "x": 1}, "it: unknown key 'x': remove it"),
+        ({"names": {}}, "it: tones is missing"),
+    ],
+)
+def test_a_record_without_defaults_names_its_keys(values, message):
+    with pytest.raises(UserError, match=message):
+        from_dict(Chord, values, "it")

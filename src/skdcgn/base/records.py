@@ -74,7 +74,7 @@ def _first_fault(error: ValidationError, cls: type) -> str:
 
 
 def _nearest(key: str, cls: type) -> str:
-    if not all("help" in part.metadata or is_dataclass(part.default) for part in fields(cls)):
+    if not (is_dataclass(cls) and all("help" in part.metadata or is_dataclass(part.default) for part in fields(cls))):
         return ": remove it"  # a record of files, not a configuration, whose keys people write
     paths = [leaf.path for leaf in leaves(cls())]
     close = difflib.get_close_matches(key, paths, n=1)

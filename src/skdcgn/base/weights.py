@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 import torch
 from safetensors.torch import save as to_bytes
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from skdcgn.base.door import regular_file
 from skdcgn.base.errors import UserError, shortened, shown
@@ -27,6 +28,7 @@ PREFIXES = (*WRAPPERS, "module", "net", "network", "cgn")  # taken off if all na
 COMPILED = "_orig_mod"  # torch.compile's part of a name
 AVERAGED = "n_averaged"  # the counter of torch's AveragedModel
 LAYERS = 4  # of wrappers and of prefixes
+INITIAL = (nn.init.normal_, nn.init.uniform_, nn.init.kaiming_uniform_, nn.init.constant_)
 SHARED = 4  # times a number may be part of a tensor
 
 
@@ -119,8 +121,15 @@ def parameter_count(module: nn.Module) -> int:
 
 def on_meta(make: type[M], *arguments: object) -> M:
     """Return ``make(*arguments)`` without memory for its weights, to count or to fill them."""
-    with torch.device("meta"):
+    with torch.device("meta"), _NoInitialValues():
         return make(*arguments)
+
+
+class _NoInitialValues(TorchFunctionMode):
+    """Skip the functions of ``torch.nn.init``: on the meta device they draw nothing, but load a second's worth of code."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        return kwargs["tensor"] if func in INITIAL else func(*args, **kwargs or {})
 
 
 def digest_of(module: nn.Module) -> str:

@@ -126,7 +126,7 @@ def on_meta(make: type[M], *arguments: object) -> M:
 
 
 class _NoInitialValues(TorchFunctionMode):
-    """Skip the functions of ``torch.nn.init``: on the meta device they draw nothing, but load a second's worth of code."""
+    """Skip the functions of ``torch.nn.init``: on the meta device they draw nothing and import a second of code."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         return kwargs["tensor"] if func in INITIAL else func(*args, **kwargs or {})

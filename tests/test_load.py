@@ -14,6 +14,8 @@ from skdcgn.base.presets import teach_preset
 from skdcgn.base.records import from_dict
 from skdcgn.base.tensors import write_tensors
 from skdcgn.cgn.mechanism import Mechanism, Spec
+from skdcgn.features.extractors import load_extractor
+from skdcgn.features.perceptual import load_features
 from skdcgn.students.generator import StudentCGN
 from skdcgn.teachers.cgn import CGN
 from skdcgn.teachers.load import load_cgn, load_student, load_teacher
@@ -100,6 +102,13 @@ def test_a_students_folder_is_a_teacher(tmp_path, capsys):
     assert loaded.digest == student.digest == load_student(tmp_path / "student").digest
     assert capsys.readouterr().out == ""
     assert skdcgn.compose(loaded, n=4).images.shape == (4, 3, 32, 32)
+
+
+@pytest.mark.parametrize("name", ["a" * 300, "~nobody-at-all/cgn.pth", "a\0b", "no/such.pth"])
+@pytest.mark.parametrize("load", [load_teacher, load_student, load_extractor, load_features])
+def test_a_name_that_no_file_has_is_refused(load, name):
+    with pytest.raises(UserError):
+        load(name)
 
 
 class Bomb:

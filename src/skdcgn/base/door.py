@@ -5,6 +5,7 @@ door nothing is checked again.
 """
 
 import json
+import os
 import stat
 from pathlib import Path
 from typing import Any, TypeVar
@@ -18,6 +19,16 @@ C = TypeVar("C")
 MOST_TEXT = 32 * 2**20  # bytes of a text file
 MOST_JSON = 8 * 2**20  # the values take up to thirty times the bytes
 MEND = "restore it or delete it and run again"
+
+
+def is_folder(path: Path) -> bool:
+    """Say whether ``path`` is a folder; a name that no file can have is none."""
+    return os.path.isdir(path)
+
+
+def is_file(path: Path) -> bool:
+    """Say whether ``path`` is a regular file; a name that no file can have is none."""
+    return os.path.isfile(path)
 
 
 def regular_file(path: Path, most: int | None = None) -> Path:

@@ -5,6 +5,7 @@ all three. Images are resized with antialiasing and pass the network in batches 
 float32 convolutions may differ in the last digit between batch sizes.
 """
 
+import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from skdcgn.base.bounds import MOST_SIDE, ClassCount, Side
-from skdcgn.base.door import read_bytes, read_record
+from skdcgn.base.door import is_file, is_folder, read_bytes, read_record
 from skdcgn.base.errors import UserError, shortened
 from skdcgn.base.files import sha256
 from skdcgn.base.pytorch_files import MOST_WEIGHTS
@@ -125,14 +126,14 @@ def load_extractor(source: str | Path = DIGITS, *, device: str = "cpu") -> Extra
     Raises:
         UserError: no such extractor, a damaged one, or one whose packages are missing.
     """
-    path = Path(source).expanduser()
+    path = Path(os.path.expanduser(source))
     if source == DIGITS:
         return _bundled_extractor(device)
     if source == EFFICIENTNET:
         return _efficientnet_extractor(device)
-    if path.is_dir():
+    if is_folder(path):
         return _run_extractor(path, device)
-    if path.suffix.lower() == ".onnx" and path.is_file():
+    if path.suffix.lower() == ".onnx" and is_file(path):
         return _onnx_extractor(path)
     raise UserError(
         f"no extractor {str(source)!r}: use {DIGITS}, {EFFICIENTNET}, a classifier's run folder or an .onnx file"

@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from skdcgn.base.door import is_file, is_folder
 from skdcgn.base.errors import UserError
 from skdcgn.base.seeds import generator
 from skdcgn.base.weights import fill, read_state_dict
@@ -142,10 +143,10 @@ def _features(name: str) -> nn.Module:
         return RandomFeatures()
     if name == EFFICIENTNET:
         return EfficientNetFeatures()
-    if path.is_dir():
+    if is_folder(path):
         from skdcgn.classifiers.small_cnn import load_classifier
 
         return ActivationFeatures(load_classifier(path).body)
-    if path.is_file():
+    if is_file(path):
         return VGG16Features(path)
     raise UserError(f"no features called {name!r}: use {FEATURES}")

@@ -13,7 +13,7 @@ from typing import Any
 from torch import Tensor
 
 from skdcgn.base.config import StudentConfig
-from skdcgn.base.door import read_object
+from skdcgn.base.door import is_file, read_object
 from skdcgn.base.errors import UserError, naming
 from skdcgn.base.files import write_bytes
 from skdcgn.base.records import digest, from_dict, to_dict
@@ -77,7 +77,7 @@ def read_student(folder: Path) -> tuple[StudentForm, dict[str, Tensor]]:
     Raises:
         UserError: there is no student, its files are damaged or of two students, or a tensor is no weight.
     """
-    if not (folder / CONFIG).is_file() or not (folder / WEIGHTS).is_file():
+    if not is_file(folder / CONFIG) or not is_file(folder / WEIGHTS):
         raise UserError(f"{folder} holds no student: {_right_folder(folder)}")
     values = read_object(folder / CONFIG)
     form, (state, metadata) = student_form(values, folder / CONFIG), read_tensors(folder / WEIGHTS)
@@ -91,7 +91,7 @@ def read_student(folder: Path) -> tuple[StudentForm, dict[str, Tensor]]:
 
 def _right_folder(folder: Path) -> str:
     """Say where the student of a folder is that distill or run wrote to."""
-    if (folder / "student" / WEIGHTS).is_file():
+    if is_file(folder / "student" / WEIGHTS):
         return f"it lies one level below: pass {folder / 'student'}"
     return f"pass the folder student that distill wrote, with {CONFIG} and {WEIGHTS}"
 

@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from skdcgn.base.config import DistillConfig, StudentConfig
+from skdcgn.base.door import is_folder
 from skdcgn.base.errors import UserError, naming
 from skdcgn.base.records import to_dict
 from skdcgn.base.weights import fill, on_meta
@@ -182,7 +183,7 @@ class StudentCGN(nn.Module):
         Raises:
             UserError: there is no student, or its files do not fit each other.
         """
-        return cls.load(Path(source) if Path(source).is_dir() else fetched(str(source), **options))
+        return cls.load(Path(source) if is_folder(Path(source)) else fetched(str(source), **options))
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Write ``config.json``, ``model.safetensors`` and, if there is none, a model card, each atomically."""

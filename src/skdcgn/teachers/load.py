@@ -6,6 +6,7 @@ an ImageNet CGN is assembled from, a BigGAN and a U2-Net.
 Foreign ``.pth`` files are read with ``weights_only=True``: files that would run code are refused, nothing is unpickled.
 """
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -16,6 +17,7 @@ from typing import Any, cast
 
 from torch import Tensor
 
+from skdcgn.base.door import is_file, is_folder
 from skdcgn.base.errors import UserError, current_name, naming, shortened
 from skdcgn.base.files import sha256
 from skdcgn.base.tensors import open_tensors
@@ -97,11 +99,11 @@ def load_teacher(
     name = current_name(str(source))
     if name in cards():
         return _from_card(name, device, truncation)
-    path = Path(source).expanduser()
-    if path.is_dir():
+    path = Path(os.path.expanduser(source))
+    if is_folder(path):
         _no_truncation(path, truncation)
         return StudentCGN.load(path).to(device)
-    if not path.is_file():
+    if not is_file(path):
         raise UserError(f"no teacher {str(source)!r}: pass a file, a student's folder or one of {', '.join(cards())}")
     return load_cgn(path, device, truncation)
 
@@ -170,7 +172,7 @@ def initial_cgn(
     Raises:
         UserError: a file is missing, damaged or holds something else.
     """
-    paths = Path(biggan).expanduser(), Path(u2net).expanduser()
+    paths = Path(os.path.expanduser(biggan)), Path(os.path.expanduser(u2net))
     states = [_part(path, kind) for path, kind in zip(paths, PARTS, strict=True)]
     cgn = assembled(biggan_from(states[0], paths[0]), u2net_from(states[1], paths[1]), truncation)
     return CGNTeacher(cgn, f"{sha256(paths[0])}+{sha256(paths[1])}@{truncation:g}", device)

@@ -200,6 +200,7 @@ def test_a_mistake_ends_in_one_line_and_status_2(mistake, tmp_path, monkeypatch,
     (tmp_path / "empty").mkdir()
     (tmp_path / "classifier").mkdir()
     (tmp_path / "classifier" / "checkpoint.safetensors").touch()
+    (tmp_path / "classifier" / "config.json").write_text('{"cooldown": 0.0}')
     (tmp_path / "run" / "student").mkdir(parents=True)
     (tmp_path / "run" / "student" / "model.safetensors").touch()
     (tmp_path / "config.json").write_text('{"stepz": 1}')

@@ -367,7 +367,7 @@ def odd_entries(rng, path):
     """Put something strange beside a file of a folder of pictures, or above it."""
     folder = rng.choice((path.parent, path.parent.parent))
     entry = folder / rng.choice(ODD_NAMES)
-    if entry.exists():
+    if os.path.lexists(entry):
         return
     kind = rng.randrange(5)
     if kind == 0:

@@ -22,6 +22,16 @@ INTERRUPTED = "interrupted: run the same command again to continue\n"
 UNWRITTEN = "the standard output cannot be written (No space left on device)"
 
 
+@pytest.fixture(autouse=True)
+def usual_handlers():
+    """The handlers of a program in the foreground: tests that run in the background ignore SIGINT."""
+    before = handlers()
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    for number, handler in zip(SIGNALS, before, strict=True):
+        signal.signal(number, handler)
+
+
 def handlers():
     return [signal.getsignal(number) for number in SIGNALS]
 
@@ -63,6 +73,20 @@ def test_a_signal_that_nohup_ignores_interrupts_nothing(monkeypatch, skdcgn):
         assert skdcgn("doctor") == (0, "", "")
     finally:
         signal.signal(signal.SIGHUP, before)
+
+
+def test_a_signal_that_is_ignored_stays_so_when_another_interrupts(monkeypatch, skdcgn):
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+    def interrupt_twice(data_root):
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+        finally:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(doctor, "examine", interrupt_twice)
+    assert skdcgn("doctor") == (143, "", INTERRUPTED)
+    assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
 
 
 def shell(line, *, cwd=None, **environment):

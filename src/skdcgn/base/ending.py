@@ -57,5 +57,6 @@ def interruptible() -> Iterator[None]:
 
 def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
     for one in SIGNALS:
-        signal.signal(one, signal.SIG_DFL if one == signal.SIGINT else signal.SIG_IGN)
+        if signal.getsignal(one) is not signal.SIG_IGN:
+            signal.signal(one, signal.SIG_DFL if one == signal.SIGINT else signal.SIG_IGN)
     raise Interrupted(number)

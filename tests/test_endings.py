@@ -24,9 +24,10 @@ UNWRITTEN = "the standard output cannot be written (No space left on device)"
 
 @pytest.fixture(autouse=True)
 def usual_handlers():
-    """The handlers of a program in the foreground: tests that run in the background ignore SIGINT."""
+    """The handlers of a program in the foreground: one in the background ignores SIGINT, one under nohup SIGHUP."""
     before = handlers()
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+    for number in SIGNALS:
+        signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
     yield
     for number, handler in zip(SIGNALS, before, strict=True):
         signal.signal(number, handler)

@@ -123,6 +123,9 @@ def test_a_classifier_is_measured_on_the_same_classes_in_any_order(chain: Chain,
     assert some.confusion == ((0, 0, 0), rows["banana"], rows["cherry"])
     right = rows["banana"][1] + rows["cherry"][2]
     assert some.ood_accuracy == pytest.approx(100 * right / 8)
+    shutil.rmtree(tmp_path / "some" / "banana")
+    one = evaluate_classifier(chain.classifier, images=tmp_path / "some")
+    assert one.confusion == ((0, 0, 0), (0, 0, 0), rows["cherry"])
 
 
 @pytest.mark.parametrize(

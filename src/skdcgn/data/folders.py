@@ -158,17 +158,17 @@ def _damage(file: str) -> str | None:
     return None
 
 
-def load_pictures(folder: Path, size: int) -> LabelledImages:
+def load_pictures(folder: Path, size: int, *, least: int = 2) -> LabelledImages:
     """Read every picture of every sub-folder as uint8; the sub-folders' names, sorted, are the classes 0, 1, ...
 
     Each is upright, on white (:mod:`skdcgn.data.decoding`), cut to the largest square around its middle and resized to
-    ``size``.
+    ``size``. The folder has ``least`` classes or more.
 
     Raises:
-        UserError: no folder, fewer than two classes, a class without pictures, a picture that cannot be read.
+        UserError: no folder, fewer classes, a class without pictures, a picture that cannot be read.
     """
     photos = list_photos(folder)
-    if len(photos.names) < 2:
+    if len(photos.names) < least:
         raise UserError(f"{folder} has 1 sub-folder: it should have two or more, one per class")
     images = torch.empty(len(photos), 3, size, size, dtype=torch.uint8)
     for row, file in enumerate(photos.files):

@@ -146,7 +146,8 @@ def own_test_set(folder: Path, image_size: int, classes: Classes, *, some: bool 
     Raises:
         UserError: a sub-folder is none of the classes, or one is missing unless ``some``.
     """
-    pictures = load_pictures(folder, image_size).numbered_as(classes, folder, RENAME, some=some)
+    pictures = load_pictures(folder, image_size, least=1 if some else 2)
+    pictures = pictures.numbered_as(classes, folder, RENAME, some=some)
     return replace(pictures, images=as_unit(pictures.images))
 
 

@@ -40,9 +40,8 @@ class CounterfactualStream(NamedTuple):
         numbers = match_classes(own, replace(self.classes, count=own.count) if few else self.classes, mend)
 
         def at(step: int) -> Counterfactuals:
-            drawn = self.at(step)
-            labels = (drawn.shape_labels, drawn.texture_labels, drawn.background_labels)
-            return Counterfactuals(drawn.images, *(numbers[part] for part in labels))
+            images, *labels = self.at(step).to_dict().values()
+            return Counterfactuals(images, *(numbers[part] for part in labels))
 
         return self._replace(classes=own, at=at, at_least=False)
 

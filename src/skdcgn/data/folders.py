@@ -92,8 +92,8 @@ def find_pictures(folder: Path) -> list[str]:
 def entries(folder: Path) -> list["os.DirEntry[str]"]:
     """Return what a folder holds, sorted by name, without hidden files and folders."""
     try:
-        with os.scandir(folder) as found:
-            return sorted((entry for entry in found if not entry.name.startswith(".")), key=lambda entry: entry.name)
+        with os.scandir(folder) as listing:
+            return sorted((entry for entry in listing if not entry.name.startswith(".")), key=lambda entry: entry.name)
     except (FileNotFoundError, NotADirectoryError):
         raise UserError(f"no folder {folder}: pass one with a sub-folder of pictures per class") from None
     except (OSError, ValueError) as error:  # ValueError: a zero byte in the name

@@ -191,7 +191,7 @@ class Commands:
 
     def _kill(self, trial: Trial, out: Path, log: Path, rng: random.Random) -> bool:
         """Start the verb and kill it at a random moment; return whether it had ended before."""
-        number = rng.choice(SIGNALS)
+        number, earlier = rng.choice(SIGNALS), set(files_in(out))
         with started(self.words(trial.verb, out), log) as process:
             total, after = self.seconds[trial.verb]
             if rng.random() < FROM_FIRST_FILE:
@@ -210,7 +210,8 @@ class Commands:
         if process.exitcode not in (STOPS[number], 0):
             trial.statuses.append(process.exitcode if process.exitcode is not None else 1)
         if number != signal.SIGKILL:  # an orderly end
-            trial.strays.extend(str(path.relative_to(out)) for path in files_in(out) if path.suffix == ".tmp")
+            own = (path for path in files_in(out) if path not in earlier)  # an earlier kill's go at the next write
+            trial.strays.extend(str(path.relative_to(out)) for path in own if path.suffix == ".tmp")
         return False
 
     def _compare(self, trial: Trial, out: Path) -> None:

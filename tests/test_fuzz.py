@@ -17,7 +17,7 @@ from fuzz_readers import READERS
 from skdcgn.base.errors import UserError
 
 SECONDS, MEMORY = 10, 2 * 2**30
-EXAMPLES = 50  # of each reader
+EXAMPLES = 30  # of each reader
 
 
 @pytest.fixture(scope="module")

@@ -70,18 +70,13 @@ def another_format(rng, path):
     path.write_bytes(rng.choice((*choices, empty.getvalue(), gzip.compress(b"\0" * 100))))
 
 
+NO_FILES = (Path.mkdir, os.mkfifo, lambda path: path.symlink_to("nowhere"))
+
+
 def be_no_file(rng, path):
     """Let a folder, a pipe, a dangling link, a link to itself or nothing at all stand in the file's place."""
     path.unlink()
-    kind = rng.randrange(5)
-    if kind == 0:
-        path.mkdir()
-    elif kind == 1:
-        os.mkfifo(path)
-    elif kind == 2:
-        path.symlink_to("nowhere")
-    elif kind == 3:
-        path.symlink_to(path)
+    rng.choice((*NO_FILES, lambda path: path.symlink_to(path), lambda path: None))(path)
 
 
 ANY = (cut_short, flip_bits, insert_bytes, overwrite_number, random_bytes, another_format, be_no_file)
@@ -369,17 +364,9 @@ def odd_entries(rng, path):
     entry = folder / rng.choice(ODD_NAMES)
     if os.path.lexists(entry):
         return
-    kind = rng.randrange(5)
-    if kind == 0:
-        entry.mkdir()
-    elif kind == 1:
-        os.mkfifo(entry)
-    elif kind == 2:
-        entry.symlink_to("nowhere")
-    elif kind == 3:
-        entry.write_bytes(b"no picture")
-    else:
-        shutil.copy(path, entry)
+    rng.choice((*NO_FILES, lambda entry: entry.write_bytes(b"no picture"), lambda entry: shutil.copy(path, entry)))(
+        entry
+    )
 
 
 def text_words(rng, path):

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as to_bytes
 from torch import Tensor
@@ -48,6 +49,12 @@ def _check_shapes(path: Path, file: Any) -> None:
 
 def _damaged(path: Path, reason: object) -> UserError:
     return UserError(f"{path} is not a whole safetensors file ({shortened(str(reason))}): fetch or write it again")
+
+
+def read_rows(file: Any, name: str, rows: Tensor) -> Tensor:
+    """Read some ``rows`` (B,) of a tensor in an open file, and no others."""
+    part = file.get_slice(name)
+    return torch.cat([part[row : row + 1] for row in rows.tolist()])
 
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:

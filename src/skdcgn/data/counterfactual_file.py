@@ -11,7 +11,7 @@ from skdcgn.base.bounds import MOST_CLASSES, MOST_SIDE
 from skdcgn.base.door import regular_file
 from skdcgn.base.errors import UserError
 from skdcgn.base.files import sha256
-from skdcgn.base.tensors import open_tensors
+from skdcgn.base.tensors import open_tensors, read_rows
 from skdcgn.cgn.classes import Classes
 from skdcgn.cgn.compose import Counterfactuals
 from skdcgn.cgn.mechanism import Spec, spec_from_metadata
@@ -77,8 +77,7 @@ class CounterfactualFile:
         with open_tensors(self.path) as file:  # closed again, so that its pages do not stay in memory
             if _version(self.path) != self.version:
                 raise UserError(f"{self.path} was replaced while it was read: run the same command again")
-            images = file.get_slice(IMAGES)
-            return torch.cat([images[row : row + 1] for row in rows.tolist()])
+            return read_rows(file, IMAGES, rows)
 
 
 def read_counterfactuals(path: Path) -> CounterfactualFile:

@@ -1,10 +1,9 @@
 """What a folder or a name holds: a run, a classifier, an ensemble or a CGN."""
 
 from enum import StrEnum
-from os.path import isdir  # False, not an error, for words that are too long for the name of a folder
 from pathlib import Path
 
-from skdcgn.base.door import read_object
+from skdcgn.base.door import is_folder, read_object
 from skdcgn.base.errors import UserError
 from skdcgn.results.records import RESULTS_FILE
 
@@ -32,7 +31,7 @@ def artifact_kind(path: str | Path) -> ArtifactKind:
         UserError: a folder that holds none of them.
     """
     folder = Path(path)
-    if not isdir(folder):
+    if not is_folder(folder):
         return ArtifactKind.CGN
     config = read_object(folder / "config.json") if (folder / "config.json").exists() else {}
     if "backbone" in config:

@@ -5,7 +5,6 @@ all three. Images are resized with antialiasing and pass the network in batches 
 float32 convolutions may differ in the last digit between batch sizes.
 """
 
-import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from skdcgn.base.bounds import MOST_SIDE, ClassCount, Side
 from skdcgn.base.door import is_file, is_folder, read_bytes, read_record
 from skdcgn.base.errors import UserError, shortened
 from skdcgn.base.files import sha256
+from skdcgn.base.home import from_home
 from skdcgn.base.pytorch_files import MOST_WEIGHTS
 from skdcgn.base.tensors import read_tensors
 from skdcgn.features.efficientnet import EFFICIENTNET, load_efficientnet, normalise
@@ -126,7 +126,7 @@ def load_extractor(source: str | Path = DIGITS, *, device: str = "cpu") -> Extra
     Raises:
         UserError: no such extractor, a damaged one, or one whose packages are missing.
     """
-    path = Path(os.path.expanduser(source))
+    path = Path(from_home(str(source)))
     if source == DIGITS:
         return _bundled_extractor(device)
     if source == EFFICIENTNET:

@@ -16,7 +16,7 @@ from skdcgn.cgn.compose import draw
 from skdcgn.cgn.mechanism import Mechanism, Teacher, check_answer, check_query
 from skdcgn.cgn.subset import with_digest
 from skdcgn.pairs.manifest import Purpose, Shard, read_manifest
-from skdcgn.pairs.stores import REDRAW, Layout, decode, layout, read_rows
+from skdcgn.pairs.stores import REDRAW, Layout, decode, layout, read_images
 
 MEMORY = 4 * 2**30  # bytes
 GREATEST_NOISE = {"normal": 10, "truncated-normal": 2, "uniform": 1}  # of a normal distribution in float32, below 7
@@ -91,7 +91,7 @@ class StoredPairs:
         images = torch.empty(len(rows), self.mechanism.channels, self.spec.image_size, self.spec.image_size)
         for index in shards.unique().tolist():
             own, path, start = shards == index, self.folder / self.manifest.shards[index].file, self.starts[index]
-            images[own] = self._check(read_rows(path, self.mechanism, self.spec.image_size, rows[own] - start), path)
+            images[own] = self._check(read_images(path, self.mechanism, self.spec.image_size, rows[own] - start), path)
         return images
 
     def _inputs(self, shard: Shard) -> tuple[Tensor, Tensor]:

@@ -16,8 +16,9 @@ from torch import Tensor
 
 from skdcgn.base.config import Store
 from skdcgn.base.errors import UserError, naming, shown
-from skdcgn.base.tensors import open_tensors
+from skdcgn.base.tensors import open_tensors, read_rows
 from skdcgn.cgn.mechanism import Mechanism, Spec
+from skdcgn.data.decoding import DAMAGE
 
 LEVELS = 255
 REDRAW = "delete it and run the query again to redraw it"
@@ -61,12 +62,11 @@ def decode(stored: Stored, mechanism: Mechanism, side: int) -> Tensor:
     return _from_pngs([stored["png"][start:end] for start, end in pairwise(bounds)], mechanism, side)
 
 
-def read_rows(path: Path, mechanism: Mechanism, side: int, rows: Tensor) -> Tensor:
+def read_images(path: Path, mechanism: Mechanism, side: int, rows: Tensor) -> Tensor:
     """Return the images (B, C, side, side) of some ``rows`` (B,) of a shard that stores images; reads no others."""
     with open_tensors(path) as file, naming(path):
         if "png" not in file.keys():  # noqa: SIM118  # not a dict
-            images = file.get_slice("images")
-            return decode({"images": torch.cat([images[row : row + 1] for row in rows.tolist()])}, mechanism, side)
+            return decode({"images": read_rows(file, "images", rows)}, mechanism, side)
         data = file.get_slice("png")
         bounds = _bounds(file.get_tensor("ends"), data.get_shape()[0])
         files = [data[bounds[row] : bounds[row + 1]] for row in rows.tolist()]
@@ -110,7 +110,7 @@ def _from_png(file: bytes, mechanism: Mechanism, side: int) -> Tensor:
             raise ValueError(f"its header says {shown(size)}")
         with Image.open(io.BytesIO(file), formats=["PNG"]) as picture:
             pixels = torch.from_numpy(np.array(picture))
-    except (OSError, SyntaxError, ValueError) as error:
+    except DAMAGE as error:
         raise UserError(f"one of its images is no PNG of {side} pixels a side ({error}): {REDRAW}") from None
     if pixels.dtype != torch.uint8 or pixels.shape[2:] != {1: (), 3: (3,)}[mechanism.channels]:
         raise UserError(f"one of its images is no picture of {mechanism.channels} channels: {REDRAW}")

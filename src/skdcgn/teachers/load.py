@@ -6,7 +6,6 @@ an ImageNet CGN is assembled from, a BigGAN and a U2-Net.
 Foreign ``.pth`` files are read with ``weights_only=True``: files that would run code are refused, nothing is unpickled.
 """
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -20,6 +19,7 @@ from torch import Tensor
 from skdcgn.base.door import is_file, is_folder
 from skdcgn.base.errors import UserError, current_name, naming, shortened
 from skdcgn.base.files import sha256
+from skdcgn.base.home import from_home
 from skdcgn.base.tensors import open_tensors
 from skdcgn.base.weights import digest_of, fill, on_meta, read_state_dict, shape_of
 from skdcgn.cgn.mechanism import Spec, Teacher, as_mechanism, check_query, spec_from_metadata
@@ -99,7 +99,7 @@ def load_teacher(
     name = current_name(str(source))
     if name in cards():
         return _from_card(name, device, truncation)
-    path = Path(os.path.expanduser(source))
+    path = Path(from_home(str(source)))
     if is_folder(path):
         _no_truncation(path, truncation)
         return StudentCGN.load(path).to(device)
@@ -172,7 +172,7 @@ def initial_cgn(
     Raises:
         UserError: a file is missing, damaged or holds something else.
     """
-    paths = Path(os.path.expanduser(biggan)), Path(os.path.expanduser(u2net))
+    paths = Path(from_home(str(biggan))), Path(from_home(str(u2net)))
     states = [_part(path, kind) for path, kind in zip(paths, PARTS, strict=True)]
     cgn = assembled(biggan_from(states[0], paths[0]), u2net_from(states[1], paths[1]), truncation)
     return CGNTeacher(cgn, f"{sha256(paths[0])}+{sha256(paths[1])}@{truncation:g}", device)

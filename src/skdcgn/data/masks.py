@@ -1,0 +1,91 @@
+"""Masks of photographs: ``MASKS/<class>/<name of the photograph>.png``, white where the object is.
+
+A mask has the aspect ratio of its photograph and any size. Not every mask shows one whole object: the state of a mask
+says whether a photograph can be taken apart by it.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps
+from torch import Tensor
+
+from skdcgn.base.errors import UserError
+from skdcgn.data.decoding import open_picture
+from skdcgn.data.images import PhotoFiles
+
+LEAST, MOST = 0.05, 0.7  # of the picture's area
+MOST_OF_FRAME = 0.5  # of the pixels along the four sides
+READ_AT = 64  # pixels of a side at which masks are judged
+
+
+class MaskState(StrEnum):
+    """Whether a mask can take its photograph apart; ``border``: the object goes on outside the picture."""
+
+    USABLE = "usable"
+    EMPTY = "empty"
+    FULL = "full"
+    BORDER = "border"
+
+
+@dataclass(frozen=True)
+class MaskedPhotos:
+    """Photographs (N) and the files (N) of their masks."""
+
+    photos: PhotoFiles
+    masks: list[str]
+
+    def __len__(self) -> int:
+        return len(self.masks)
+
+    def rows(self, rows: Sequence[int]) -> "MaskedPhotos":
+        """Return some of the photographs with their masks."""
+        files, labels = [self.photos.files[row] for row in rows], self.photos.labels[list(rows)]
+        return MaskedPhotos(PhotoFiles(files, labels, self.photos.names), [self.masks[row] for row in rows])
+
+
+def mask_state(mask: Tensor) -> MaskState:
+    """Return the state of a mask (1, H, W) uint8."""
+    share = mask[0].float() / 255
+    frame = torch.cat([share[0], share[-1], share[1:-1, 0], share[1:-1, -1]])
+    if share.mean() < LEAST:
+        return MaskState.EMPTY
+    if share.mean() > MOST:
+        return MaskState.FULL
+    return MaskState.BORDER if frame.mean() > MOST_OF_FRAME else MaskState.USABLE
+
+
+def read_mask(path: Path, size: int) -> Tensor:
+    """Return a mask (1, size, size) uint8, cut to the centred square and resized as its photograph is."""
+    picture = ImageOps.fit(open_picture(path).convert("L"), (size, size), Image.Resampling.BILINEAR)
+    return torch.from_numpy(np.array(picture))[None]
+
+
+def mask_file(masks: Path, photo: str) -> Path:
+    """Return the path at which ``masks`` keeps the mask of a photograph of a folder of classes."""
+    path = Path(photo)
+    return masks / path.parent.name / f"{path.stem}.png"
+
+
+def list_masked(photos: PhotoFiles, masks: Path) -> MaskedPhotos:
+    """Return the photographs that have a mask in ``masks``.
+
+    Raises:
+        UserError: none has.
+    """
+    files = [mask_file(masks, photo) for photo in photos.files]
+    rows = [row for row, file in enumerate(files) if file.is_file()]
+    if not rows:
+        raise UserError(f"{masks} has no mask of a photograph, as {files[0]}: write them by skdcgn segment")
+    return MaskedPhotos(photos, [str(file) for file in files]).rows(rows)
+
+
+def usable_photos(masked: MaskedPhotos) -> tuple[MaskedPhotos, dict[MaskState, int]]:
+    """Return the photographs whose mask is usable, and the number of masks in each state."""
+    states = [mask_state(read_mask(Path(file), READ_AT)) for file in masked.masks]
+    usable = masked.rows([row for row, state in enumerate(states) if state is MaskState.USABLE])
+    return usable, {state: states.count(state) for state in MaskState}

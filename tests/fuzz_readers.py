@@ -28,6 +28,7 @@ from skdcgn.base.config import (
 )
 from skdcgn.base.door import read_json
 from skdcgn.base.presets import run_preset
+from skdcgn.base.progress import silent
 from skdcgn.base.seeds import generator
 from skdcgn.base.tensors import write_tensors
 from skdcgn.cgn.captions import Caption
@@ -41,10 +42,12 @@ from skdcgn.classifiers.ensemble import load_ensemble, train_ensemble
 from skdcgn.classifiers.small_cnn import classify, load_classifier
 from skdcgn.cli.options import configure
 from skdcgn.data.counterfactuals import read_counterfactuals, stream_from_cgn, stream_from_file
-from skdcgn.data.folders import load_pictures
+from skdcgn.data.folders import check_pictures, load_pictures
 from skdcgn.data.idx import load_idx_folder
 from skdcgn.data.images import LabelledImages
+from skdcgn.data.synthetic_photos import OBJECTS, synthetic_photos
 from skdcgn.data.textures import load_textures
+from skdcgn.evaluation.challenge import ChallengeConfig, write_challenge
 from skdcgn.evaluation.imagenet import open_challenges
 from skdcgn.evaluation.in9 import read_in9_map
 from skdcgn.evaluation.scores import PixelL1
@@ -227,6 +230,17 @@ def open_all(folder):
     return open_challenges(("n01440764", "n02123045"), images=folder / "val", in9_folder=folder / "in9")
 
 
+def own_challenge(folder):
+    photos = synthetic_photos(folder, train=1, test=1, size=8)
+    write_challenge(photos.test, photos.masks, folder / "in9", ChallengeConfig(8), watch=silent)
+
+
+def read_own_challenge(folder):
+    sets = open_challenges(tuple(OBJECTS), in9_folder=folder / "in9")
+    check_pictures(sets.files, silent)
+    return write_challenge(folder / "test", folder / "masks", folder / "in9", ChallengeConfig(8), watch=silent)
+
+
 def cues(folder):
     (folder / "bear").mkdir()
     Image.new("RGB", (8, 8)).save(folder / "bear" / "bear1-cat1.png")
@@ -379,6 +393,11 @@ READERS = {
     ),
     "map of imagenet-9": Reader(
         challenges, ("in9/in_to_in9.json",), lambda f: read_in9_map(f / "in9/in_to_in9.json", Classes("it", 2))
+    ),
+    "own challenge": Reader(
+        own_challenge,
+        ("in9/challenge.json", "in9/only_bg_t/val/disc/test0.png", "masks/disc/test0.png", "test/disc/test0.png"),
+        read_own_challenge,
     ),
     "cue conflicts": Reader(cues, ("bear/bear1-cat1.png",), list_cue_conflicts),
     "caption": Reader(caption, ("shape.png",), embedded_pictures),

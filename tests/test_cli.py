@@ -38,6 +38,7 @@ VERBS = (
     "teach",
     "query",
     "distill",
+    "challenge",
     "generate",
     "export",
     "bench",

@@ -2,7 +2,8 @@
 
 Xiao et al., "Noise or Signal: The Role of Image Backgrounds in Object Recognition", ICLR 2021. The public download has
 the variants ``original``, ``mixed_same``, ``mixed_rand``, ``mixed_next``, ``no_fg``, ``only_bg_b``, ``only_bg_t`` and
-``only_fg``, and ``fg_mask``, whose masks are files of NumPy.
+``only_fg``, and ``fg_mask``, whose masks are files of NumPy. A folder with ``challenge.json`` has the same layout and a
+user's own classes (:mod:`skdcgn.evaluation.challenge`), which are the classifier's, by name, without a map.
 """
 
 import logging
@@ -23,6 +24,8 @@ from skdcgn.data.images import PhotoFiles
 logger = logging.getLogger(__name__)
 IN9_CLASSES = 9
 IN9_MAP = "in_to_in9.json"
+CHALLENGE = "challenge.json"  # the record in a folder that skdcgn challenge wrote
+OWN_CHALLENGE = "make the challenge of test pictures of the classifier's classes"
 NO_MAP = "take a classifier of ImageNet-9's classes, or of ImageNet's"
 
 
@@ -38,9 +41,14 @@ def in9_variants(folder: Path) -> dict[str, PhotoFiles]:
             f"{folder} has no pictures in a folder such as mixed_rand/val: pass the folder that ImageNet-9 unpacks to"
         )
     for name, photos in photos_of.items():
-        if len(photos.names) != IN9_CLASSES:
+        if len(photos.names) != IN9_CLASSES and not is_challenge(folder):
             raise UserError(f"{folder / name / 'val'} has {len(photos.names)} sub-folders: ImageNet-9 has nine")
     return photos_of
+
+
+def is_challenge(folder: Path) -> bool:
+    """Say whether a folder is a challenge made of a user's own photographs, not ImageNet-9."""
+    return (folder / CHALLENGE).is_file()
 
 
 def log_variants(folder: Path) -> None:
@@ -101,12 +109,15 @@ def find_in9_map(folder: Path, path: Path | None, own: Classes) -> Tensor:
 
     Args:
         folder: of ImageNet-9.
-        path: of the map; None: ``in_to_in9.json`` in ``folder`` or its parent; a classifier of nine classes needs none.
+        path: of the map; None: ``in_to_in9.json`` in ``folder`` or its parent; a classifier of nine classes needs none,
+            nor does a challenge, whose classes are some of the classifier's.
         own: the classifier's classes.
 
     Raises:
         UserError: no map, or one that leaves out a class.
     """
+    if is_challenge(folder):
+        return _challenge_map(folder, own)
     if path is None and own.count == IN9_CLASSES:
         names = next(iter(in9_variants(folder).values())).names
         nine, bare = (replace(own, names=tuple(map(_bare, part))) for part in (names, own.words))
@@ -114,6 +125,14 @@ def find_in9_map(folder: Path, path: Path | None, own: Classes) -> Tensor:
     if file := path or in9_map_file(folder):
         return read_in9_map(file, own)
     raise UserError(f"no {IN9_MAP} in {folder} or its parent: put the one of ImageNet-9's public code there")
+
+
+def _challenge_map(folder: Path, own: Classes) -> Tensor:
+    """Return the number in a challenge of each of the classifier's classes, (classes,) int64, -1 for none."""
+    classes = next(iter(in9_variants(folder).values())).classes(folder)
+    numbers = torch.full((own.count,), -1)
+    numbers[match_classes(own, classes, OWN_CHALLENGE, some=True)] = torch.arange(classes.count)
+    return numbers
 
 
 def _bare(name: str) -> str:

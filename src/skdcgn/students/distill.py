@@ -31,6 +31,7 @@ from skdcgn.pairs.stored import StoredPairs
 from skdcgn.students.collapse import collapse_guard, guard_pairs
 from skdcgn.students.discriminator import Discriminator
 from skdcgn.students.generator import StudentCGN, StudentGenerator, student_size
+from skdcgn.students.meaning import warn_of_meaningless_noise
 from skdcgn.students.start import first_student
 from skdcgn.training import losses
 from skdcgn.training.loop import (
@@ -143,6 +144,9 @@ def distill_mechanism(
 ) -> StudentGenerator:
     """Distill the pairs in ``pairs_folder`` in the run folder ``out``; resumes where it was killed.
 
+    Before the first step it logs a warning if the noise explains nothing of the pictures
+    (:mod:`skdcgn.students.meaning`).
+
     Args:
         teacher: queried again for images that the pairs do not store.
         extend: continue a run in ``out`` that differs in having fewer steps alone.
@@ -155,6 +159,8 @@ def distill_mechanism(
         **distill_reads(config),
     }
     folder = RunFolder(out, run, reads=reads, extend=extend)
+    if process_index() == 0 and not folder.checkpoint.exists():
+        warn_of_meaningless_noise(pairs)
     set_seed(seed)
     method = Distill(config, first_student(config, pairs))
     rows_of = balanced_rows(pairs.labels)

@@ -1,6 +1,8 @@
 """The ImageNet CGN: its formula, its files as they are published, every wrong file, and what a teacher must be."""
 
+import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -21,7 +23,7 @@ from skdcgn.teachers.load import initial_cgn, load_cgn, load_teacher
 from skdcgn.teachers.u2net import FULL, U2Net, Width
 from skdcgn.zoo import cards, whereabouts
 
-SPEC = Spec(64, noise_dim=6, classes=3, distribution="truncated-normal")
+SPEC = Spec(64, noise_dim=6, classes=3, distribution="truncated-normal", tiles=False, truncation=0.5)
 NOISE, LABELS = SPEC.sample_noise(5, generator("test")), torch.tensor([0, 1, 2, 1, 0])
 SMALL = {"image_size": 64, "noise_dim": 6, "classes": 3, "width": 4, "u2net": (2, 4)}
 
@@ -86,7 +88,7 @@ def test_parameters_are_the_published_ones():
     sizes = {name: parameter_count(part) for name, part in cgn.named_children()}
     assert sizes == dict.fromkeys(("f_shape", "f_text", "f_bg"), 55_880_833) | {"u2net": 44_009_869}
     assert parameter_count(cgn) == 211_652_368
-    assert cgn.spec == Spec(256, noise_dim=128, classes=1000, distribution="truncated-normal", names=WORDNET_IDS)
+    assert cgn.spec == Spec(256, 128, 1000, "truncated-normal", WORDNET_IDS, tiles=False, truncation=0.5)
 
 
 def test_it_is_a_teacher(teacher):
@@ -169,6 +171,15 @@ def test_the_truncation_is_a_part_of_the_answer(cgn, expected, tmp_path):
     assert (texture - cgn.f_text(NOISE, LABELS, 1.0)).abs().max() < 1e-5
     with pytest.raises(UserError, match="above 0 and up to 1"):
         load_teacher(tmp_path / "cgn.safetensors", truncation=1.5)
+
+
+def test_the_truncation_travels_in_the_file(cgn, tmp_path):
+    path, old = tmp_path / "cgn.safetensors", {"image_size": 64, "noise_dim": 6, "classes": 3, "names": ["a", "b", "c"]}
+    write_tensors(path, cgn.state_dict(), replace(SPEC, truncation=0.8).to_metadata())
+    assert [load_teacher(path, truncation=t).spec.truncation for t in (None, 0.3)] == [0.8, 0.3]
+    assert load_teacher(path).digest == f"{sha256(path)}@0.8"
+    write_tensors(path, cgn.state_dict(), {"spec": json.dumps(old | {"distribution": "truncated-normal"})})
+    assert load_teacher(path).spec == replace(SPEC, names=("a", "b", "c"))  # metadata without the two new fields
 
 
 def test_other_teachers_have_no_truncation(random_cgn, tmp_path):

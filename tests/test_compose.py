@@ -23,9 +23,9 @@ from skdcgn.cgn.compose import (
     compose_batches,
     crop,
     draw,
-    sample_offsets,
     tile_crop,
 )
+from skdcgn.cgn.inputs import sample_offsets
 from skdcgn.cgn.mechanism import Layers, Mechanism, Spec
 from skdcgn.cgn.policy import parse_policy
 

@@ -9,7 +9,8 @@ import torch
 from skdcgn.base.config import Precision
 from skdcgn.base.errors import UserError
 from skdcgn.base.seeds import generator
-from skdcgn.cgn.compose import Composition, Inputs, compose, sample_inputs
+from skdcgn.cgn.compose import Composition, compose
+from skdcgn.cgn.inputs import Inputs, sample_inputs
 from skdcgn.cgn.mechanism import Mechanism, Spec
 from skdcgn.deploy.export import CHECKED, STORED, TOLERANCE, as_module, export_cgn, exported, onnx_session, to_onnx
 from skdcgn.students.generator import StudentCGN

@@ -362,4 +362,4 @@ def test_a_registered_intervention_is_a_word_of_policies():
 
     own, policy = torch.arange(10), parse_policy(["texture.next:1"], classes=10)
     assert torch.equal(policy.labels(Mechanism.TEXTURE, own, own, generator(0)), (own + 1) % 10)
-    assert Intervention(Mechanism.TEXTURE, "next", 0.5).on_labels
+    assert not Intervention(Mechanism.TEXTURE, "next", 0.5).on_layers

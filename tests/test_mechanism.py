@@ -115,7 +115,21 @@ def test_sizes_are_bounded_before_memory_is_asked_for(field, size):
         Spec(**{field: size})
 
 
-@pytest.mark.parametrize("spec", ["", "null", "[]", '{"classes": "3"}', '{"classes": 1e9}', '{"classes": 1000000000}',
+@pytest.mark.parametrize("truncation", [0, -0.5, 1.01, float("nan")])
+def test_a_truncation_lies_above_0_and_up_to_1(truncation):
+    with pytest.raises(UserError, match=r"a truncation of .*: it must be above 0 and up to 1"):
+        Spec(truncation=truncation)
+
+
+def test_a_spec_of_an_earlier_version_tiles_without_truncation():
+    spec = spec_from_metadata({"spec": '{"classes": 3, "names": ["a", "b", "c"]}'}, "a.onnx")
+    assert spec == Spec(classes=3, names=("a", "b", "c"), tiles=True, truncation=1.0)
+    photographs = Spec(tiles=False, truncation=0.5)
+    assert spec_from_metadata(photographs.to_metadata(), "a.onnx") == photographs
+
+
+@pytest.mark.parametrize("spec", ["", "null", "[]", '{"tiles": 1}', '{"truncation": 0}', '{"truncation": "1"}',
+                                  '{"classes": "3"}', '{"classes": 1e9}', '{"classes": 1000000000}',
                                   '{"names": 3}', '{"distribution": 3}', "[" * 10**5])  # fmt: skip
 def test_a_spec_in_metadata_is_typed_and_its_file_is_named(spec):
     with pytest.raises(UserError, match=r"^a\.onnx: the spec in its metadata.*: write the file again$"):

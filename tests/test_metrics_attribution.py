@@ -8,7 +8,8 @@ import torch
 
 from skdcgn.base.config import ClassifyConfig
 from skdcgn.base.errors import UserError
-from skdcgn.cgn.compose import Inputs, compose
+from skdcgn.cgn.compose import compose
+from skdcgn.cgn.inputs import Inputs
 from skdcgn.cgn.mechanism import Mechanism, Spec
 from skdcgn.classifiers.small_cnn import classify, load_classifier, predict
 from skdcgn.data.images import LabelledImages

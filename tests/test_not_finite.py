@@ -9,8 +9,9 @@ import torch
 from skdcgn.base.config import ClassifyConfig, EnsembleConfig
 from skdcgn.base.errors import UserError
 from skdcgn.base.tensors import read_tensors, write_tensors
-from skdcgn.cgn.compose import compose, draw, sample_inputs
+from skdcgn.cgn.compose import compose, draw
 from skdcgn.cgn.drawings import draw_cgns, interpolate, layers_grid
+from skdcgn.cgn.inputs import sample_inputs
 from skdcgn.cgn.mechanism import Mechanism, Spec
 from skdcgn.classifiers.backbones import SmallResNet
 from skdcgn.classifiers.ensemble import Ensemble, TrainEnsemble, load_ensemble

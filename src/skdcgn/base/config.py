@@ -249,6 +249,7 @@ class ImageNetConfig:
 
     preset: str = option("custom", "name of the preset, kept in the results")
     teacher: str = option("imagenet-smoke", "teacher: a name from the zoo, a file or a student's folder")
+    truncation: Factor | None = option(None, "factor on the noise of an ImageNet CGN; default: its own")
     seed: Seed = option(0, "seed of all random numbers")
     real: str | None = option(None, "training photographs, a sub-folder per class; default: from the teacher")
     val: str | None = option(None, "validation photographs, for top-1 and top-5")

@@ -1,6 +1,6 @@
 """The catalogue of interventions: functions, registered under a mechanism and a name by a decorator.
 
-An intervention changes either layers, after they are drawn, or labels, before::
+An intervention changes layers, after they are drawn, or labels or the whole input of a mechanism, before::
 
     @INTERVENTIONS.on_layer((Mechanism.SHAPE,), "invert", Number(0.5, high=1))
     def invert(mask: Tensor, share: float, rng: torch.Generator) -> Tensor:
@@ -21,14 +21,17 @@ from torch import Tensor
 
 from skdcgn.base.errors import UserError
 from skdcgn.cgn.amounts import AmountType
+from skdcgn.cgn.inputs import Query
 from skdcgn.cgn.mechanism import Layers, Mechanism
 
 Change = Callable[[Tensor, Any, torch.Generator], Tensor]
 Exchange = Callable[[Layers, Any, torch.Generator], Layers]
 Assign = Callable[[Tensor, Tensor, int, Any, torch.Generator], Tensor]
+Follow = Callable[[Query, Query, Any, torch.Generator], Query]
 C = TypeVar("C", bound=Change)
 E = TypeVar("E", bound=Exchange)
 A = TypeVar("A", bound=Assign)
+F = TypeVar("F", bound=Follow)
 
 
 @dataclass(frozen=True)
@@ -47,7 +50,15 @@ class LabelChange:
     amount: AmountType
 
 
-Definition = LayerChange | LabelChange
+@dataclass(frozen=True)
+class InputChange:
+    """``act(own, shape, amount, rng) -> query``: of a mechanism's own input, and its shape's, as the mask is drawn."""
+
+    act: Follow
+    amount: AmountType
+
+
+Definition = LayerChange | LabelChange | InputChange
 
 
 class Catalogue:
@@ -86,6 +97,16 @@ class Catalogue:
         def register(function: A) -> A:
             for mechanism in mechanisms:
                 self._add(mechanism, name, LabelChange(function, amount))
+            return function
+
+        return register
+
+    def on_inputs(self, mechanisms: Sequence[Mechanism], name: str, amount: AmountType) -> Callable[[F], F]:
+        """Register ``function(own, shape, amount, rng) -> query``: the noise and labels of the mechanism."""
+
+        def register(function: F) -> F:
+            for mechanism in mechanisms:
+                self._add(mechanism, name, InputChange(function, amount))
             return function
 
         return register

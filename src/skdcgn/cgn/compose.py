@@ -1,11 +1,13 @@
 """The composer: ``x = m * t + (1 - m) * b`` (Sauer & Geiger 2021, Eq. 2), written here and nowhere else.
 
 Labels of the three mechanisms are drawn independently, so that the composed image is a counterfactual. Textures and
-backgrounds are tiled and cropped at random here, never inside a mechanism, which stays a function of (u, y).
+backgrounds that tile (:class:`~skdcgn.cgn.mechanism.Spec`) are tiled and cropped at random here, never inside a
+mechanism, which stays a function of (u, y). Photographs do not tile, and are composed as their mechanisms draw them.
 
-A policy (:mod:`skdcgn.cgn.policy`) may change labels before layers are drawn, and layers after they are cropped. Its
-changes of labels use a random generator of their own: noise and crops do not depend on the policy, and neither does an
-image whose labels the policy keeps.
+A policy (:mod:`skdcgn.cgn.policy`) may change labels, then the noise and labels of a texture or background, once the
+noise of the shape is final, and then layers, after they are cropped. Its changes of labels and noise use random
+generators of their own: noise and crops do not depend on the policy, and neither does an image whose labels and noise
+the policy keeps.
 
 Images are composed in batches, so that memory does not grow with their number; random numbers belong to chunks of
 ``CHUNK`` images. Layers are drawn a batch at a time, with two exceptions: ``accept`` takes all masks of a chunk, and a
@@ -17,14 +19,14 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from skdcgn.base.errors import UserError
 from skdcgn.base.seeds import generator
-from skdcgn.cgn.mechanism import Layers, Mechanism, Spec, Teacher, check_answer
+from skdcgn.cgn.inputs import Inputs, Query, sample_crops
+from skdcgn.cgn.mechanism import Layers, Mechanism, Teacher, check_answer
 from skdcgn.cgn.pictures import as_html, as_rgb
 from skdcgn.cgn.policy import Intervention, Policy, parse_policy
 
@@ -51,35 +53,13 @@ def tile_crop(pictures: Tensor, offsets: Tensor) -> Tensor:
 
 
 def crop(layers: Layers, *offsets: Tensor) -> Layers:
-    """Tile texture and background and cut a window of each, at ``offsets`` (B, 2); the mask stays."""
+    """Tile texture and background and cut a window of each, at two ``offsets`` (B, 2); the mask stays.
+
+    Without offsets, of pictures that do not tile, all layers stay.
+    """
+    if not offsets:
+        return layers
     return Layers(layers.mask, *(tile_crop(x, o) for x, o in zip(layers[1:], offsets, strict=True)))
-
-
-def sample_offsets(count: int, size: int, rng: torch.Generator) -> Tensor:
-    """Draw crop offsets (count, 2), uniform over the tile."""
-    return torch.randint(size, (count, 2), generator=rng)
-
-
-class Inputs(NamedTuple):
-    """The inputs of a counterfactual: noise (B, Z), labels (B,) int64 and crop offsets (B, 2) int64."""
-
-    shape_noise: Tensor
-    texture_noise: Tensor
-    background_noise: Tensor
-    shape_labels: Tensor
-    texture_labels: Tensor
-    background_labels: Tensor
-    texture_offsets: Tensor
-    background_offsets: Tensor
-
-
-def sample_inputs(spec: Spec, count: int, rng: torch.Generator) -> Inputs:
-    """Draw the inputs of ``count`` counterfactuals: noise, independent labels, crops."""
-    return Inputs(
-        *(spec.sample_noise(count, rng) for _ in Mechanism),
-        *(torch.randint(spec.classes, (count,), generator=rng) for _ in Mechanism),
-        *(sample_offsets(count, spec.image_size, rng) for _ in range(2)),
-    )
 
 
 class Composition(nn.Module):
@@ -94,7 +74,7 @@ class Composition(nn.Module):
         self.cgn = cgn
 
     def forward(self, *inputs: Tensor) -> Tensor:
-        """Draw counterfactuals (B, 3, H, W) in [-1, 1] from the fields of :class:`Inputs`."""
+        """Draw counterfactuals (B, 3, H, W) in [-1, 1] from the tensors of :class:`~skdcgn.cgn.inputs.Inputs`."""
         noise, labels, offsets = inputs[:3], inputs[3:6], inputs[6:]
         layers = Layers(*(self.cgn(m, u, y) for m, u, y in zip(Mechanism, noise, labels, strict=True)))
         return blend(crop(layers, *offsets))
@@ -159,6 +139,7 @@ def compose(
     per_shape: int = 1,
     policy: Sequence[str | Intervention] = (),
     accept: Accept | None = None,
+    shared_noise: bool = False,
     seed: int = 0,
 ) -> Counterfactuals:
     """Draw ``n`` counterfactuals whose shape, texture and background labels are independent and uniform.
@@ -171,12 +152,16 @@ def compose(
             :class:`skdcgn.cgn.policy.Intervention`.
         accept: which masks look like their labels (:mod:`skdcgn.classifiers.mask_filter`). The others are drawn again
             with the same label, at most ``TRIES`` times, so that labels stay uniform.
+        shared_noise: texture and background take the noise of their shape, as published on ImageNet; labels stay
+            independent.
         seed: the same seed gives the same bytes on the same machine.
 
     Raises:
         UserError: ``cgn`` is a name, ``n`` or ``per_shape`` is below 1, or an intervention is unknown.
     """
-    batches = compose_batches(cgn, n, per_shape=per_shape, policy=policy, accept=accept, seed=seed)
+    batches = compose_batches(
+        cgn, n, per_shape=per_shape, policy=policy, accept=accept, shared_noise=shared_noise, seed=seed
+    )
     return Counterfactuals(*_join((tuple(batch.to_dict().values()) for batch in batches), n))
 
 
@@ -187,6 +172,7 @@ def compose_batches(
     per_shape: int = 1,
     policy: Sequence[str | Intervention] = (),
     accept: Accept | None = None,
+    shared_noise: bool = False,
     seed: int = 0,
 ) -> Iterator[Counterfactuals]:
     """Yield the counterfactuals that :func:`compose` returns, in batches of at most ``BATCH``.
@@ -194,7 +180,7 @@ def compose_batches(
     Batches come in the order of the images. Memory does not grow with ``n``.
 
     Args:
-        cgn, n, per_shape, policy, accept, seed: as :func:`compose` takes them.
+        cgn, n, per_shape, policy, accept, shared_noise, seed: as :func:`compose` takes them.
 
     Raises:
         UserError: as :func:`compose` does, before the first batch.
@@ -203,7 +189,7 @@ def compose_batches(
         raise UserError(f"compose draws from a CGN, and {str(cgn)!r} is a name: pass load_teacher({str(cgn)!r})")
     if n < 1 or per_shape < 1:
         raise UserError(f"n is {n} and per_shape is {per_shape}: both must be at least 1")
-    recipe = _Recipe(cgn, per_shape, parse_policy(policy, cgn.spec.classes), accept, seed)
+    recipe = _Recipe(cgn, per_shape, parse_policy(policy, cgn.spec.classes), accept, shared_noise, seed)
     size = max(1, CHUNK // per_shape) * per_shape
     chunks = enumerate(range(0, n, size))
     return chain.from_iterable(recipe.chunk(index, min(size, n - start)) for index, start in chunks)
@@ -217,13 +203,16 @@ class _Recipe:
     per_shape: int
     policy: Policy
     accept: Accept | None
+    shared_noise: bool
     seed: int
 
     def chunk(self, index: int, n: int) -> Iterator[Counterfactuals]:
         """Compose chunk ``index``, of ``n`` images, in batches."""
         rng = generator(self.seed, "compose", index)
         inputs, labels = self._inputs(index, n, rng)  # labels (N,) of the shapes, to predict
-        batches = self._layers(inputs, rng)
+        masks, inputs = self._accepted(self.accept, inputs, rng) if self.accept else (None, inputs)
+        inputs = self._follow_shapes(inputs, index)
+        batches = self._layers(inputs, masks)
         if self.policy.on_layers:
             batches = _split(self.policy.layers(Layers(*_join(batches, n)), rng))
         for layers, start in zip(batches, range(0, n, BATCH), strict=True):
@@ -243,31 +232,43 @@ class _Recipe:
             self.policy.labels(mechanism, own, of_shape, generator(self.seed, "labels", mechanism, index))
             for mechanism, own, of_shape in zip(Mechanism, labels, (labels[0], shape, shape), strict=True)
         ]
-        return Inputs(*noise, *labels, *(sample_offsets(n, spec.image_size, rng) for _ in range(2))), shape
+        return Inputs(*noise, *labels, *sample_crops(spec, n, rng)), shape
 
-    def _layers(self, inputs: Inputs, rng: torch.Generator) -> Iterator[Layers]:
-        """Draw the layers of a chunk, cropped, in batches."""
-        for start, masks in zip(range(0, len(inputs.texture_noise), BATCH), self._masks(inputs, rng), strict=True):
-            rows = Inputs(*(part[start : start + BATCH] for part in inputs))  # of texture and background
+    def _accepted(self, accept: Accept, inputs: Inputs, rng: torch.Generator) -> tuple[Tensor, Inputs]:
+        """Draw the masks of a chunk (M, 1, H, W) until ``accept`` takes them; return them and inputs of their noise."""
+        noise, labels = inputs.query(Mechanism.SHAPE)
+        masks, final = draw(self.cgn, Mechanism.SHAPE, noise, labels), Query(noise.clone(), labels)
+        _redraw(self.cgn, masks, final, accept, rng)
+        return masks, inputs.with_query(Mechanism.SHAPE, final)
+
+    def _follow_shapes(self, inputs: Inputs, index: int) -> Inputs:
+        """Give textures and backgrounds what they take from their shapes."""
+        rows = torch.arange(len(inputs.texture_noise)) // self.per_shape
+        shape = Query(inputs.shape_noise[rows], inputs.shape_labels[rows])
+        for mechanism in (Mechanism.TEXTURE, Mechanism.BACKGROUND):
+            own, rng = inputs.query(mechanism), generator(self.seed, "inputs", mechanism, index)
+            own = own._replace(noise=shape.noise) if self.shared_noise else own
+            inputs = inputs.with_query(mechanism, self.policy.inputs(mechanism, own, shape, rng))
+        return inputs
+
+    def _layers(self, inputs: Inputs, masks: Tensor | None) -> Iterator[Layers]:
+        """Draw the layers of a chunk, cropped if they tile, in batches; draw the masks too if they are None."""
+        starts = range(0, len(inputs.texture_noise), BATCH)
+        for start, mask in zip(starts, self._masks(inputs, masks), strict=True):
+            rows = inputs.rows(slice(start, start + BATCH))  # of texture and background
             texture = draw(self.cgn, Mechanism.TEXTURE, rows.texture_noise, rows.texture_labels)
             background = draw(self.cgn, Mechanism.BACKGROUND, rows.background_noise, rows.background_labels)
-            yield crop(Layers(masks, texture, background), rows.texture_offsets, rows.background_offsets)
+            yield crop(Layers(mask, texture, background), *rows.offsets)
 
-    def _masks(self, inputs: Inputs, rng: torch.Generator) -> Iterator[Tensor]:
-        """Draw the masks of a chunk, each for ``per_shape`` images, in batches of images."""
-        noise, labels = inputs.shape_noise, inputs.shape_labels
-        if self.accept:
-            masks = draw(self.cgn, Mechanism.SHAPE, noise, labels)
-            _redraw(self.cgn, masks, labels, self.accept, rng)
-            batches = iter(masks.split(BATCH))
-        else:
-            pairs = zip(noise.split(BATCH), labels.split(BATCH), strict=True)
-            batches = (draw(self.cgn, Mechanism.SHAPE, u, y) for u, y in pairs)
+    def _masks(self, inputs: Inputs, masks: Tensor | None) -> Iterator[Tensor]:
+        """Yield the masks of a chunk, each for ``per_shape`` images, in batches of images."""
+        pairs = zip(inputs.shape_noise.split(BATCH), inputs.shape_labels.split(BATCH), strict=True)
+        batches = (draw(self.cgn, Mechanism.SHAPE, u, y) for u, y in pairs) if masks is None else masks.split(BATCH)
         rest = len(inputs.texture_noise)
-        for masks in batches:
-            count = min(rest, len(masks) * self.per_shape)
+        for batch in batches:
+            count = min(rest, len(batch) * self.per_shape)
             rest -= count
-            yield from (masks[rows] for rows in (torch.arange(count) // self.per_shape).split(BATCH))
+            yield from (batch[rows] for rows in (torch.arange(count) // self.per_shape).split(BATCH))
 
 
 def _join(batches: Iterable[tuple[Tensor, ...]], n: int) -> list[Tensor]:
@@ -285,11 +286,13 @@ def _split(layers: Layers) -> Iterator[Layers]:
     return (Layers(*batch) for batch in zip(*(layer.split(BATCH) for layer in layers), strict=True))
 
 
-def _redraw(cgn: Teacher, masks: Tensor, labels: Tensor, accept: Accept, rng: torch.Generator) -> None:
-    """Draw the masks that are not accepted again, in place; those of the last try stay."""
+def _redraw(cgn: Teacher, masks: Tensor, query: Query, accept: Accept, rng: torch.Generator) -> None:
+    """Draw the masks that are not accepted again, with other noise, both in place; those of the last try stay."""
+    noise, labels = query
     rows = torch.arange(len(labels))
     for _ in range(TRIES):
         rows = rows[~accept(masks[rows], labels[rows])]
         if not len(rows):
             return
-        masks[rows] = draw(cgn, Mechanism.SHAPE, cgn.spec.sample_noise(len(rows), rng), labels[rows])
+        noise[rows] = cgn.spec.sample_noise(len(rows), rng)
+        masks[rows] = draw(cgn, Mechanism.SHAPE, noise[rows], labels[rows])

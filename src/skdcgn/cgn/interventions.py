@@ -1,4 +1,4 @@
-"""Interventions: changes of the labels of a CGN before it draws, and of its layers before they are composed.
+"""Interventions: changes of the labels and noise of a CGN before it draws, and of its layers before they are composed.
 
 Masks m (B, 1, H, W) stay in [0, 1] and are 0 outside; pictures (B, 3, H, W) stay in [-1, 1] and repeat outside as
 tiles; labels (B,) int64 stay below the number of classes. Each intervention is a function of these, an amount and a
@@ -22,6 +22,7 @@ from torch import Tensor
 from skdcgn.base.errors import UserError
 from skdcgn.cgn.amounts import AnyColour, ClassLabel, Colour, Number, WholeNumber
 from skdcgn.cgn.catalogue import Catalogue
+from skdcgn.cgn.inputs import Query
 from skdcgn.cgn.mechanism import Layers, Mechanism
 
 INTERVENTIONS = Catalogue()
@@ -269,3 +270,13 @@ def correlate(own: Tensor, shape: Tensor, classes: int, share: float, rng: torch
 def freeze(own: Tensor, shape: Tensor, classes: int, label: int, rng: torch.Generator) -> Tensor:
     """One class always."""
     return torch.full_like(own, label)
+
+
+# Inputs: a texture's own noise (B, Z) and labels (B,), and those of its shape
+
+
+@INTERVENTIONS.on_inputs((Mechanism.TEXTURE,), "whole", Number(0.5, high=1))
+def whole(own: Query, shape: Query, share: float, rng: torch.Generator) -> Query:
+    """Noise and label of the shape with probability ``share``: a photo CGN draws the whole object of one photograph."""
+    rows = torch.rand(len(own.labels), generator=rng) < share
+    return Query(torch.where(rows[:, None], shape.noise, own.noise), torch.where(rows, shape.labels, own.labels))

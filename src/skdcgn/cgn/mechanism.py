@@ -76,9 +76,12 @@ class Spec:
         distribution: of each number of the noise: ``normal`` (mean 0, variance 1), ``truncated-normal`` (the same,
             within [-2, 2]) or ``uniform`` (within [-1, 1]).
         names: of the classes, in order; empty if they have none.
+        tiles: whether its pictures may be tiled and cropped; photographs may not.
+        truncation: factor in (0, 1] by which the black box multiplies the noise of a query.
 
     Raises:
-        UserError: a size below 1 or too large, an unknown distribution, or names that are not one for each class.
+        UserError: a size below 1 or too large, an unknown distribution, names that are not one for each class, or a
+            truncation out of range.
     """
 
     image_size: int = 32
@@ -86,6 +89,8 @@ class Spec:
     classes: int = 10
     distribution: str = "normal"
     names: tuple[str, ...] = ()
+    tiles: bool = True
+    truncation: float = 1.0
 
     def __post_init__(self) -> None:
         if self.distribution not in INVERSES:
@@ -101,6 +106,8 @@ class Spec:
             raise UserError(f"{len(self.names)} names for {self.classes} classes: pass one for each, or none")
         if len(set(self.names)) != len(self.names):
             raise UserError(f"two classes have one name ({', '.join(sorted(self.names)[:5])}): give each its own")
+        if not 0 < self.truncation <= 1:
+            raise UserError(f"a truncation of {shown(self.truncation)}: it must be above 0 and up to 1")
 
     @property
     def class_names(self) -> tuple[str, ...]:

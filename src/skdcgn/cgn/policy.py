@@ -14,14 +14,15 @@ from torch import Tensor
 
 from skdcgn.base.errors import UserError, shortened, shown
 from skdcgn.cgn.amounts import Amount, write
-from skdcgn.cgn.catalogue import Definition, LabelChange, LayerChange
+from skdcgn.cgn.catalogue import Definition, InputChange, LabelChange, LayerChange
+from skdcgn.cgn.inputs import Query
 from skdcgn.cgn.interventions import INTERVENTIONS
 from skdcgn.cgn.mechanism import Layers, Mechanism, as_mechanism
 
 
 @dataclass(frozen=True)
 class Intervention:
-    """One intervention, on the labels or the layer of its mechanism.
+    """One intervention, on the labels, the whole input or the layer of its mechanism.
 
     Args:
         mechanism: ``shape``, ``texture`` or ``background``.
@@ -49,9 +50,9 @@ class Intervention:
         return _find(self.mechanism, self.name)
 
     @property
-    def on_labels(self) -> bool:
-        """Whether it changes labels, before layers are drawn."""
-        return isinstance(self.definition, LabelChange)
+    def on_layers(self) -> bool:
+        """Whether it changes layers, after they are drawn; else labels or noise, before."""
+        return isinstance(self.definition, LayerChange)
 
     def validate(self, classes: int | None) -> Amount:
         """Return the amount; raise UserError if it is none that the intervention takes (for so many classes)."""
@@ -75,7 +76,7 @@ class Policy:
     @property
     def on_layers(self) -> bool:
         """Whether any of them changes layers, after they are drawn."""
-        return not all(one.on_labels for one in self.interventions)
+        return any(one.on_layers for one in self.interventions)
 
     def labels(self, mechanism: Mechanism, own: Tensor, shape: Tensor, rng: torch.Generator) -> Tensor:
         """Return the labels (B,) with which a mechanism draws.
@@ -89,6 +90,20 @@ class Policy:
         for one in self.interventions:
             if one.mechanism is mechanism and isinstance(change := one.definition, LabelChange):
                 own = change.act(own, shape, self.classes, one.amount, rng)
+        return own
+
+    def inputs(self, mechanism: Mechanism, own: Query, shape: Query, rng: torch.Generator) -> Query:
+        """Return the input (B rows) with which a texture or background is drawn.
+
+        Args:
+            mechanism: the one that draws.
+            own: its noise, and its labels after :meth:`labels`.
+            shape: the noise and labels with which the mask of each row is drawn.
+            rng: for the interventions on this mechanism's input.
+        """
+        for one in self.interventions:
+            if one.mechanism is mechanism and isinstance(change := one.definition, InputChange):
+                own = change.act(own, shape, one.amount, rng)
         return own
 
     def layers(self, layers: Layers, rng: torch.Generator) -> Layers:

@@ -49,6 +49,10 @@ ContinueOption = Annotated[
 SeedOption = Annotated[
     int, Parameter(validator=validators.Number(gte=0, lte=MOST_SEED), help="Seed of all random numbers.")
 ]
+TruncationOption = Annotated[
+    float | None,
+    Parameter(show_default=False, help="Factor on the noise of an ImageNet CGN. Default: its own."),
+]
 CGNArgument = Annotated[str, Parameter(help="A teacher's name, a .safetensors or .pth file, or a student's folder.")]
 
 

@@ -20,6 +20,7 @@ from skdcgn.cli.options import (
     OutOption,
     SeedOption,
     TrackOption,
+    TruncationOption,
     configure,
     default_out,
     preset_words,
@@ -93,6 +94,7 @@ def query(
     /,
     *,
     out: Annotated[Path, Parameter(help="Folder of the pairs; processes and machines may share it.")],
+    truncation: TruncationOption = None,
     seed: SeedOption = 0,
     preset: Annotated[str | None, Parameter(help=preset_words("query"))] = None,
     config: ConfigOption = None,
@@ -118,7 +120,7 @@ def query(
     from skdcgn.pairs.query import Rank, query_all
     from skdcgn.teachers.load import load_teacher
 
-    loaded = load_teacher(teacher, device=place_of(device))
+    loaded = load_teacher(teacher, truncation=truncation, device=place_of(device))
     with progress() as watch:
         queries = query_all(loaded, out, settings, seed=seed, rank=Rank(rank, ranks), watch=watch)
     print(", ".join(f"{mechanism}: {count} queries" for mechanism, count in queries.items()), end="")

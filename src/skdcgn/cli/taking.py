@@ -8,7 +8,7 @@ from cyclopts import Parameter, validators
 
 from skdcgn.base.bounds import MOST_FRAMES
 from skdcgn.base.config import Precision
-from skdcgn.cli.options import POSITIVE, CGNArgument, Device, DeviceOption, SeedOption
+from skdcgn.cli.options import POSITIVE, CGNArgument, Device, DeviceOption, SeedOption, TruncationOption
 from skdcgn.cli.terminal import place_of
 
 
@@ -30,6 +30,10 @@ def generate(
         list[str] | None,
         Parameter(help="Intervention on each counterfactual, as shape.elastic:1.5. Repeat the option for more."),
     ] = None,
+    shared_noise: Annotated[
+        bool, Parameter(negative=(), show_default=False, help="Let the three mechanisms share one noise.")
+    ] = False,
+    truncation: TruncationOption = None,
     seed: SeedOption = 0,
     form: Annotated[
         Format, Parameter(name="--format", help="One safetensors file, or a PNG per image and labels.csv.")
@@ -51,12 +55,14 @@ def generate(
     from skdcgn.deploy.generate import write_counterfactuals, write_interpolation
     from skdcgn.teachers.load import load_teacher
 
-    loaded = load_teacher(cgn, device=place_of(device))
+    loaded = load_teacher(cgn, truncation=truncation, device=place_of(device))
     if interpolate:
         written = write_interpolation(loaded, out, interpolate, classes, frames=frames, seed=seed)
     else:
         words = tuple(policy or ())
-        written = write_counterfactuals(loaded, out, n, per_shape=per_shape, policy=words, seed=seed, form=form)
+        written = write_counterfactuals(
+            loaded, out, n, per_shape=per_shape, policy=words, shared_noise=shared_noise, seed=seed, form=form
+        )
     print("\n".join(map(str, written)))
 
 

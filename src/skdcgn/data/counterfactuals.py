@@ -1,6 +1,6 @@
 """Streams of counterfactuals for training: composed by a CGN at every step, or drawn from a file of composed ones."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
@@ -11,6 +11,7 @@ from skdcgn.base.seeds import derive_seed, generator
 from skdcgn.cgn.classes import Classes, match_classes
 from skdcgn.cgn.compose import Counterfactuals, compose
 from skdcgn.cgn.mechanism import Teacher
+from skdcgn.cgn.policy import Intervention, parse_policy
 from skdcgn.data.counterfactual_file import read_counterfactuals
 
 
@@ -46,13 +47,32 @@ class CounterfactualStream(NamedTuple):
         return self._replace(classes=own, at=at, at_least=False)
 
 
-def stream_from_cgn(cgn: Teacher, count: int, *, seed: int = 0) -> CounterfactualStream:
-    """Compose ``count`` new counterfactuals at every step."""
+def stream_from_cgn(
+    cgn: Teacher,
+    count: int,
+    *,
+    policy: Sequence[str | Intervention] = (),
+    shared_noise: bool = False,
+    seed: int = 0,
+) -> CounterfactualStream:
+    """Compose ``count`` new counterfactuals at every step.
+
+    Args:
+        cgn, policy, shared_noise: as :func:`skdcgn.cgn.compose.compose` takes them.
+        count: of each step.
+        seed: of all steps.
+
+    Raises:
+        UserError: an intervention is unknown.
+    """
+    words = [str(one) for one in parse_policy(policy, cgn.spec.classes).interventions]
+    origin = " ".join([cgn.digest, *words, *(["shared noise"] if shared_noise else [])])
 
     def at(step: int) -> Counterfactuals:
-        return compose(cgn, count, seed=derive_seed(seed, "counterfactuals", step))
+        own = derive_seed(seed, "counterfactuals", step)
+        return compose(cgn, count, policy=words, shared_noise=shared_noise, seed=own)
 
-    return CounterfactualStream(cgn.digest, Classes.of("the CGN", cgn.spec), at)
+    return CounterfactualStream(origin, Classes.of("the CGN", cgn.spec), at)
 
 
 def stream_from_file(path: Path, count: int, *, seed: int = 0) -> CounterfactualStream:

@@ -1,8 +1,8 @@
 """Bench: counterfactuals per second of a student and its teacher, in turn in one process, in every available form.
 
-A form is a function from :class:`skdcgn.cgn.compose.Inputs` to images. All are warmed up, then timed in turn, round
-after round, so that a machine that slows down slows all of them; medians are compared, and ratios are to the first
-form.
+A form is a function from the tensors of :class:`skdcgn.cgn.inputs.Inputs` to images. All are warmed up, then timed in
+turn, round after round, so that a machine that slows down slows all of them; medians are compared, and ratios are to
+the first form.
 """
 
 import importlib.util
@@ -19,7 +19,8 @@ from skdcgn.base.config import Precision
 from skdcgn.base.errors import UserError, shown
 from skdcgn.base.seeds import generator
 from skdcgn.cgn.classes import Classes, match_classes
-from skdcgn.cgn.compose import Composition, Inputs, sample_inputs
+from skdcgn.cgn.compose import Composition
+from skdcgn.cgn.inputs import Inputs, sample_inputs
 from skdcgn.cgn.mechanism import Mechanism, Teacher
 from skdcgn.deploy.export import STORED, as_module, exported, onnx_session
 from skdcgn.evaluation.timing import median_seconds
@@ -85,14 +86,14 @@ def medians(drawers: Mapping[Name, Form], inputs: Inputs, rounds: int) -> dict[N
     """
     with torch.inference_mode():
         for name, draw in drawers.items():
-            if not bool(draw(*inputs).isfinite().all()):
+            if not bool(draw(*inputs.tensors.values()).isfinite().all()):
                 raise UserError(f"{shown(name)} draws NaN or infinity: check its weights")
         calls = {name: partial(_finished, draw, inputs) for name, draw in drawers.items()}
         return median_seconds(calls, rounds, warm_up=WARM_UP - 1)
 
 
 def _finished(draw: Form, inputs: Inputs) -> None:
-    draw(*inputs)
+    draw(*inputs.tensors.values())
     if inputs.shape_noise.is_cuda:
         torch.cuda.synchronize()
 
@@ -179,4 +180,4 @@ def rates(cgns: Mapping[str, Teacher], *, batch: int = 256, rounds: int = 9) -> 
 
 
 def _on(device: str, inputs: Inputs) -> Inputs:
-    return Inputs(*(value.to(device) for value in inputs))
+    return Inputs(*(value.to(device) for value in inputs.tensors.values()))

@@ -1,7 +1,7 @@
 """Export: a CGN and its composer as one ONNX file that draws counterfactuals from noise, labels and crop offsets.
 
-Its inputs are the fields of :class:`skdcgn.cgn.compose.Inputs`, its output is ``images`` (B, 3, H, W) in [-1, 1]; the
-batch is free. Needs ``pip install skdcgn[onnx]``.
+Its inputs are the tensors of :class:`skdcgn.cgn.inputs.Inputs`: a CGN whose pictures do not tile has no offsets. Its
+output is ``images`` (B, 3, H, W) in [-1, 1]; the batch is free. Needs ``pip install skdcgn[onnx]``.
 """
 
 import contextlib
@@ -22,7 +22,8 @@ from skdcgn.base.config import Precision
 from skdcgn.base.errors import UserError
 from skdcgn.base.files import write_bytes, writing
 from skdcgn.base.seeds import generator
-from skdcgn.cgn.compose import Composition, Inputs, sample_inputs
+from skdcgn.cgn.compose import Composition
+from skdcgn.cgn.inputs import Inputs, sample_inputs
 from skdcgn.cgn.mechanism import Spec, Teacher
 from skdcgn.students.generator import StudentCGN
 from skdcgn.teachers.cgn import CGNTeacher
@@ -51,7 +52,8 @@ def export_cgn(cgn: Teacher, out: Path, precision: str = Precision.FP32) -> Expo
         UserError: the CGN is a black box or draws NaN, the precision is unknown or cannot hold its weights, or the
             packages of ``skdcgn[onnx]`` are missing.
     """
-    module, inputs = as_module(cgn), sample_inputs(cgn.spec, CHECKED, generator("export", "check"))
+    module = as_module(cgn)
+    inputs = sample_inputs(cgn.spec, CHECKED, generator("export", "check")).tensors.values()
     with torch.inference_mode():
         single = _finite(module(*inputs), "the CGN", "check its weights")
         exact = module.double()(*(value.double() if value.is_floating_point() else value for value in inputs))
@@ -87,7 +89,7 @@ def with_spec(data: bytes, spec: Spec) -> bytes:
 
 
 def as_module(cgn: Teacher) -> nn.Module:
-    """Return a copy of a CGN as one module from :class:`Inputs` to images, a student's batch norms folded."""
+    """Return a copy of a CGN as one module from inputs to images, a student's batch norms folded."""
     if isinstance(cgn, StudentCGN):
         return Composition(cgn.folded()).eval()
     if isinstance(cgn, CGNTeacher):
@@ -98,13 +100,13 @@ def as_module(cgn: Teacher) -> nn.Module:
 def to_onnx(module: nn.Module, spec: Spec) -> bytes:
     """Return the module as an ONNX file with a free batch, without the exporter's notes on where each node is from."""
     _need("onnx", "onnxscript")
-    inputs = sample_inputs(spec, 3, generator("export"))
+    inputs = sample_inputs(spec, 3, generator("export")).tensors
     batch = torch.export.Dim("batch", min=1)
     with _quiet():
         program = torch.onnx.export(
             module,
-            tuple(inputs),
-            input_names=list(Inputs._fields),
+            tuple(inputs.values()),
+            input_names=list(inputs),
             output_names=["images"],
             dynamic_shapes=(tuple({0: batch} for _ in inputs),),
             opset_version=OPSET,
@@ -121,7 +123,7 @@ def to_onnx(module: nn.Module, spec: Spec) -> bytes:
 
 
 def onnx_session(data: bytes, threads: int = 0) -> Callable[..., Tensor]:
-    """Return an ONNX file as a function from the fields of :class:`Inputs` to images; 0 threads: one per core."""
+    """Return an ONNX file as a function from the tensors of :class:`Inputs` to images; 0 threads: one per core."""
     _need("onnxruntime")
     import onnxruntime
 
@@ -130,7 +132,7 @@ def onnx_session(data: bytes, threads: int = 0) -> Callable[..., Tensor]:
     session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
 
     def draw(*inputs: Tensor) -> Tensor:
-        named = {name: value.numpy() for name, value in Inputs(*inputs)._asdict().items()}
+        named = {name: value.numpy() for name, value in Inputs(*inputs).tensors.items()}
         return torch.from_numpy(session.run(None, named)[0])
 
     return draw
@@ -170,7 +172,7 @@ def _in_int8(data: bytes, spec: Spec) -> bytes:
     class Random(CalibrationDataReader):  # type: ignore[misc]
         def __init__(self) -> None:
             inputs = sample_inputs(spec, CALIBRATION, generator("export", "calibrate"))
-            self.rest = iter([{name: value.numpy() for name, value in inputs._asdict().items()}])
+            self.rest = iter([{name: value.numpy() for name, value in inputs.tensors.items()}])
 
         def get_next(self) -> dict[str, Any] | None:
             return next(self.rest, None)

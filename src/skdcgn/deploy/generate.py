@@ -29,6 +29,7 @@ def write_counterfactuals(
     *,
     per_shape: int = 1,
     policy: Sequence[str] = (),
+    shared_noise: bool = False,
     seed: int = 0,
     form: str = "safetensors",
 ) -> list[Path]:
@@ -49,7 +50,7 @@ def write_counterfactuals(
     """
     if form not in FORMS:
         raise UserError(f"unknown format {form!r}: use {' or '.join(FORMS)}")
-    batches = compose_batches(cgn, n, per_shape=per_shape, policy=policy, seed=seed)
+    batches = compose_batches(cgn, n, per_shape=per_shape, policy=policy, shared_noise=shared_noise, seed=seed)
     batches = chain([next(batches)], batches)  # a CGN that cannot draw changes no file
     batches, pictures = _sheet_at_end(batches, out / SHEET_FILE), PictureFolder(out)
     write = _write_pictures if form == "png" else _write_tensors

@@ -31,7 +31,8 @@ from torch import Tensor
 from skdcgn.base.config import ClassifyConfig
 from skdcgn.base.errors import UserError
 from skdcgn.base.seeds import generator
-from skdcgn.cgn.compose import Composition, Inputs, compose, draw, sample_inputs
+from skdcgn.cgn.compose import Composition, compose, draw
+from skdcgn.cgn.inputs import Inputs, sample_inputs
 from skdcgn.cgn.mechanism import Mechanism, Teacher
 from skdcgn.classifiers.small_cnn import Predict, classify, predict
 from skdcgn.data.images import LabelledImages
@@ -46,7 +47,7 @@ BUDGET = ClassifyConfig(cooldown=0.5)
 
 def render(cgn: Teacher, inputs: Inputs) -> Tensor:
     """Return the images (N, 3, H, W) in [-1, 1] of ``inputs``."""
-    images: Tensor = Composition(partial(draw, cgn))(*inputs)
+    images: Tensor = Composition(partial(draw, cgn))(*inputs.tensors.values())
     return images
 
 

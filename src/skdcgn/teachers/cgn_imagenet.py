@@ -61,10 +61,15 @@ class ImageNetCGN(NeuralCGN):
             raise UserError("the three GANs of a CGN differ in image size, noise or classes: use three of one kind")
         if names is None:
             names = WORDNET_IDS if specs[0].classes == len(WORDNET_IDS) else ()
-        super().__init__(replace(specs[0], names=tuple(names)), PICTURES_AT_ONCE)
-        self.truncation = check_truncation(truncation)
+        spec = replace(specs[0], names=tuple(names), tiles=False, truncation=check_truncation(truncation))
+        super().__init__(spec, PICTURES_AT_ONCE)
         self.f_shape, self.f_text, self.f_bg = gans
         self.u2net = u2net
+
+    @property
+    def truncation(self) -> float:
+        """Factor on the noise of a query, which also selects BigGAN's norm statistics."""
+        return self.spec.truncation
 
     def forward(self, mechanism: Mechanism, noise: Tensor, labels: Tensor) -> Tensor:
         """Draw images (B, C, H, W) of ``mechanism`` for noise (B, Z) in [-2, 2] and labels (B,)."""

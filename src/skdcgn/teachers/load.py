@@ -82,7 +82,8 @@ def load_teacher(
             ``(mechanism, noise (B, Z), labels (B,)) -> images (B, C, H, W)``.
         spec: image size, noise, classes and their names of a callable; None takes 32 pixels, N(0, I) of 32 numbers and
             10 classes without names.
-        truncation: factor on the noise of an ImageNet CGN, in (0, 1]; None takes 0.5. Other teachers have none.
+        truncation: factor on the noise of an ImageNet CGN, in (0, 1]; None takes that of the file's metadata, else 0.5.
+            Other teachers have none.
         device: where a file's network runs.
 
     Raises:
@@ -134,16 +135,16 @@ def load_cgn(
     Raises:
         UserError: the file is missing, damaged, holds something else, or metadata of another CGN.
     """
-    state, digest = read_state_dict(path), sha256(path)
+    state, digest, stored = read_state_dict(path), sha256(path), _stored_spec(path)
     kind, cgn = checkpoint_kind(state), cast(NeuralCGN | None, None)
     if kind is CheckpointKind.MNIST:
         _no_truncation(path, truncation)
         cgn = _mnist_cgn(path, state)
     elif kind is CheckpointKind.IMAGENET:
-        factor = TRUNCATION if truncation is None else truncation
+        factor = _stored_truncation(stored) if truncation is None else truncation
         cgn, digest = imagenet_cgn_from(state, path, factor), f"{digest}@{factor:g}"
     if cgn is not None:
-        cgn.spec = _with_names(cgn.spec, path, names)
+        cgn.spec = _completed(cgn.spec, stored, path, names)
         return CGNTeacher(cgn, digest, device)
     if kind is None:
         raise UserError(
@@ -203,17 +204,26 @@ def _mnist_cgn(path: Path, state: dict[str, Tensor]) -> CGN:
     return fill(cgn, state, path, "the MNIST CGN")
 
 
-def _with_names(spec: Spec, path: Path, names: tuple[str, ...]) -> Spec:
-    """Return the Spec of a file's tensors with the names of its metadata, else with ``names``, else as it is."""
-    stored = None
-    if path.suffix.lower() == ".safetensors":
-        with open_tensors(path) as file:
-            stored = spec_from_metadata(file.metadata() or {}, path)
+def _stored_spec(path: Path) -> Spec | None:
+    """Return the Spec in the metadata of a safetensors file; None if there is none."""
+    if path.suffix.lower() != ".safetensors":
+        return None
+    with open_tensors(path) as file:
+        return spec_from_metadata(file.metadata() or {}, path)
+
+
+def _stored_truncation(stored: Spec | None) -> float:
+    """Return the truncation of an ImageNet CGN's metadata; metadata that says that it tiles states no truncation."""
+    return TRUNCATION if stored is None or stored.tiles else stored.truncation
+
+
+def _completed(spec: Spec, stored: Spec | None, path: Path, names: tuple[str, ...]) -> Spec:
+    """Return the Spec of a file's tensors with what its metadata alone states; without metadata, with ``names``."""
     if stored is None:
         return replace(spec, names=names or spec.names)
-    if replace(stored, names=()) != replace(spec, names=()):
+    if replace(stored, names=spec.names, tiles=spec.tiles, truncation=spec.truncation) != spec:
         raise UserError(f"{path}: the spec in its metadata is not that of its tensors: fetch or write it again")
-    return replace(spec, names=stored.names or spec.names)
+    return replace(spec, names=stored.names or spec.names, tiles=spec.tiles and stored.tiles)
 
 
 def _spec_of(path: Path, state: dict[str, Tensor]) -> Spec:

@@ -194,10 +194,10 @@ class Teach(Method):
 
 
 def training_policy(words: Sequence[str], spec: Spec) -> Policy:
-    """Read a policy for training; raise UserError for a wrong word, and for one on labels."""
+    """Read a policy for training; raise UserError for a wrong word, and for one on labels or noise."""
     policy = parse_policy(words, spec.classes)
     for one in policy.interventions:
-        if one.on_labels:
+        if not one.on_layers:
             raise UserError(
                 f"policy {one.mechanism}.{one.name}: labels are the data's while a CGN learns: compose under it instead"
             )

@@ -16,6 +16,7 @@ The published training kept BigGAN's spectral norms; here the folded weights are
 import copy
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import cast
@@ -161,7 +162,7 @@ def begin(config: TeachImageNetConfig) -> tuple[ImageNetCGN, BigGAN, str]:
             teacher.digest,
         )
     cgn.requires_grad_(True)
-    cgn.truncation = config.truncation
+    cgn.spec = replace(cgn.spec, truncation=config.truncation)
     return cgn, real, teacher.digest
 
 

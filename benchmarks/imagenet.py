@@ -20,13 +20,13 @@ from skdcgn.base.weights import on_meta, parameter_count
 from skdcgn.cgn.compose import compose
 from skdcgn.cgn.mechanism import Mechanism, Teacher
 from skdcgn.evaluation.timing import median_seconds
+from skdcgn.features.u2net import FULL, U2Net
 from skdcgn.results.versions import versions
 from skdcgn.students.generator import StudentCGN
 from skdcgn.teachers.biggan import BigGAN
 from skdcgn.teachers.cgn import CGNTeacher
 from skdcgn.teachers.cgn_imagenet import assembled
 from skdcgn.teachers.tinygan import TinyGAN
-from skdcgn.teachers.u2net import FULL, U2Net
 
 RESULTS = Path(__file__).parent / "results"
 

@@ -27,13 +27,13 @@ from skdcgn.base.records import override
 from skdcgn.base.seeds import generator
 from skdcgn.cgn.mechanism import Mechanism
 from skdcgn.evaluation.timing import median_seconds
+from skdcgn.features.u2net import FULL, U2Net
 from skdcgn.results.versions import versions
 from skdcgn.students.distill import Distill
 from skdcgn.students.start import new_student
 from skdcgn.teachers.biggan import BigGAN
 from skdcgn.teachers.cgn_imagenet import ImageNetCGN, assembled
 from skdcgn.teachers.tinygan import DOUBLED
-from skdcgn.teachers.u2net import FULL, U2Net
 from skdcgn.training.loop import Step
 from skdcgn.training.train import make_accelerator
 

@@ -16,11 +16,11 @@ from skdcgn.base.tensors import write_tensors
 from skdcgn.base.weights import below, on_meta, parameter_count
 from skdcgn.cgn.mechanism import Mechanism, Spec, Teacher, check_answer
 from skdcgn.data.imagenet_classes import WORDNET_IDS
+from skdcgn.features.u2net import FULL, U2Net, Width
 from skdcgn.teachers.biggan import BigGAN
 from skdcgn.teachers.cgn import CGN, CGNTeacher
 from skdcgn.teachers.cgn_imagenet import ImageNetCGN, assembled, random_cgn
 from skdcgn.teachers.load import initial_cgn, load_cgn, load_teacher
-from skdcgn.teachers.u2net import FULL, U2Net, Width
 from skdcgn.zoo import cards, whereabouts
 
 SPEC = Spec(64, noise_dim=6, classes=3, distribution="truncated-normal", tiles=False, truncation=0.5)

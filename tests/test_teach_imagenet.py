@@ -11,12 +11,12 @@ from skdcgn.base.presets import IMAGENET_TEACHERS
 from skdcgn.base.seeds import generator
 from skdcgn.base.weights import on_meta, parameter_count
 from skdcgn.cgn.mechanism import Mechanism
+from skdcgn.features.u2net import FULL, U2Net
 from skdcgn.teachers.biggan import BigGAN
 from skdcgn.teachers.cgn_imagenet import NETWORKS, baseline
 from skdcgn.teachers.load import load_teacher
 from skdcgn.teachers.teach_imagenet import TeachImageNet, begin, middle, mosaic_sizes, teach_imagenet
 from skdcgn.teachers.tinygan import TinyGAN
-from skdcgn.teachers.u2net import FULL, U2Net
 from skdcgn.training import losses
 from skdcgn.training.loop import Step
 

@@ -6,7 +6,7 @@ import torch.nn.functional as F
 
 from skdcgn.base.errors import UserError
 from skdcgn.base.weights import on_meta, parameter_count
-from skdcgn.teachers.u2net import FULL, SMALL, U2Net, Width, standardise, u2net_from
+from skdcgn.features.u2net import FULL, SMALL, U2Net, Width, standardise, u2net_from
 
 TINY = (Width(2, 4), Width(3, 5), Width(2, 6), Width(3, 4), Width(2, 3), Width(4, 6)) + (Width(3, 4),) * 5
 TABLE = {  # inputs, middle and outputs of each block, as Fig. 5 of the paper lists them

@@ -22,10 +22,10 @@ from skdcgn.base.seeds import generator, seed_global
 from skdcgn.base.weights import below
 from skdcgn.cgn.mechanism import Mechanism, Spec
 from skdcgn.data.imagenet_classes import WORDNET_IDS
+from skdcgn.features.u2net import FULL, U2Net, Width, calm, standardise, u2net_from
 from skdcgn.teachers.biggan import BigGAN, biggan_from, check_truncation, set_standing_statistics
 from skdcgn.teachers.cgn import MASK_HIGH, MASK_LOW, InwardClamp, NeuralCGN
 from skdcgn.teachers.tinygan import WIDTH, TinyGAN, tinygan_from
-from skdcgn.teachers.u2net import FULL, U2Net, Width, calm, standardise, u2net_from
 
 TRUNCATION = 0.5
 PICTURES_AT_ONCE = 8

@@ -24,11 +24,11 @@ from skdcgn.base.tensors import open_tensors
 from skdcgn.base.weights import digest_of, fill, on_meta, read_state_dict, shape_of
 from skdcgn.cgn.mechanism import Spec, Teacher, as_mechanism, check_query, spec_from_metadata
 from skdcgn.data.glyphs import DIGITS
+from skdcgn.features.u2net import u2net_from
 from skdcgn.students.generator import StudentCGN
 from skdcgn.teachers.biggan import biggan_from
 from skdcgn.teachers.cgn import CGN, GRID, SIZES, CGNTeacher, NeuralCGN
 from skdcgn.teachers.cgn_imagenet import TRUNCATION, assembled, imagenet_cgn_from, random_cgn
-from skdcgn.teachers.u2net import u2net_from
 from skdcgn.zoo import cards
 
 QueryFunction = Callable[[str, Tensor, Tensor], Tensor]

@@ -35,9 +35,10 @@ from skdcgn.cgn.compose import blend, draw
 from skdcgn.cgn.drawings import layers_grid
 from skdcgn.cgn.mechanism import Layers, Mechanism, Teacher
 from skdcgn.cgn.pictures import save_picture
+from skdcgn.features import u2net
 from skdcgn.features.perceptual import load_features
 from skdcgn.features.reads import feature_reads
-from skdcgn.teachers import biggan, u2net
+from skdcgn.teachers import biggan
 from skdcgn.teachers.biggan import BigGAN
 from skdcgn.teachers.cgn import CGNTeacher, snapshot
 from skdcgn.teachers.cgn_imagenet import NETWORKS, ImageNetCGN, baseline

@@ -51,6 +51,7 @@ VERBS = {
     "whole:reproduce": Words(WHOLE, "Measure a table again; compare it with expected ranges and the paper."),
     "stages:teach": Words(STAGES, "Train a teacher CGN on biased pictures: digits, or your own.",
         "Presets of photographs need no data: BigGAN draws the pictures that the CGN learns to take apart."),
+    "photographs:segment": Words(STAGES, "Write a mask of the object of each photograph, and a contact sheet."),
     "stages:query": Words(STAGES, "Ask a teacher for pairs (noise, label, image) of each mechanism, within a budget."),
     "stages:distill": Words(STAGES, "Distill the pairs of each mechanism into a tiny conditional generator."),
     "classifiers:classify": Words(STAGES, "Train a classifier on counterfactuals, whose shape is the class."),

@@ -1,13 +1,59 @@
-"""Verbs of photographs: challenge."""
+"""Verbs of photographs: segment, challenge."""
 
 from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter, validators
 
-from skdcgn.base.bounds import MOST_SIDE
-from skdcgn.cli.options import SeedOption
-from skdcgn.cli.terminal import point_to, progress
+from skdcgn.base.bounds import MOST_RANKS, MOST_SIDE
+from skdcgn.cli.options import Device, DeviceOption, SeedOption
+from skdcgn.cli.terminal import place_of, point_to, progress
+
+LEAST_SIDE = 32  # pixels that U2-Net halves five times
+
+
+def segment(
+    photos: Annotated[Path, Parameter(help="Folder of photographs: a sub-folder per class.")],
+    /,
+    *,
+    out: Annotated[Path, Parameter(help="Folder of the masks; processes and machines may share it.")],
+    saliency: Annotated[str, Parameter(help="u2netp, a .pth file of U2-Net, or an .onnx file.")] = "u2netp",
+    size: Annotated[
+        int,
+        Parameter(validator=validators.Number(gte=LEAST_SIDE, lte=MOST_SIDE), help="Pixels of a mask's longer side."),
+    ] = 160,
+    masks: Annotated[Path | None, Parameter(help="Folder of your own masks instead, as CLASS/NAME.png.")] = None,
+    alpha: Annotated[
+        bool, Parameter(negative=(), show_default=False, help="Take the photographs' alpha channels instead.")
+    ] = False,
+    rank: Annotated[
+        int,
+        Parameter(
+            validator=validators.Number(gte=0, lte=MOST_RANKS), env_var="RANK", help="Number of this process, from 0."
+        ),
+    ] = 0,
+    ranks: Annotated[
+        int,
+        Parameter(
+            validator=validators.Number(gte=1, lte=MOST_RANKS),
+            env_var="WORLD_SIZE",
+            help="Number of processes that share the work.",
+        ),
+    ] = 1,
+    device: DeviceOption = Device.AUTO,
+) -> None:
+    """Write a mask of each photograph."""
+    from skdcgn.data.contact import CONTACT
+    from skdcgn.data.segment import Share
+    from skdcgn.data.segment import segment as segment_photos
+    from skdcgn.features.saliency import mask_source
+
+    source = mask_source(saliency, size, masks=masks, alpha=alpha, device=place_of(device))
+    with progress() as watch:
+        segmentation = segment_photos(photos, out, source, size=size, share=Share(rank, ranks), watch=watch)
+    print(segmentation)
+    point_to("masks", out)
+    point_to("contact sheet", out / CONTACT)
 
 
 def challenge(

@@ -51,6 +51,7 @@ TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }  # by EXIF orientation
+QUARTER_TURNS = range(5, 9)  # orientations that exchange width and height
 PREMULTIPLIED = {"La": "LA", "RGBa": "RGBA"}
 WITH_ALPHA, WITH_KEY = ("LA", "PA", "RGBA"), ("1", "L", "P", "RGB")
 KEY_SCALES = {"L;2": 85.0, "L;4": 17.0, "RGB;16B": 1 / 256}  # from the transparent colour of a PNG to Pillow's levels
@@ -85,6 +86,40 @@ def open_picture(path: Path) -> Image.Image:
         scale = _key_scale(image)
         image.load()
         return _upright(to_rgb(image, scale), _orientation(image))
+
+
+def open_mask(path: Path) -> Image.Image:
+    """Return one picture's alpha channel if it has one, its grey levels otherwise: upright, mode L, white the object.
+
+    Raises:
+        UserError: as :func:`open_picture`.
+    """
+    return open_alpha(path) or open_picture(path).convert("L")
+
+
+def open_alpha(path: Path) -> Image.Image | None:
+    """Return the alpha channel of one picture, upright, mode L; None if it has none.
+
+    Raises:
+        UserError: as :func:`open_picture`.
+    """
+    with opened(path) as image:
+        must_have_range(image, path)
+        scale = _key_scale(image)
+        image.load()
+        if image.mode in PREMULTIPLIED:
+            image = image.convert(PREMULTIPLIED[image.mode])
+        if not _is_transparent(image):
+            return None
+        _scale_key(image, scale)
+        return _upright(_as_mode("RGBA", image).getchannel("A"), _orientation(image))
+
+
+def picture_size(path: Path) -> tuple[int, int]:
+    """Read width and height of one picture, upright, from its header; raise UserError as :func:`open_picture`."""
+    with opened(path) as image:
+        turned = _orientation(image) in QUARTER_TURNS
+        return image.size[::-1] if turned else image.size
 
 
 def check_picture(path: Path) -> None:

@@ -5,6 +5,7 @@ says whether a photograph can be taken apart by it.
 """
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -14,8 +15,11 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
+from skdcgn.base.contents import Reads, folder_reads
+from skdcgn.base.door import is_file
 from skdcgn.base.errors import UserError
-from skdcgn.data.decoding import open_picture
+from skdcgn.data.decoding import open_mask
+from skdcgn.data.folders import READERS
 from skdcgn.data.images import PhotoFiles
 
 LEAST, MOST = 0.05, 0.7  # of the picture's area
@@ -61,7 +65,7 @@ def mask_state(mask: Tensor) -> MaskState:
 
 def read_mask(path: Path, size: int) -> Tensor:
     """Return a mask (1, size, size) uint8, cut to the centred square and resized as its photograph is."""
-    picture = ImageOps.fit(open_picture(path).convert("L"), (size, size), Image.Resampling.BILINEAR)
+    picture = ImageOps.fit(open_mask(path), (size, size), Image.Resampling.BILINEAR)
     return torch.from_numpy(np.array(picture))[None]
 
 
@@ -77,15 +81,33 @@ def list_masked(photos: PhotoFiles, masks: Path) -> MaskedPhotos:
     Raises:
         UserError: none has.
     """
+    masked = masked_photos(photos, masks)
+    if not masked:
+        file = mask_file(masks, photos.files[0])
+        raise UserError(f"{masks} has no mask of a photograph, as {file}: write them by skdcgn segment")
+    return masked
+
+
+def masked_photos(photos: PhotoFiles, masks: Path) -> MaskedPhotos:
+    """Return the photographs that have a mask in ``masks``, which may be none."""
     files = [mask_file(masks, photo) for photo in photos.files]
-    rows = [row for row, file in enumerate(files) if file.is_file()]
-    if not rows:
-        raise UserError(f"{masks} has no mask of a photograph, as {files[0]}: write them by skdcgn segment")
+    rows = [row for row, file in enumerate(files) if is_file(file)]
     return MaskedPhotos(photos, [str(file) for file in files]).rows(rows)
 
 
 def usable_photos(masked: MaskedPhotos) -> tuple[MaskedPhotos, dict[MaskState, int]]:
     """Return the photographs whose mask is usable, and the number of masks in each state."""
-    states = [mask_state(read_mask(Path(file), READ_AT)) for file in masked.masks]
+    states = mask_states(masked)
     usable = masked.rows([row for row, state in enumerate(states) if state is MaskState.USABLE])
     return usable, {state: states.count(state) for state in MaskState}
+
+
+def mask_states(masked: MaskedPhotos) -> list[MaskState]:
+    """Return the state of each mask (N)."""
+    with ThreadPoolExecutor(READERS) as pool:
+        return list(pool.map(lambda file: mask_state(read_mask(Path(file), READ_AT)), masked.masks))
+
+
+def mask_reads(masks: Path, masked: MaskedPhotos) -> Reads:
+    """Return the contents of masks that a run reads (:mod:`skdcgn.base.contents`)."""
+    return folder_reads("masks", masks, masked.masks)

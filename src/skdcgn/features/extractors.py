@@ -6,7 +6,6 @@ float32 convolutions may differ in the last digit between batch sizes.
 """
 
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -17,13 +16,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from skdcgn.base.bounds import MOST_SIDE, ClassCount, Side
-from skdcgn.base.door import is_file, is_folder, read_bytes, read_record
-from skdcgn.base.errors import UserError, shortened
+from skdcgn.base.door import is_file, is_folder, read_record
+from skdcgn.base.errors import UserError
 from skdcgn.base.files import sha256
 from skdcgn.base.home import from_home
-from skdcgn.base.pytorch_files import MOST_WEIGHTS
 from skdcgn.base.tensors import read_tensors
 from skdcgn.features.efficientnet import EFFICIENTNET, load_efficientnet, normalise
+from skdcgn.features.onnx_models import onnx_errors, open_onnx
 
 BATCH = 250
 DIGITS = "digits"
@@ -199,10 +198,7 @@ def _efficientnet_extractor(device: str) -> Extractor:
 
 
 def _onnx_extractor(path: Path) -> Extractor:
-    try:
-        session = _session(path)
-    except ImportError:
-        raise UserError("onnxruntime is not installed: pip install 'skdcgn[onnx]'") from None
+    session = open_onnx(path)
     inputs, outputs = session.get_inputs(), session.get_outputs()
     if len(inputs) != 1 or len(outputs) > 2 or not _is_square(inputs[0].shape) or len(outputs[0].shape) != 2:
         raise UserError(
@@ -216,30 +212,9 @@ def _onnx_extractor(path: Path) -> Extractor:
         return features, probabilities[0] if probabilities else None
 
     size = int(inputs[0].shape[2])
-    with _refused(path):
+    with onnx_errors(path):
         dim = network(torch.zeros(1, 3, size, size))[0].shape[1]
     return Extractor(path.stem, sha256(path), size, dim, network)
-
-
-def _session(path: Path) -> Any:
-    from onnxruntime import InferenceSession
-
-    data = read_bytes(path, MOST_WEIGHTS)
-    with _refused(path):
-        return InferenceSession(data, providers=["CPUExecutionProvider"])
-
-
-@contextmanager
-def _refused(path: Path) -> Iterator[None]:
-    """Raise UserError for an error of ONNX Runtime in the block."""
-    from onnxruntime.capi import onnxruntime_pybind11_state as state
-
-    kinds = (state.Fail, state.InvalidArgument, state.InvalidGraph, state.InvalidProtobuf, state.RuntimeException)
-    try:
-        yield
-    except (*kinds, state.NotImplemented, state.NoModel, state.EPFail, RuntimeError, ValueError) as error:
-        reason = shortened(next(iter(str(error).splitlines()), type(error).__name__))
-        raise UserError(f"{path} is not an ONNX model that runs here ({reason}): export it again") from None
 
 
 def _is_square(shape: list[Any]) -> bool:

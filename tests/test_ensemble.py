@@ -1,12 +1,14 @@
 """The ensemble: each head learns its own label, frozen norms stay, a killed run ends with the same bytes."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 import torch.nn.functional as F
 from PIL import Image
 from torch import nn
 
-from skdcgn.base.config import EnsembleConfig
+from skdcgn.base.config import EnsembleConfig, Heads, RateSchedule
 from skdcgn.base.errors import UserError
 from skdcgn.base.seeds import generator
 from skdcgn.cgn.classes import Classes
@@ -18,12 +20,14 @@ from skdcgn.classifiers.ensemble import (
     TrainEnsemble,
     freeze_norms,
     load_ensemble,
-    resize_and_mirror,
+    read_ensemble_form,
     train_ensemble,
 )
+from skdcgn.classifiers.photo_batches import open_stream, resize_and_mirror
 from skdcgn.classifiers.small_cnn import load_classifier
 from skdcgn.data.counterfactuals import CounterfactualStream, stream_from_cgn, stream_from_file
 from skdcgn.deploy.generate import write_counterfactuals
+from skdcgn.experiments.evaluate import evaluate_ensemble
 from skdcgn.training.loop import Step
 
 TINY = EnsembleConfig(
@@ -47,7 +51,7 @@ def real(tmp_path_factory):
 def small(**changes):
     torch.manual_seed(0)
     config = EnsembleConfig(**{"width": 4, "image_size": 16, **changes})
-    return TrainEnsemble(config, Ensemble(SmallResNet(4), 10, 16))
+    return TrainEnsemble(config, Ensemble(SmallResNet(4), 10, 16, config.heads))
 
 
 def batch(seed=0, real=6, counterfactuals=5):
@@ -100,6 +104,32 @@ def test_the_loss_is_the_published_one():
             expected += 0.5 * F.cross_entropy(logits, inputs[head.value])
     assert float(totals["ensemble"]) == pytest.approx(float(expected), rel=1e-5)
     assert set(losses) == {"real", "shape", "texture", "background", "accuracy"}
+
+
+def test_one_head_learns_the_mean_of_real_labels_and_shape_labels():
+    method, inputs = small(heads=Heads.ONE, weight=0.5), batch()
+    totals = {}
+    method.descend = lambda name, loss: totals.update({name: loss.detach()})
+    losses = method.step(inputs, Step())
+    ensemble = method.modules["ensemble"].eval()
+    assert list(ensemble.heads) == ["ensemble"]
+    with torch.no_grad():
+        real = F.cross_entropy(ensemble(inputs["images"])[0], inputs["labels"])
+        counterfactual = F.cross_entropy(ensemble(inputs["counterfactuals"])[0], inputs["shape"])
+    assert float(totals["ensemble"]) == pytest.approx(float((real + 0.5 * counterfactual) / 1.5), rel=1e-5)
+    assert set(losses) == {"real", "shape", "accuracy"}
+
+
+@pytest.mark.parametrize("heads", Heads)
+def test_a_frozen_backbone_keeps_every_tensor_and_the_heads_learn(heads):
+    method = small(freeze_backbone=True, freeze_norms=False, heads=heads)
+    before = {name: t.clone() for name, t in method.modules["ensemble"].state_dict().items()}
+    for seed in range(2):
+        method.step(batch(seed), Step())
+    after = method.modules["ensemble"].state_dict()
+    changed = {name for name, t in after.items() if not torch.equal(t, before[name])}
+    assert changed == {name for name in after if name.startswith("heads.")}
+    assert all(weights.grad is None for weights in method.modules["ensemble"].backbone.parameters())
 
 
 @pytest.mark.parametrize("frozen", [True, False])
@@ -254,6 +284,32 @@ def test_what_is_no_ensemble_is_reported(tmp_path):
         UserError, match=r"config\.json: backbone is missing: name a run folder that skdcgn ensemble wrote"
     ):
         load_ensemble(tmp_path)
+
+
+def test_one_head_on_real_images_alone_needs_no_counterfactuals_and_is_measured(real, tmp_path):
+    config = replace(TINY, heads=Heads.ONE, weight=0.0, schedule=RateSchedule.ONE_CYCLE)
+    trained = train_ensemble(real, None, config, tmp_path, device="cpu").eval()
+    assert read_ensemble_form(tmp_path).heads is Heads.ONE
+    images = torch.randn(2, 3, 16, 16)
+    loaded = load_ensemble(tmp_path)[0]
+    assert torch.equal(loaded(images), trained(images))
+    scores = evaluate_ensemble(tmp_path, images=real, device="cpu")
+    assert {head for score in scores.values() for head in score.percent} == {"ensemble"}
+    with pytest.raises(UserError, match="has a weight, and there are none: pass some, or --weight 0"):
+        train_ensemble(real, None, TINY, tmp_path / "other", device="cpu")
+
+
+def test_counterfactuals_come_from_a_cgn_by_its_policy_or_from_a_file(tmp_path, analytic_teacher):
+    policy = ("texture.correlate:1.0",)
+    stream = open_stream(replace(TINY, policy=policy), cgn=analytic_teacher, seed=2)
+    counterfactuals = stream.at(0)
+    assert torch.equal(counterfactuals.texture_labels, counterfactuals.shape_labels)
+    assert stream.origin != open_stream(TINY, cgn=analytic_teacher, seed=2).origin
+    assert open_stream(replace(TINY, weight=0.0)) is None
+    with pytest.raises(UserError, match="either by --cgn or by --images"):
+        open_stream(TINY)
+    with pytest.raises(UserError, match="holds composed counterfactuals: pass --policy"):
+        open_stream(replace(TINY, policy=policy), images=tmp_path / "x.safetensors")
 
 
 def test_an_ensemble_is_no_classifier(real, tmp_path, analytic_teacher):

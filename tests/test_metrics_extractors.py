@@ -14,10 +14,10 @@ from skdcgn.base.files import sha256
 from skdcgn.classifiers.small_cnn import Classify, load_classifier
 from skdcgn.data.appearances import paint
 from skdcgn.data.glyphs import load_glyphs
-from skdcgn.features.efficientnet import EFFICIENTNET
 from skdcgn.features.extractors import BATCH, Extractor, load_extractor, regroup
 from skdcgn.training.run_folder import RunFolder
 from skdcgn.zoo import cards
+from skdcgn.zoo.efficientnet import EFFICIENTNET
 
 IMAGES = torch.rand(9, 3, 32, 32, generator=torch.Generator().manual_seed(0)) * 2 - 1
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from skdcgn.classifiers.schedules import Epochs, epoch_order, step_decay
+from skdcgn.classifiers.schedules import Epochs, epoch_order, one_cycle, step_decay
 
 
 def test_an_epoch_visits_every_row_once_in_an_order_of_its_own():
@@ -30,3 +30,7 @@ def test_the_rate_falls_per_epoch_and_a_cooldown_takes_it_to_zero():
 def test_the_rate_falls_after_every_so_many_epochs():
     schedule = step_decay(0.1, 45, every=15)
     assert [schedule(p) for p in (0, 0.33, 1 / 3, 2 / 3, 0.999)] == pytest.approx([1, 1, 0.1, 0.01, 0.01])
+
+
+def test_one_cycle_rises_for_a_fifth_of_the_steps_and_falls_to_zero():
+    assert [one_cycle(p) for p in (0, 0.1, 0.2, 0.6, 1)] == pytest.approx([0.04, 0.52, 1, 0.5, 0])

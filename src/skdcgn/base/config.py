@@ -60,6 +60,20 @@ class Noise(StrEnum):
     SOBOL = "sobol"
 
 
+class Heads(StrEnum):
+    """Heads of an ensemble: ``three``, one for each mechanism, as published, or ``one``: a plain classifier."""
+
+    THREE = "three"
+    ONE = "one"
+
+
+class RateSchedule(StrEnum):
+    """Course of a learning rate: ``steps`` (factor ``decay``), or ``one-cycle`` (a rise, then a cosine to zero)."""
+
+    STEPS = "steps"
+    ONE_CYCLE = "one-cycle"
+
+
 def option(default: Any, help: str) -> Any:
     """Declare a field with its default and the text that ``--help`` shows."""
     return field(default=default, metadata={"help": help})
@@ -144,17 +158,22 @@ class ClassifyConfig:
 class EnsembleConfig:
     """Training of the invariant ensemble; its loss is stated in :mod:`skdcgn.classifiers.ensemble`."""
 
-    backbone: str = option("small", "network: small, torchvision:NAME (the paper: resnet50) or timm:NAME")
+    heads: Heads = option(Heads.THREE, "three (shape, texture, background) or one: a plain classifier")
+    backbone: str = option("small", "small, efficientnet-lite0, torchvision:NAME (resnet50) or timm:NAME")
     weights: str | None = option(None, "initial weights: a state-dict file or none; default: pretrained")
+    freeze_backbone: bool = option(False, "keep the backbone as it is: only heads learn")
     width: Channels = option(32, "channels of the first stage of the backbone small")
     image_size: Side = option(224, "side of the input images in pixels")
     epochs: Count = option(45, "passes over the real images")
     batch_size: Batch = option(64, "real images per step")
     counterfactuals: Batch = option(64, "counterfactuals per step")
-    weight: Weight = option(1.0, "weight of the loss on counterfactuals")
+    policy: tuple[str, ...] = option((), "intervention on each counterfactual, such as texture.whole:1")
+    shared_noise: bool = option(False, "let the three mechanisms of a counterfactual share one noise")
+    weight: Weight = option(1.0, "weight of the loss on counterfactuals; 0: none are composed")
     learning_rate: Rate = option(0.01, "SGD learning rate")
     momentum: Probability = option(0.9, "SGD momentum")
     weight_decay: Weight = option(1e-4, "SGD weight decay")
+    schedule: RateSchedule = option(RateSchedule.STEPS, "course of the learning rate: steps, or one-cycle")
     decay: Factor = option(0.1, "factor on the learning rate after every decay-epochs")
     decay_epochs: Count = option(15, "epochs between two decays of the learning rate")
     freeze_norms: bool = option(True, "use and keep the running statistics of the backbone's batch norms")

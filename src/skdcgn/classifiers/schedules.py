@@ -1,5 +1,6 @@
 """Epochs and learning rates of classifiers: which rows a step takes, and by which factor the rate falls."""
 
+import math
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -56,3 +57,16 @@ def step_decay(factor: float, epochs: int, *, every: int = 1, cooldown: float = 
         return stepped * (rest / cooldown if rest < cooldown else 1.0)
 
     return schedule
+
+
+RISE, FIRST = 0.2, 0.04  # of one cycle: the share of the steps in which the rate rises, and where it begins
+
+
+def one_cycle(progress: float) -> float:
+    """Rise linearly from ``FIRST`` to 1 over the share ``RISE`` of the steps, then fall to 0 as a cosine does.
+
+    Smith & Topin, "Super-Convergence", 2019, with the cosine of Loshchilov & Hutter, ICLR 2017, Eq. 5.
+    """
+    if progress < RISE:
+        return FIRST + (1 - FIRST) * progress / RISE
+    return (1 + math.cos(math.pi * (progress - RISE) / (1 - RISE))) / 2

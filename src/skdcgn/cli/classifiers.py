@@ -7,7 +7,6 @@ from cyclopts import Parameter, validators
 
 from skdcgn.base.bounds import MOST_THREADS
 from skdcgn.base.config import ClassifyConfig, EnsembleConfig
-from skdcgn.base.errors import UserError
 from skdcgn.base.presets import find_stage
 from skdcgn.cli.flags import with_flags
 from skdcgn.cli.help_page import FURTHER
@@ -65,7 +64,7 @@ def classify(
     point_to("classifier", out)
 
 
-@with_flags(EnsembleConfig(), main=("backbone", "image_size", "epochs", "batch_size"))
+@with_flags(EnsembleConfig(), main=("heads", "backbone", "image_size", "epochs", "batch_size"))
 def ensemble(
     *,
     real: Annotated[Path, Parameter(help="Folder of real images, a sub-folder per class: ImageNet's train.")],
@@ -93,16 +92,12 @@ def ensemble(
     """Train the invariant ensemble."""
     settings = configure(find_stage("ensemble", preset) if preset else EnsembleConfig(), config, changes)
     from skdcgn.classifiers.ensemble import WORKERS, train_ensemble
-    from skdcgn.data.counterfactuals import stream_from_cgn, stream_from_file
+    from skdcgn.classifiers.photo_batches import open_stream
     from skdcgn.teachers.load import load_teacher
     from skdcgn.training.loop import report_to
 
-    if cgn is not None and images is None:
-        source = stream_from_cgn(load_teacher(cgn, device=place_of(device)), settings.counterfactuals, seed=seed)
-    elif images is not None and cgn is None:
-        source = stream_from_file(images, settings.counterfactuals, seed=seed)
-    else:
-        raise UserError("pass counterfactuals either by --cgn or by --images")
+    loaded = load_teacher(cgn, device=place_of(device)) if cgn is not None else None
+    source = open_stream(settings, cgn=loaded, images=images, seed=seed)
     with progress() as watch:
         report = report_to(watch, "ensemble")
         train_ensemble(

@@ -7,8 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from skdcgn.cgn.mechanism import Mechanism
-from skdcgn.classifiers.ensemble import WORKERS, Ensemble
+from skdcgn.classifiers.ensemble import WHOLE, WORKERS, Ensemble
 from skdcgn.data.folders import as_unit, read_picture
 from skdcgn.data.photos import in_batches
 
@@ -17,14 +16,17 @@ BATCH = 64
 
 
 def head_logits(ensemble: Ensemble) -> Logits:
-    """Return the logits of the ``ensemble``, the mean of its heads', and of each head by its mechanism."""
-    device = next(ensemble.parameters()).device
+    """Return the logits of the ``ensemble``, the mean of its heads', and of each head by its mechanism.
+
+    An ensemble of one head has the entry ``ensemble`` alone.
+    """
+    device, names = next(ensemble.parameters()).device, tuple(ensemble.heads)
     ensemble.eval()
 
     def logits(images: Tensor) -> dict[str, Tensor]:
         with torch.inference_mode():
-            heads = ensemble(images.to(device)).cpu()  # (3, B, K)
-        return {"ensemble": heads.mean(0), **dict(zip((m.value for m in Mechanism), heads, strict=True))}
+            heads = ensemble(images.to(device)).cpu()  # (H, B, K)
+        return {WHOLE: heads.mean(0), **dict(zip(names, heads, strict=True))}
 
     return logits
 

@@ -23,7 +23,7 @@ from skdcgn.cgn.mechanism import Teacher
 from skdcgn.cgn.subset import of_classes, parse_classes
 from skdcgn.classifiers.backbones import load_backbone
 from skdcgn.classifiers.ensemble import backbone_reads, train_ensemble
-from skdcgn.data.counterfactuals import stream_from_cgn
+from skdcgn.classifiers.photo_batches import counterfactual_stream
 from skdcgn.data.folders import check_pictures, list_photos
 from skdcgn.data.reads import photo_reads
 from skdcgn.data.stand_in import Folders, stand_in
@@ -148,7 +148,7 @@ def ensemble_scores(run: Run[ImageNetConfig], data: ImageNetData, cgn: Teacher, 
         return read_record(result, dict[str, HeadScores])
     if name == PLAIN:
         config = replace(config, weight=0.0)
-    stream = stream_from_cgn(cgn, config.counterfactuals, seed=seed)
+    stream = counterfactual_stream(cgn, config, seed)
     report = report_to(space.watch, f"ensemble {name}")
     ensemble = train_ensemble(data.real, stream, config, out, seed=seed, device=space.device, callbacks=(report,))
     scores = measure_ensemble(ensemble, data.names, config.image_size, data.challenges)

@@ -17,7 +17,7 @@ from skdcgn.base.errors import UserError
 from skdcgn.base.seeds import generator
 from skdcgn.base.weights import fill, read_state_dict
 from skdcgn.data.photos import IMAGENET_DEVIATION, IMAGENET_MEAN
-from skdcgn.features.efficientnet import EFFICIENTNET, load_efficientnet, normalise
+from skdcgn.zoo.efficientnet import EFFICIENTNET, load_efficientnet, normalise
 
 VGG16 = (64, 64, "pool", 128, 128, "pool", 256, 256, 256, "pool", 512, 512, 512)
 FEATURES = f"random, {EFFICIENTNET}, a VGG16 state-dict file or a classifier's run folder"

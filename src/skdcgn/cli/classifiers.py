@@ -64,7 +64,7 @@ def classify(
     point_to("classifier", out)
 
 
-@with_flags(EnsembleConfig(), main=("heads", "backbone", "image_size", "epochs", "batch_size"))
+@with_flags(EnsembleConfig(), main=("heads", "backbone", "image_size", "epochs"))
 def ensemble(
     *,
     real: Annotated[Path, Parameter(help="Folder of real images, a sub-folder per class: ImageNet's train.")],

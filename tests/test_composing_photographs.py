@@ -157,3 +157,15 @@ def test_streams_and_files_hold_what_compose_returns(tmp_path):
     assert origins == ["landscapes", "landscapes texture.whole:0.5", "landscapes texture.whole:0.5 shared noise"]
     with pytest.raises(UserError, match=r"did you mean texture\.whole"):
         stream_from_cgn(cgn, 4, policy=["texture.whale:1"])
+
+
+def test_a_blur_of_photographs_does_not_wrap():
+    cgn, words = Landscapes(PHOTOS), ["texture.blur:2", "background.blur:2"]
+    tiled, photographs = (compose(cgn, 30, policy=words).images for cgn in (Landscapes(TILES), cgn))
+    assert greatest_step(photographs) < 1.4 / (SIDE - 1)
+    assert greatest_step(tiled) > 0.15
+    even = Layers(*(torch.full((2, channels, 8, 8), 0.6) for channels in (1, 3, 3)))
+    blurred = parse_policy(["texture.blur:3"], 5, tiles=False).layers(even, generator(0))
+    assert torch.allclose(blurred.texture, even.texture)  # no black from outside
+    masks = [parse_policy(["shape.blur:3"], 5, tiles=tiles).layers(even, generator(0)).mask for tiles in (True, False)]
+    assert torch.equal(*masks)

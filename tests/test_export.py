@@ -3,6 +3,7 @@
 import copy
 import sys
 
+import onnx
 import pytest
 import torch
 
@@ -11,8 +12,9 @@ from skdcgn.base.errors import UserError
 from skdcgn.base.seeds import generator
 from skdcgn.cgn.compose import Composition, compose
 from skdcgn.cgn.inputs import Inputs, sample_inputs
-from skdcgn.cgn.mechanism import Mechanism, Spec
+from skdcgn.cgn.mechanism import Mechanism, Spec, spec_from_metadata
 from skdcgn.deploy.export import CHECKED, STORED, TOLERANCE, as_module, export_cgn, exported, onnx_session, to_onnx
+from skdcgn.evaluation.attribution import render
 from skdcgn.students.generator import StudentCGN
 from skdcgn.teachers.load import load_teacher
 
@@ -72,6 +74,18 @@ def test_every_input_counts(student, files):
         size = {"labels": 10, "offsets": 32}.get(name.split("_")[1])
         changed = value + 1 if size is None else (value + 1) % size
         assert not torch.allclose(draw(*Inputs(**{**inputs._asdict(), name: changed})), base, atol=1e-4), name
+
+
+def test_a_cgn_whose_pictures_do_not_tile_has_no_offsets():
+    sizes = {m.value: {"channels": (4,), "grid": 16} for m in Mechanism}
+    photographs = StudentCGN(Spec(16, 4, 3, tiles=False, truncation=0.5).to_dict(), sizes)
+    data = exported(photographs)
+    model = onnx.load_from_string(data)
+    assert [one.name for one in model.graph.input] == list(Inputs._fields[:6])
+    metadata = {entry.key: entry.value for entry in model.metadata_props}
+    assert spec_from_metadata(metadata, "cgn.onnx") == photographs.spec
+    inputs = sample_inputs(photographs.spec, 5, generator("photographs"))
+    assert torch.allclose(onnx_session(data)(*inputs.tensors.values()), render(photographs, inputs), atol=1e-5)
 
 
 def test_smaller_variants_are_smaller_and_near(student, files):

@@ -76,7 +76,8 @@ def settings(downloads, tmp_path_factory):
     paths = {"real": "train", "val": "val", "cue_conflict": "cue-conflict", "in9": "bg_challenge", "teacher": "cgn.pth"}
     torch.save(load_teacher("imagenet-smoke").cgn.state_dict(), downloads / "cgn.pth")
     file = tmp_path_factory.mktemp("settings") / "small.json"
-    file.write_text(json.dumps({**SMALL, **{name: str(downloads / path) for name, path in paths.items()}}))
+    folders = {name: str(downloads / path) for name, path in paths.items()}
+    file.write_text(json.dumps({**SMALL, **folders, "truncation": 0.6}))
     return file
 
 
@@ -114,6 +115,8 @@ def test_one_command_takes_the_whole_path_and_goes_on_after_a_kill(killed, setti
     results = json.loads((killed / "results.json").read_text())
     assert not results["stand_in"]
     assert results["parameters"]["student"] < results["parameters"]["teacher"] == 610_408
+    spec = load_teacher(killed / "student").spec
+    assert (spec.tiles, spec.truncation) == (False, 0.6)
     assert results["queries"] == {"shape": 64, "texture": 48, "background": 32}
     for diversity in results["diversity"].values():
         assert (diversity["teacher"], diversity["student"]) == (None, None)

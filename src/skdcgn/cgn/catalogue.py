@@ -36,10 +36,14 @@ F = TypeVar("F", bound=Follow)
 
 @dataclass(frozen=True)
 class LayerChange:
-    """``act(layers, amount, rng) -> layers`` (B, C, H, W); each image of the batch draws random numbers of its own."""
+    """``act(layers, amount, rng) -> layers`` (B, C, H, W); each image of the batch draws random numbers of its own.
+
+    ``untiled`` acts on pictures that do not tile, where that is something else.
+    """
 
     act: Exchange
     amount: AmountType
+    untiled: Exchange | None = None
 
 
 @dataclass(frozen=True)
@@ -71,12 +75,19 @@ class Catalogue:
         """Return the interventions of a mechanism by name."""
         return MappingProxyType(self._entries[mechanism])
 
-    def on_layer(self, mechanisms: Sequence[Mechanism], name: str, amount: AmountType) -> Callable[[C], C]:
-        """Register ``function(layer, amount, rng) -> layer``: the mechanism's layer alone changes."""
+    def on_layer(
+        self, mechanisms: Sequence[Mechanism], name: str, amount: AmountType, *, untiled: Change | None = None
+    ) -> Callable[[C], C]:
+        """Register ``function(layer, amount, rng) -> layer``: the mechanism's layer alone changes.
+
+        Args:
+            untiled: the function for layers of a CGN whose pictures do not tile; None: the same.
+        """
 
         def register(function: C) -> C:
             for mechanism in mechanisms:
-                self._add(mechanism, name, LayerChange(_on_one(function, mechanism), amount))
+                own = _on_one(untiled, mechanism) if untiled else None
+                self._add(mechanism, name, LayerChange(_on_one(function, mechanism), amount, own))
             return function
 
         return register

@@ -189,7 +189,8 @@ def compose_batches(
         raise UserError(f"compose draws from a CGN, and {str(cgn)!r} is a name: pass load_teacher({str(cgn)!r})")
     if n < 1 or per_shape < 1:
         raise UserError(f"n is {n} and per_shape is {per_shape}: both must be at least 1")
-    recipe = _Recipe(cgn, per_shape, parse_policy(policy, cgn.spec.classes), accept, shared_noise, seed)
+    parsed = parse_policy(policy, cgn.spec.classes, tiles=cgn.spec.tiles)
+    recipe = _Recipe(cgn, per_shape, parsed, accept, shared_noise, seed)
     size = max(1, CHUNK // per_shape) * per_shape
     chunks = enumerate(range(0, n, size))
     return chain.from_iterable(recipe.chunk(index, min(size, n - start)) for index, start in chunks)

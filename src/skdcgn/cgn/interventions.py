@@ -1,7 +1,7 @@
 """Interventions: changes of the labels and noise of a CGN before it draws, and of its layers before they are composed.
 
-Masks m (B, 1, H, W) stay in [0, 1] and are 0 outside; pictures (B, 3, H, W) stay in [-1, 1] and repeat outside as
-tiles; labels (B,) int64 stay below the number of classes. Each intervention is a function of these, an amount and a
+Masks m (B, 1, H, W) stay in [0, 1] and are 0 outside; pictures (B, 3, H, W) stay in [-1, 1] and, if they tile, repeat
+outside; labels (B,) int64 stay below the number of classes. Each intervention is a function of these, an amount and a
 seeded generator. Its decorator registers it (:mod:`skdcgn.cgn.catalogue`): mechanisms, name, and type, example and
 limits of the amount. A policy names it ``shape.elastic:1.5`` (:mod:`skdcgn.cgn.policy`).
 
@@ -221,10 +221,21 @@ def noise(images: Tensor, deviation: float, rng: torch.Generator) -> Tensor:
     return (images + deviation * torch.randn(images.shape, generator=rng).to(images)).clamp(_low(images), 1)
 
 
-@INTERVENTIONS.on_layer(EVERY, "blur", Number(1, high=MOST_PIXELS))
+def _blur_untiled(images: Tensor, deviation: float, rng: torch.Generator) -> Tensor:
+    """Convolve; near the edges of a picture, the part of the Gaussian that lies inside is scaled to a sum of 1."""
+    blurred = _convolved(images, deviation, tiled=False)
+    inside = _convolved(torch.ones_like(images[:1]), deviation, tiled=False)
+    return blurred if images.shape[1] == 1 else (blurred / inside).clamp(-1, 1)
+
+
+@INTERVENTIONS.on_layer(EVERY, "blur", Number(1, high=MOST_PIXELS), untiled=_blur_untiled)
 def blur(images: Tensor, deviation: float, rng: torch.Generator) -> Tensor:
     """Convolve with a Gaussian, untruncated, of ``deviation`` pixels."""
-    down, across = (_gaussian(size, deviation, tiled=images.shape[1] > 1).to(images) for size in images.shape[-2:])
+    return _convolved(images, deviation, tiled=images.shape[1] > 1)
+
+
+def _convolved(images: Tensor, deviation: float, tiled: bool) -> Tensor:
+    down, across = (_gaussian(size, deviation, tiled).to(images) for size in images.shape[-2:])
     return (down @ images @ across.mT).clamp(_low(images), 1)
 
 

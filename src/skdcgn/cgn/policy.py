@@ -64,10 +64,11 @@ class Intervention:
 
 @dataclass(frozen=True)
 class Policy:
-    """Interventions in their order, for a CGN of so many classes."""
+    """Interventions in their order, for a CGN of so many classes, whose pictures tile or do not."""
 
     interventions: tuple[Intervention, ...]
     classes: int
+    tiles: bool = True
 
     def __post_init__(self) -> None:
         for one in self.interventions:
@@ -110,12 +111,13 @@ class Policy:
         """Change layers (B, C, H, W); each image of the batch draws random numbers of its own."""
         for one in self.interventions:
             if isinstance(change := one.definition, LayerChange):
-                layers = change.act(layers, one.amount, rng)
+                act = change.act if self.tiles else change.untiled or change.act
+                layers = act(layers, one.amount, rng)
         return layers
 
 
-def parse_policy(policy: Sequence[str | Intervention], classes: int) -> Policy:
-    """Return interventions, or their words, as the policy of a CGN of so many classes.
+def parse_policy(policy: Sequence[str | Intervention], classes: int, *, tiles: bool = True) -> Policy:
+    """Return interventions, or their words, as the policy of a CGN of so many classes, whose pictures tile or do not.
 
     Raises:
         UserError: names the first wrong word with the nearest name, or with the amounts that it takes.
@@ -123,7 +125,8 @@ def parse_policy(policy: Sequence[str | Intervention], classes: int) -> Policy:
     if isinstance(policy, str | Intervention):
         parse_policy([policy], classes)  # a wrong word is the first thing to mend
         raise UserError(f'policy is one intervention: pass a list of them: ["{policy}"]')
-    return Policy(tuple(one if isinstance(one, Intervention) else parse_intervention(one) for one in policy), classes)
+    typed = (one if isinstance(one, Intervention) else parse_intervention(one) for one in policy)
+    return Policy(tuple(typed), classes, tiles)
 
 
 def parse_intervention(word: str) -> Intervention:

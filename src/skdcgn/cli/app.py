@@ -65,7 +65,7 @@ VERBS = {
         "They are timed in turn in one process."),
     "taking:generate": Words(ELSEWHERE, "Write counterfactuals, or an interpolation between two classes."),
     "taking:export": Words(ELSEWHERE, "Write a CGN as one ONNX file that draws counterfactuals.",
-        "Its inputs are noise and a label per mechanism, and crop offsets; the composer is part of it."),
+        "Its inputs are noise and a label per mechanism, and crop offsets if pictures tile."),
     "about:doctor": Words(ABOUT, "Show what is installed and available, and what to do about the rest.",
         "Exit status: 0 if nothing is broken, 1 otherwise. What is downloaded or passed when needed is not broken."),
     "about:config": Words(ABOUT, "Print the whole configuration of a preset as JSON, for --config.",

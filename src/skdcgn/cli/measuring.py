@@ -8,7 +8,7 @@ from cyclopts import App, Group, Parameter, validators
 from skdcgn.base.bounds import MOST_BATCH, MOST_COMPARED
 from skdcgn.base.presets import DEFAULT
 from skdcgn.cli.help_page import ARGUMENTS, OPTIONS
-from skdcgn.cli.options import POSITIVE, CGNArgument, DataRoot, Device, DeviceOption, NumbersOption
+from skdcgn.cli.options import POSITIVE, CGNArgument, DataRoot, Device, DeviceOption, NumbersOption, TruncationOption
 from skdcgn.cli.terminal import (
     place_of,
     save_numbers,
@@ -169,6 +169,7 @@ def bench(
     /,
     *,
     teacher: Annotated[str, Parameter(help="Its teacher: a name or a file.")] = DEFAULT,
+    truncation: TruncationOption = None,
     batch: Annotated[
         list[int] | None,
         Parameter(
@@ -191,7 +192,7 @@ def bench(
     from skdcgn.teachers.load import load_student, load_teacher
 
     timings = time_forms(
-        load_teacher(teacher),
+        load_teacher(teacher, truncation=truncation),
         load_student(student),
         batches=tuple(batch or (64, 256)),
         rounds=rounds,

@@ -7,8 +7,10 @@ from cyclopts import Parameter, validators
 
 from skdcgn.base.bounds import MOST_RANKS
 from skdcgn.base.config import DistillConfig, QueryConfig, TeachConfig
+from skdcgn.base.errors import UserError
 from skdcgn.base.presets import DEFAULT, IMAGENET_TEACHERS, TEACHERS, find_stage, find_teaching
 from skdcgn.cli.flags import with_flags
+from skdcgn.cli.help_page import FURTHER
 from skdcgn.cli.options import (
     POSITIVE,
     CGNArgument,
@@ -134,6 +136,7 @@ def distill(
     *,
     out: Annotated[Path, Parameter(help="Folder of the run; the student is written to its sub-folder student.")],
     teacher: Annotated[str | None, Parameter(help="Teacher to query again if the pairs store no images.")] = None,
+    truncation: Annotated[float | None, Parameter(group=FURTHER, help="Factor on that teacher's noise.")] = None,
     seed: SeedOption = 0,
     preset: Annotated[str | None, Parameter(help=preset_words("distill"))] = None,
     config: ConfigOption = None,
@@ -144,10 +147,12 @@ def distill(
 ) -> None:
     """Distill a student CGN from pairs."""
     settings = configure(find_stage("distill", preset) if preset else DistillConfig(), config, changes)
+    if truncation is not None and teacher is None:
+        raise UserError("--truncation is of a teacher: pass --teacher too, or leave it out")
     from skdcgn.students.distill import distill as distill_pairs
     from skdcgn.teachers.load import load_teacher
 
-    source = load_teacher(teacher, device=place_of(device)) if teacher else None
+    source = load_teacher(teacher, truncation=truncation, device=place_of(device)) if teacher else None
     with progress() as watch:
         student = distill_pairs(
             pairs,

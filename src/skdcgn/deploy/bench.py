@@ -145,7 +145,8 @@ def time_forms(
         UserError: an unknown form; a teacher and a student of different specs.
     """
     if replace(teacher.spec, names=()) != replace(student.spec, names=()):
-        raise UserError(f"teacher and student take other noise or draw other images: {OWN_TEACHER}")
+        other = f", at its truncation {student.spec.truncation:g}" if not student.spec.tiles else ""
+        raise UserError(f"teacher and student take other noise or draw other images: {OWN_TEACHER}{other}")
     match_classes(Classes.of("the student", student.spec), Classes.of("the teacher", teacher.spec), OWN_TEACHER)
     drawers = {f"teacher, {name}": form for name, form in forms(teacher, teacher_names, device).items()}
     drawers |= {f"student, {name}": form for name, form in forms(student, names, device).items()}

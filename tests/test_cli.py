@@ -38,6 +38,7 @@ VERBS = (
     "teach",
     "query",
     "distill",
+    "photos",
     "challenge",
     "generate",
     "export",

@@ -125,6 +125,12 @@ def write_json(path: Path, value: Any) -> None:
     write_bytes(path, (json.dumps(value, indent=2, allow_nan=False) + "\n").encode())
 
 
+def file_version(path: Path) -> tuple[int, ...]:
+    """Return the place, size and time of a file, which change when it is replaced or written."""
+    status = path.stat()
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
+
+
 def sha256(path: Path) -> str:
     """Return the file's sha256 in hexadecimal."""
     with path.open("rb") as file:

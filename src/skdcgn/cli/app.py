@@ -52,6 +52,8 @@ VERBS = {
     "stages:teach": Words(STAGES, "Train a teacher CGN on biased pictures: digits, or your own.",
         "Presets of photographs need no data: BigGAN draws the pictures that the CGN learns to take apart."),
     "photographs:segment": Words(STAGES, "Write a mask of the object of each photograph, and a contact sheet."),
+    "photographs:photos": Words(STAGES, "Make a CGN of your own photographs and their masks.",
+        "Nothing is trained: noise picks a photograph, whose mask, object and background are the three mechanisms."),
     "stages:query": Words(STAGES, "Ask a teacher for pairs (noise, label, image) of each mechanism, within a budget."),
     "stages:distill": Words(STAGES, "Distill the pairs of each mechanism into a tiny conditional generator."),
     "classifiers:classify": Words(STAGES, "Train a classifier on counterfactuals, whose shape is the class."),

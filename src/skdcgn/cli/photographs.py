@@ -1,11 +1,12 @@
-"""Verbs of photographs: segment, challenge."""
+"""Verbs of photographs: segment, photos, challenge."""
 
 from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter, validators
 
-from skdcgn.base.bounds import MOST_RANKS, MOST_SIDE
+from skdcgn.base.bounds import MOST_CHANNELS, MOST_RANKS, MOST_SIDE
+from skdcgn.base.photo_layers import BackgroundFill, TextureFill
 from skdcgn.cli.options import Device, DeviceOption, SeedOption
 from skdcgn.cli.terminal import place_of, point_to, progress
 
@@ -54,6 +55,44 @@ def segment(
     print(segmentation)
     point_to("masks", out)
     point_to("contact sheet", out / CONTACT)
+
+
+def photos(
+    images: Annotated[Path, Parameter(help="Photographs, a sub-folder per class.")],
+    /,
+    *,
+    masks: Annotated[Path, Parameter(help="Their masks: MASKS/CLASS/NAME.png, as segment writes them.")],
+    out: Annotated[Path, Parameter(help="The .safetensors file of the photo CGN.")],
+    image_size: Annotated[
+        int, Parameter(validator=validators.Number(gte=16, lte=MOST_SIDE), help="Side of the pictures in pixels.")
+    ] = 64,
+    texture: Annotated[
+        TextureFill, Parameter(help="Texture: the object spread over the picture, or a mosaic of its patches.")
+    ] = TextureFill.INPAINT,
+    background: Annotated[
+        BackgroundFill, Parameter(help="Background: the object's place filled, or the photograph as it is.")
+    ] = BackgroundFill.INPAINT,
+    noise_dim: Annotated[
+        int, Parameter(validator=validators.Number(gte=1, lte=MOST_CHANNELS), help="Numbers in the noise.")
+    ] = 8,
+    seed: SeedOption = 0,
+) -> None:
+    """Make a CGN of your own photographs and their masks."""
+    from skdcgn.teachers.photographs import build_photo_cgn
+
+    with progress() as watch:
+        cgn = build_photo_cgn(
+            images,
+            masks,
+            out,
+            image_size=image_size,
+            texture=texture,
+            background=background,
+            noise_dim=noise_dim,
+            seed=seed,
+            watch=watch,
+        )
+    point_to("photo CGN", out, f"({len(cgn):,} photographs of {cgn.spec.classes} classes)")
 
 
 def challenge(

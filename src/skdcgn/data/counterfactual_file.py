@@ -10,7 +10,7 @@ from torch import Tensor
 from skdcgn.base.bounds import MOST_CLASSES, MOST_SIDE
 from skdcgn.base.door import regular_file
 from skdcgn.base.errors import UserError
-from skdcgn.base.files import sha256
+from skdcgn.base.files import file_version, sha256
 from skdcgn.base.tensors import open_tensors, read_rows
 from skdcgn.cgn.classes import Classes
 from skdcgn.cgn.compose import Counterfactuals
@@ -75,7 +75,7 @@ class CounterfactualFile:
 
     def _images(self, rows: Tensor) -> Tensor:
         with open_tensors(self.path) as file:  # closed again, so that its pages do not stay in memory
-            if _version(self.path) != self.version:
+            if file_version(self.path) != self.version:
                 raise UserError(f"{self.path} was replaced while it was read: run the same command again")
             return read_rows(file, IMAGES, rows)
 
@@ -89,7 +89,7 @@ def read_counterfactuals(path: Path) -> CounterfactualFile:
     """
     if path.is_dir():
         raise UserError(f"{path} is a folder, not counterfactuals: {_right_file(path)}")
-    version = _version(regular_file(path))
+    version = file_version(regular_file(path))
     with open_tensors(path) as file:
         spec, size = spec_from_metadata(file.metadata() or {}, path), _check_layout(path, file)
         labels = torch.stack([file.get_tensor(name) for name in LABELS])
@@ -138,11 +138,6 @@ def _check_images(path: Path, count: int, size: int) -> None:
         if not -LIMIT <= low <= high <= LIMIT:
             place = f"images {start} to {min(start + step, count) - 1} run from {low:.3g} to {high:.3g}"
             raise UserError(f"{path}: {place}, not from -1 to 1: {MEND}")
-
-
-def _version(path: Path) -> tuple[int, ...]:
-    status = path.stat()
-    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
 
 
 def _right_file(folder: Path) -> str:

@@ -29,6 +29,7 @@ from skdcgn.students.generator import StudentCGN
 from skdcgn.teachers.biggan import biggan_from
 from skdcgn.teachers.cgn import CGN, GRID, SIZES, CGNTeacher, NeuralCGN
 from skdcgn.teachers.cgn_imagenet import TRUNCATION, assembled, imagenet_cgn_from, random_cgn
+from skdcgn.teachers.photographs import is_photo_cgn, load_photo_cgn
 from skdcgn.zoo import cards
 
 QueryFunction = Callable[[str, Tensor, Tensor], Tensor]
@@ -78,7 +79,7 @@ def load_teacher(
 
     Args:
         source: a zoo name (see :func:`cards`), a ``.safetensors``, ``.pth`` or ``.bin`` file with the names of the
-            published MNIST or ImageNet CGN, a folder written by ``save_pretrained``, or a callable
+            published MNIST or ImageNet CGN, a photo CGN, a folder written by ``save_pretrained``, or a callable
             ``(mechanism, noise (B, Z), labels (B,)) -> images (B, C, H, W)``.
         spec: image size, noise, classes and their names of a callable; None takes 32 pixels, N(0, I) of 32 numbers and
             10 classes without names.
@@ -106,6 +107,9 @@ def load_teacher(
         return StudentCGN.load(path).to(device)
     if not is_file(path):
         raise UserError(f"no teacher {str(source)!r}: pass a file, a student's folder or one of {', '.join(cards())}")
+    if is_photo_cgn(path):
+        _no_truncation(path, truncation)
+        return load_photo_cgn(path)
     return load_cgn(path, device, truncation)
 
 

@@ -69,6 +69,7 @@ from skdcgn.students.start import read_embeddings
 from skdcgn.teachers.cgn import CGN
 from skdcgn.teachers.cgn_imagenet import random_cgn
 from skdcgn.teachers.load import initial_cgn, load_teacher
+from skdcgn.teachers.photographs import build_photo_cgn
 from skdcgn.training.loop import Record
 from skdcgn.training.run_folder import RunFolder, read_metrics
 
@@ -241,6 +242,21 @@ def read_own_challenge(folder):
     return write_challenge(folder / "test", folder / "masks", folder / "in9", ChallengeConfig(8), watch=silent)
 
 
+def photo_cgn(folder):
+    photos = synthetic_photos(folder, train=2, test=1, size=16)
+    build_photo_cgn(photos.images, photos.masks, folder / "photos.safetensors", image_size=16, watch=silent)
+
+
+def read_photo_cgn(folder):
+    return compose(load_teacher(folder / "photos.safetensors"), 4)
+
+
+def read_photographs(folder):
+    return build_photo_cgn(
+        folder / "train", folder / "masks", folder / "again.safetensors", image_size=16, watch=silent
+    )
+
+
 def cues(folder):
     (folder / "bear").mkdir()
     Image.new("RGB", (8, 8)).save(folder / "bear" / "bear1-cat1.png")
@@ -398,6 +414,10 @@ READERS = {
         own_challenge,
         ("in9/challenge.json", "in9/only_bg_t/val/disc/test0.png", "masks/disc/test0.png", "test/disc/test0.png"),
         read_own_challenge,
+    ),
+    "photo cgn": Reader(photo_cgn, ("photos.safetensors",), read_photo_cgn),
+    "photographs and masks": Reader(
+        photo_cgn, ("train/disc/train0.png", "masks/disc/train1.png"), read_photographs, 0.5
     ),
     "cue conflicts": Reader(cues, ("bear/bear1-cat1.png",), list_cue_conflicts),
     "caption": Reader(caption, ("shape.png",), embedded_pictures),

@@ -1,5 +1,8 @@
 """A photo CGN: what it draws against the photographs it was made of, its picks, its file, and all that takes it."""
 
+import csv
+import shutil
+
 import pytest
 import torch
 
@@ -7,12 +10,13 @@ from skdcgn.base.errors import UserError
 from skdcgn.base.progress import silent
 from skdcgn.base.seeds import generator
 from skdcgn.base.tensors import read_tensors, write_tensors
-from skdcgn.cgn.compose import blend, draw
+from skdcgn.cgn.compose import blend, compose, draw
 from skdcgn.cgn.mechanism import Layers, Mechanism, Teacher
 from skdcgn.data.folders import as_unit, read_picture
 from skdcgn.data.masks import read_mask
 from skdcgn.data.synthetic_photos import OBJECTS, synthetic_photos
 from skdcgn.teachers.load import load_teacher
+from skdcgn.teachers.photo_layers import sharpened
 from skdcgn.teachers.photographs import build_photo_cgn
 from skdcgn.teachers.transport import even_biases, evenness, pick, pick_counts
 
@@ -53,11 +57,12 @@ def test_the_layers_are_those_of_one_photograph_and_compose_to_it(photos, cgn):
     files, masks = files_of(photos)
     pictures = torch.stack([as_unit(read_picture(files[row], SIZE)) for row in rows])
     layers = layers_of(cgn, noise, labels)
-    assert torch.equal(layers.mask, torch.stack([read_mask(masks[row], SIZE) / 255 for row in rows]))
+    given = torch.stack([read_mask(masks[row], SIZE) / 255 for row in rows])
+    assert float((layers.mask - sharpened(given)).abs().max()) < 1 / 255
     error = (blend(layers) - pictures).square().mean((1, 2, 3)) / 4  # of values of range 1
     assert float(-10 * error.log10().min()) > 20  # peak signal-to-noise ratio in dB
     assert float(-10 * error.log10().max()) > 14
-    inside, outside = layers.mask > 0.99, layers.mask < 0.01
+    inside, outside = layers.mask > 0.99, given < 0.01
     inside = torch.nn.functional.max_pool2d((~inside).float(), 3, 1, 1).expand_as(pictures) == 0
     outside = torch.nn.functional.max_pool2d((~outside).float(), 3, 1, 1).expand_as(pictures) == 0
     assert float((layers.texture - pictures)[inside].abs().max()) < 0.05
@@ -138,10 +143,61 @@ def test_the_verb_makes_one_and_refuses_what_it_cannot_take_apart(photos, skdcgn
 
 
 def test_a_class_without_a_usable_mask_is_named(photos, tmp_path):
-    import shutil
-
     shutil.copytree(photos.masks, tmp_path / "masks")
     shutil.rmtree(tmp_path / "masks" / "disc")
     with pytest.raises(UserError, match="no usable mask of the class 'disc'"):
         build_photo_cgn(photos.images, tmp_path / "masks", tmp_path / "p.safetensors", watch=silent)
     assert not (tmp_path / "p.safetensors").exists()
+
+
+def test_a_whole_object_of_one_photograph_is_drawn_on_the_background_of_another(photos, cgn):
+    images = compose(cgn, 60, policy=("texture.whole:1",), seed=1)
+    assert torch.equal(images.texture_labels, images.shape_labels)
+    assert not torch.equal(images.background_labels, images.shape_labels)
+    tensors, _ = read_tensors(cgn.path)
+    mask, surface = tensors["masks"] / 255, as_unit(tensors["textures"])
+    objects = mask * surface  # (N, 3, S, S), of each photograph
+    inside = (mask > 0.99).float()
+    errors = [(inside * (image - objects)).square().mean((1, 2, 3)).min() for image in images.images]
+    assert max(map(float, errors)) < 1e-4
+
+
+def test_a_mosaic_is_made_of_the_object_and_keeps_no_shape(photos, tmp_path):
+    def textures(name, seed):
+        folders = photos.images, photos.masks, tmp_path / f"{name}.safetensors"
+        made = build_photo_cgn(*folders, image_size=SIZE, texture="mosaic", seed=seed, watch=silent)
+        return read_tensors(made.path)[0]["textures"]
+
+    first, same, other = textures("first", 0), textures("same", 0), textures("other", 1)
+    assert torch.equal(first, same)
+    assert not torch.equal(first, other)
+    files, masks = files_of(photos)
+    for row in range(COUNT, 3 * COUNT):  # discs and squares; the arms of a cross are narrower than a patch
+        picture, inside = read_picture(files[row], SIZE), read_mask(masks[row], SIZE)[0] > 127
+        pixels = [tuple(pixel) for pixel in first[row].flatten(1).T.tolist()]
+        assert set(pixels) <= {tuple(pixel) for pixel in picture.flatten(1).T.tolist()}
+        own = {tuple(pixel) for pixel in picture[:, inside].T.tolist()}
+        assert sum(pixel in own for pixel in pixels) > 0.7 * SIZE**2
+
+
+def test_all_that_takes_a_cgn_takes_one_and_export_says_why_it_does_not(photos, cgn, skdcgn, tmp_path):
+    def run(*line):
+        status, printed, error = skdcgn(*map(str, line))
+        assert status == 0, error
+        return printed
+
+    run("generate", cgn.path, "--out", tmp_path / "images", "-n", 24, "--policy", "texture.whole:0.5")
+    run("classify", tmp_path / "images/counterfactuals.safetensors", "--out", tmp_path / "classifier", "--epochs", 1)
+    run("generate", cgn.path, "--out", tmp_path / "png", "-n", 3, "--format", "png")
+    rows = list(csv.DictReader((tmp_path / "png/labels.csv").read_text().splitlines()))
+    assert all(OBJECTS.keys() >= {row["shape_name"], row["background_name"]} for row in rows)
+    run("generate", cgn.path, "--out", tmp_path / "strip", "--interpolate", "background", "--frames", 3)
+    small = ["--width", 4, "--image-size", 16, "--epochs", 1, "--batch-size", 6, "--counterfactuals", 6]
+    run("ensemble", "--real", photos.images, "--cgn", cgn.path, "--out", tmp_path / "ensemble", *small)
+    budget = [f"--{mechanism}={count}" for mechanism, count in zip(Mechanism, (12, 12, 12), strict=True)]
+    run("query", cgn.path, "--out", tmp_path / "pairs", *budget, "--held-out", 6)
+    run("distill", tmp_path / "pairs", "--out", tmp_path / "student", "--steps", 1, "--batch-size", 4)
+    student = load_teacher(tmp_path / "student/student")
+    assert (student.spec.tiles, student.spec.names) == (False, tuple(OBJECTS))
+    status, _, error = skdcgn("export", str(cgn.path), "--out", str(tmp_path / "cgn.onnx"))
+    assert (status, error) == (2, "error: a black box has no weights to export: distill it and export the student\n")

@@ -54,7 +54,7 @@ class MaskedPhotos:
 
 def mask_state(mask: Tensor) -> MaskState:
     """Return the state of a mask (1, H, W) uint8."""
-    share = mask[0].float() / 255
+    share = (mask[0] > 127).float()
     frame = torch.cat([share[0], share[-1], share[1:-1, 0], share[1:-1, -1]])
     if share.mean() < LEAST:
         return MaskState.EMPTY

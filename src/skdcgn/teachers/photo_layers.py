@@ -3,24 +3,44 @@
 Pictures are (B, 3, S, S) in [-1, 1], masks (B, 1, S, S) in [0, 1].
 """
 
+from collections.abc import Callable
+
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from skdcgn.base.photo_layers import BackgroundFill, TextureFill
 from skdcgn.cgn.mechanism import Layers
 from skdcgn.data.inpaint import push_pull
+from skdcgn.training.losses import patch_mosaic
 
 MARGIN = 1 / 32  # of the side, around an object, that belongs neither to it nor to its background
+EDGE = 0.05  # weight of an object's edge, which is all that there is of a thin one
+GRID, BEST = 6, 100  # patches of a side of a mosaic, and the places of most mask from which each is drawn
+
+Fill = Callable[[Tensor, Tensor], Tensor]
 
 
 def photo_layers(pictures: Tensor, masks: Tensor, texture: TextureFill, background: BackgroundFill) -> Layers:
-    """Take photographs apart."""
-    return Layers(masks, TEXTURES[texture](pictures, masks), BACKGROUNDS[background](pictures, masks))
+    """Take photographs apart; mosaics take random numbers of PyTorch's global generator."""
+    sharp = sharpened(masks)
+    return Layers(sharp, TEXTURES[texture](pictures, sharp), BACKGROUNDS[background](pictures, masks))
+
+
+def sharpened(masks: Tensor) -> Tensor:
+    """Stretch the values from 1/4 to 3/4 to [0, 1], so that an object is not half transparent."""
+    return (2 * masks - 0.5).clamp(0, 1)
+
+
+def mosaic(pictures: Tensor, masks: Tensor) -> Tensor:
+    """Lay 6 x 6 patches side by side, each from where the mask is largest (CGN, App. C)."""
+    size = pictures.shape[-1]
+    return patch_mosaic(pictures, masks, -(-size // GRID), grid=GRID, best=BEST)[..., :size, :size]
 
 
 def spread_object(pictures: Tensor, masks: Tensor) -> Tensor:
-    """Keep the pixels where the mask is near 1; the rest takes the object's colours nearby."""
-    return push_pull(pictures, (2 * _eroded(masks, 1) - 1).clamp(min=0))
+    """Keep the pixels inside the mask, but for its edge; the rest takes the object's colours nearby."""
+    return push_pull(pictures, torch.lerp(_eroded(masks, 1), masks, EDGE))
 
 
 def spread_surroundings(pictures: Tensor, masks: Tensor) -> Tensor:
@@ -41,5 +61,8 @@ def _as_it_is(pictures: Tensor, masks: Tensor) -> Tensor:
     return pictures
 
 
-TEXTURES = {TextureFill.INPAINT: spread_object}
-BACKGROUNDS = {BackgroundFill.INPAINT: spread_surroundings, BackgroundFill.PHOTOGRAPH: _as_it_is}
+TEXTURES: dict[TextureFill, Fill] = {TextureFill.INPAINT: spread_object, TextureFill.MOSAIC: mosaic}
+BACKGROUNDS: dict[BackgroundFill, Fill] = {
+    BackgroundFill.INPAINT: spread_surroundings,
+    BackgroundFill.PHOTOGRAPH: _as_it_is,
+}

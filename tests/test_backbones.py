@@ -9,7 +9,7 @@ from torch import nn
 
 from skdcgn.base.errors import UserError
 from skdcgn.base.tensors import write_tensors
-from skdcgn.classifiers.backbones import SmallResNet, load_backbone
+from skdcgn.classifiers.backbones import PlainCNN, SmallResNet, load_backbone
 from skdcgn.classifiers.ensemble import Ensemble
 from skdcgn.features.extractors import load_extractor
 
@@ -58,6 +58,13 @@ def test_the_small_one_keeps_activations_with_norms_frozen_at_the_beginning():
         features = SmallResNet(32).eval()(torch.randn(8, 3, 32, 32))
     assert features.shape == (8, 128)
     assert 0.1 < float(features.square().mean().sqrt()) < 10
+
+
+def test_the_plain_one_returns_a_vector_of_features_for_any_size():
+    network = load_backbone("plain", width=4)
+    assert isinstance(network, PlainCNN)
+    with torch.no_grad():
+        assert network(torch.randn(2, 3, 64, 64)).shape == network(torch.randn(2, 3, 48, 48)).shape == (2, 32)
 
 
 @pytest.mark.parametrize("source", ["torchvision", "timm"])
@@ -116,7 +123,7 @@ def test_efficientnet_without_its_packages_is_one_line(monkeypatch):
 
 @pytest.mark.parametrize("name", ["resnet50", "keras:resnet50", "timm:", "smal"])
 def test_an_unknown_backbone_is_reported_with_those_there_are(name):
-    with pytest.raises(UserError, match="use small, efficientnet-lite0, torchvision:NAME"):
+    with pytest.raises(UserError, match="use small, plain, efficientnet-lite0, torchvision:NAME"):
         load_backbone(name)
 
 

@@ -111,3 +111,11 @@ def test_a_picture_that_cannot_be_read_is_named_when_its_batch_comes(folder):
     with ThreadPoolExecutor(2) as pool:
         batches = list(in_batches(files[2:], lambda file: middle_crop(file, 8), 3, pool))
     assert [(rows, len(images)) for rows, images in batches] == [(slice(0, 3), 3), (slice(3, 4), 1)]
+
+
+@pytest.mark.parametrize("least_area", [0.08, 0.5, 1.0])
+def test_a_random_crop_shows_at_least_its_share_of_the_picture(least_area):
+    rng = torch.Generator().manual_seed(0)
+    boxes = [random_box(120, 120, rng, least_area) for _ in range(200)]
+    shares = [(right - left) * (lower - upper) / 120**2 for left, upper, right, lower in boxes]
+    assert least_area - 0.02 < min(shares) < least_area + 0.1

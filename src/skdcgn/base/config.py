@@ -159,11 +159,12 @@ class EnsembleConfig:
     """Training of the invariant ensemble; its loss is stated in :mod:`skdcgn.classifiers.ensemble`."""
 
     heads: Heads = option(Heads.THREE, "three (shape, texture, background) or one: a plain classifier")
-    backbone: str = option("small", "small, efficientnet-lite0, torchvision:NAME (resnet50) or timm:NAME")
+    backbone: str = option("small", "small, plain, efficientnet-lite0, torchvision:NAME or timm:NAME")
     weights: str | None = option(None, "initial weights: a state-dict file or none; default: pretrained")
     freeze_backbone: bool = option(False, "keep the backbone as it is: only heads learn")
-    width: Channels = option(32, "channels of the first stage of the backbone small")
+    width: Channels = option(32, "channels of the first stage of the backbones small and plain")
     image_size: Side = option(224, "side of the input images in pixels")
+    least_area: Factor = option(0.08, "least share of a photograph that a random crop shows")
     epochs: Count = option(45, "passes over the real images")
     batch_size: Batch = option(64, "real images per step")
     counterfactuals: Batch = option(64, "counterfactuals per step")

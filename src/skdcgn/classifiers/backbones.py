@@ -1,10 +1,11 @@
 """Backbones by name: networks from images to features, without their classification layer.
 
-``small`` is bundled and has no trained weights. ``efficientnet-lite0`` comes from packages that hold its ImageNet
-weights too (the extra ``efficientnet``), ``torchvision:NAME`` and ``timm:NAME`` from those packages; each is imported
-when a name needs it.
+``small`` and ``plain`` are bundled and have no trained weights. ``efficientnet-lite0`` comes from packages with its
+ImageNet weights too (the extra ``efficientnet``), ``torchvision:NAME`` and ``timm:NAME`` from those packages; each is
+imported when a name needs it.
 """
 
+from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 from typing import Any, cast
@@ -18,7 +19,7 @@ from skdcgn.base.weights import check_fit, read_state_dict
 from skdcgn.data.photos import IMAGENET_DEVIATION, IMAGENET_MEAN
 from skdcgn.zoo.efficientnet import EFFICIENTNET, efficientnet_weights, new_efficientnet, normalise
 
-SMALL, NO_WEIGHTS = "small", "none"
+SMALL, PLAIN, NO_WEIGHTS = "small", "plain", "none"
 SOURCES = ("torchvision", "timm")
 
 
@@ -66,6 +67,35 @@ class SmallResNet(nn.Module):
         return features
 
 
+class PlainCNN(nn.Module):
+    """Six convolutions, four of them of stride 2: images (B, 3, S, S) -> features (B, 8 width).
+
+    For photographs of 64 pixels a side: twice as fast as :class:`SmallResNet`.
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(
+            *normed_convolution(3, width, kernel=5, stride=2),
+            *normed_convolution(width, 2 * width, stride=2),
+            *normed_convolution(2 * width, 2 * width),
+            *normed_convolution(2 * width, 4 * width, stride=2),
+            *normed_convolution(4 * width, 4 * width),
+            *normed_convolution(4 * width, 8 * width, stride=2),
+        )
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def forward(self, images: Tensor) -> Tensor:
+        features: Tensor = self.layers(images.contiguous(memory_format=torch.channels_last)).mean((2, 3))
+        return features
+
+
+def normed_convolution(inputs: int, outputs: int, *, kernel: int = 3, stride: int = 1) -> list[nn.Module]:
+    """Return a convolution, its batch norm and ReLU."""
+    convolution = nn.Conv2d(inputs, outputs, kernel, stride, padding=kernel // 2, bias=False)
+    return [convolution, nn.BatchNorm2d(outputs), nn.ReLU()]
+
+
 class EfficientNetBackbone(nn.Module):
     """EfficientNet-Lite0 without its head: images (B, 3, S, S), normalised as ImageNet's are -> (B, 1280, S/32, S/32).
 
@@ -85,14 +115,17 @@ class EfficientNetBackbone(nn.Module):
         return features
 
 
+BUNDLED: dict[str, Callable[[int], nn.Module]] = {SMALL: SmallResNet, PLAIN: PlainCNN}  # width -> network
+
+
 def load_backbone(name: str, *, width: int = 32, weights: str | None = None) -> nn.Module:
     """Return a network: images (B, 3, S, S), normalised as ImageNet's are -> features (B, D) or (B, D, h, w).
 
     Args:
-        name: ``small``, ``efficientnet-lite0``, ``torchvision:NAME`` or ``timm:NAME``.
-        width: channels of the first stage of ``small``.
+        name: ``small``, ``plain``, ``efficientnet-lite0``, ``torchvision:NAME`` or ``timm:NAME``.
+        width: channels of the first stage of ``small`` or ``plain``.
         weights: a state-dict file, or ``none``. Default: the package's own ImageNet weights, for torchvision and timm a
-            download; ``small`` has none.
+            download; ``small`` and ``plain`` have none.
 
     Raises:
         UserError: no such backbone, a package that is missing, weights that do not fit or cannot be fetched.
@@ -115,15 +148,15 @@ def weights_file(name: str, weights: str | None) -> Path | None:
 
 
 def _new_backbone(name: str, width: int, *, pretrained: bool) -> nn.Module:
-    if name == SMALL:
-        return SmallResNet(width)
+    if name in BUNDLED:
+        return BUNDLED[name](width)
     if name == EFFICIENTNET:
         return EfficientNetBackbone()
     source, _, model = name.partition(":")
     if source not in SOURCES or not model:
         raise UserError(
-            f"unknown backbone {name!r}: use small, {EFFICIENTNET}, torchvision:NAME (as torchvision:resnet50) or "
-            "timm:NAME"
+            f"unknown backbone {name!r}: use small, plain, {EFFICIENTNET}, torchvision:NAME (as "
+            "torchvision:resnet50) or timm:NAME"
         )
     return _of_package(source, model, pretrained=pretrained)
 

@@ -39,7 +39,7 @@ from skdcgn.base.tensors import read_tensors
 from skdcgn.base.weights import below, check_fit, on_meta
 from skdcgn.cgn.classes import Classes
 from skdcgn.cgn.mechanism import Mechanism
-from skdcgn.classifiers.backbones import NO_WEIGHTS, SMALL, SmallResNet, load_backbone, weights_file
+from skdcgn.classifiers.backbones import BUNDLED, NO_WEIGHTS, load_backbone, weights_file
 from skdcgn.classifiers.check import check_logits
 from skdcgn.classifiers.photo_batches import batches
 from skdcgn.classifiers.schedules import Epochs, one_cycle, step_decay
@@ -208,7 +208,7 @@ def train_ensemble(
     with ThreadPoolExecutor(workers) as pool:
         train(
             method,
-            batches(photos, source, epochs, config.image_size, pool),
+            batches(photos, source, epochs, config, pool),
             folder,
             steps=epochs.steps,
             seed=seed,
@@ -262,9 +262,12 @@ def load_ensemble(folder: Path, backbone: Backbone | None = None) -> tuple[Ensem
     if form.backbone == OWN and backbone is None:
         raise UserError(f"{folder} was trained on a backbone of your own: pass it to load_ensemble")
     state = below(read_tensors(file)[0], PREFIX)
-    if form.backbone == SMALL and backbone is None:  # before its features take memory
+    if form.backbone in BUNDLED and backbone is None:  # before its features take memory
         check_fit(
-            on_meta(SmallResNet, form.width), below(state, "backbone."), file, f"a backbone of width {form.width}"
+            on_meta(BUNDLED[form.backbone], form.width),
+            below(state, "backbone."),
+            file,
+            f"a backbone of width {form.width}",
         )
     network = backbone() if backbone else load_backbone(form.backbone, width=form.width, weights=NO_WEIGHTS)
     ensemble = Ensemble(network, len(form.names), form.image_size, form.heads)

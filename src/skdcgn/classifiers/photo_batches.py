@@ -49,19 +49,23 @@ def counterfactual_stream(cgn: Teacher, config: EnsembleConfig, seed: int) -> Co
 
 
 def batches(
-    photos: PhotoFiles, source: CounterfactualStream | None, epochs: Epochs, size: int, pool: ThreadPoolExecutor
+    photos: PhotoFiles,
+    source: CounterfactualStream | None,
+    epochs: Epochs,
+    config: EnsembleConfig,
+    pool: ThreadPoolExecutor,
 ) -> Callable[[int], Batch]:
-    """Return the batch of each step: real images of ``size`` pixels a side and, of a source, counterfactuals.
+    """Return the batch of each step: real images and, of a source, counterfactuals.
 
-    It holds ``images`` (B, 3, size, size) in [-1, 1] and ``labels`` (B,), and if there is a source ``counterfactuals``
-    (B', 3, size, size) and their labels ``shape``, ``texture`` and ``background``, (B',) each.
+    It holds ``images`` (B, 3, S, S) in [-1, 1] and ``labels`` (B,), and if there is a source ``counterfactuals``
+    (B', 3, S, S) and their labels ``shape``, ``texture`` and ``background``, (B',) each.
     """
-    seed = epochs.seed
+    seed, size = epochs.seed, config.image_size
 
     def begin(step: int) -> list[Future[Tensor]]:
         epoch = epochs.epoch(step)
         return [
-            pool.submit(random_crop, photos.files[row], size, generator(seed, "crop", epoch, row))
+            pool.submit(random_crop, photos.files[row], size, generator(seed, "crop", epoch, row), config.least_area)
             for row in epochs.rows(step).tolist()
         ]
 

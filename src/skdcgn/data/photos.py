@@ -20,21 +20,26 @@ TRIES = 10
 KEPT = 224 / 256  # of the shorter side, in a middle crop (Krizhevsky et al. 2012)
 
 
-def random_crop(path: str, size: int, rng: torch.Generator) -> Tensor:
-    """Return a random part of a picture, resized and mirrored with probability 1/2: (3, size, size) uint8."""
+def random_crop(path: str, size: int, rng: torch.Generator, least_area: float = LEAST_AREA) -> Tensor:
+    """Return a random part of a picture, resized and mirrored with probability 1/2: (3, size, size) uint8.
+
+    It shows the share ``least_area`` of the picture or more.
+    """
     picture = open_picture(Path(path))
-    box = random_box(*picture.size, rng)
+    box = random_box(*picture.size, rng, least_area)
     cut = as_tensor(picture.resize((size, size), Image.Resampling.BILINEAR, box=box))
     return cut.flip(2) if float(torch.rand((), generator=rng)) < 0.5 else cut
 
 
-def random_box(width: int, height: int, rng: torch.Generator) -> tuple[int, int, int, int]:
+def random_box(
+    width: int, height: int, rng: torch.Generator, least_area: float = LEAST_AREA
+) -> tuple[int, int, int, int]:
     """Draw left, upper, right, lower of a crop whose area and aspect are random (Szegedy et al. 2015, section 6).
 
     Where none of ``TRIES`` draws fits into the picture, it is the largest square around the middle.
     """
     for area, aspect, x, y in torch.rand(TRIES, 4, generator=rng, dtype=torch.float64).tolist():
-        pixels, ratio = width * height * (LEAST_AREA + (1 - LEAST_AREA) * area), WIDEST ** (2 * aspect - 1)
+        pixels, ratio = width * height * (least_area + (1 - least_area) * area), WIDEST ** (2 * aspect - 1)
         w, h = max(1, round(math.sqrt(pixels * ratio))), max(1, round(math.sqrt(pixels / ratio)))
         if w <= width and h <= height:
             left, upper = int(x * (width - w + 1)), int(y * (height - h + 1))

@@ -5,7 +5,6 @@ ImageNet weights too (the extra ``efficientnet``), ``torchvision:NAME`` and ``ti
 imported when a name needs it.
 """
 
-from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 from typing import Any, cast
@@ -115,7 +114,7 @@ class EfficientNetBackbone(nn.Module):
         return features
 
 
-BUNDLED: dict[str, Callable[[int], nn.Module]] = {SMALL: SmallResNet, PLAIN: PlainCNN}  # width -> network
+BUNDLED: dict[str, type[SmallResNet] | type[PlainCNN]] = {SMALL: SmallResNet, PLAIN: PlainCNN}
 
 
 def load_backbone(name: str, *, width: int = 32, weights: str | None = None) -> nn.Module:

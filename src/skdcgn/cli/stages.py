@@ -33,7 +33,7 @@ from skdcgn.cli.terminal import place_of, point_to, progress
 @with_flags(
     TEACHERS[DEFAULT],
     IMAGENET_TEACHERS["imagenet-smoke"],
-    main=("images", "image_size", "glyphs", "appearance", "steps", "seed"),
+    main=("images", "masks", "image_size", "glyphs", "appearance", "steps", "seed"),
 )
 def teach(
     preset: Annotated[str, Parameter(help=f"One of {', '.join((*TEACHERS, *IMAGENET_TEACHERS))}.")] = DEFAULT,

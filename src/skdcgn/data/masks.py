@@ -4,6 +4,7 @@ A mask has the aspect ratio of its photograph and any size. Not every mask shows
 says whether a photograph can be taken apart by it.
 """
 
+import logging
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -19,9 +20,10 @@ from skdcgn.base.contents import Reads, folder_reads
 from skdcgn.base.door import is_file
 from skdcgn.base.errors import UserError
 from skdcgn.data.decoding import open_mask
-from skdcgn.data.folders import READERS
-from skdcgn.data.images import PhotoFiles
+from skdcgn.data.folders import READERS, list_photos, read_picture
+from skdcgn.data.images import LabelledImages, PhotoFiles
 
+logger = logging.getLogger(__name__)
 LEAST, MOST = 0.05, 0.7  # of the picture's area
 MOST_OF_FRAME = 0.5  # of the pixels along the four sides
 READ_AT = 64  # pixels of a side at which masks are judged
@@ -111,3 +113,33 @@ def mask_states(masked: MaskedPhotos) -> list[MaskState]:
 def mask_reads(masks: Path, masked: MaskedPhotos) -> Reads:
     """Return the contents of masks that a run reads (:mod:`skdcgn.base.contents`)."""
     return folder_reads("masks", masks, masked.masks)
+
+
+def list_usable(folder: Path, masks: Path) -> MaskedPhotos:
+    """Return the photographs of a folder of classes whose mask is usable; log how many are left out, and why.
+
+    Raises:
+        UserError: as :func:`skdcgn.data.folders.list_photos` and :func:`list_masked`, or a class has no usable mask.
+    """
+    photos = list_photos(folder)
+    masked = list_masked(photos, masks)
+    usable, states = usable_photos(masked)
+    reasons = {"without a mask": len(photos) - len(masked)} | {state: states[state] for state in MaskState}
+    words = ", ".join(f"{count:,} {reason}" for reason, count in reasons.items() if reason != MaskState.USABLE)
+    logger.info(f"{len(usable):,} of {len(photos):,} photographs have a usable mask; left out: {words}")
+    missing = set(range(len(photos.names))) - set(usable.photos.labels.tolist())
+    if missing:
+        raise UserError(
+            f"{masks} has no usable mask of class {photos.names[min(missing)]!r} (of {len(missing)} classes): add masks "
+            f"that cover {LEAST:.0%} to {MOST:.0%} of their photographs, or remove the class"
+        )
+    return usable
+
+
+def load_masked(masked: MaskedPhotos, size: int) -> tuple[LabelledImages, Tensor]:
+    """Read photographs (N, 3, size, size) and their masks (N, 1, size, size), both uint8."""
+    images = torch.empty(len(masked), 3, size, size, dtype=torch.uint8)
+    masks = torch.empty(len(masked), 1, size, size, dtype=torch.uint8)
+    for row, (photo, mask) in enumerate(zip(masked.photos.files, masked.masks, strict=True)):
+        images[row], masks[row] = read_picture(Path(photo), size), read_mask(Path(mask), size)
+    return LabelledImages(images, masked.photos.labels, masked.photos.names), masks

@@ -28,7 +28,7 @@ and the expectation is exact. Binary entropy, total variation and range are of m
 import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import cast
+from typing import NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
@@ -78,13 +78,27 @@ PATCH_WIDTHS = (32, 64, 64)  # three strides: a place of the last sees 22 pixels
 CheckHealth = Callable[[Teacher, RealReference, int], Health]
 
 
+class TargetMasks(NamedTuple):
+    """Masks (B, 1, H, W) of real images, the targets of a loss ``term`` of this weight, and those of samples."""
+
+    term: str
+    weight: float
+    real: Tensor
+    fake: Tensor
+    logged: dict[str, float]
+
+
 class Teach(Method):
-    """One step of CGN training; a batch holds real ``images`` (B, 3, H, W) and their ``labels`` (B,)."""
+    """One step of CGN training.
+
+    A batch holds real ``images`` (B, 3, H, W), their ``labels`` (B,) and, if there are, ``masks`` (B, 1, H, W).
+    """
 
     def __init__(self, config: TeachConfig, spec: Spec) -> None:
         cgn, encoder = CGN(spec), Encoder(spec)
-        others: dict[str, nn.Module] = {"discriminator": Discriminator(4 if config.segment else 3, spec.classes)}
-        if config.segment:
+        sees_masks = config.masks is not None or config.segment > 0
+        others: dict[str, nn.Module] = {"discriminator": Discriminator(4 if sees_masks else 3, spec.classes)}
+        if config.segment and config.masks is None:
             others["segmenter"] = Segmenter(spec)
         if config.patch:
             others["patches"] = Discriminator(3, spec.classes, PATCH_WIDTHS)
@@ -105,7 +119,7 @@ class Teach(Method):
             },
         )
         self.channels_last = True
-        self.config, self.image_size, self.policy = config, spec.image_size, training_policy(config.policy, spec)
+        self.config, self.spec, self.policy = config, spec, training_policy(config.policy, spec)
 
     def step(self, batch: Batch, now: Step) -> dict[str, float]:
         images, labels = batch["images"], batch["labels"]
@@ -116,13 +130,12 @@ class Teach(Method):
         cropped = self._crop(distorted)
         rebuilt, sampled = blend(cropped).chunk(2)
         guessed = Layers(*(x[: len(images)] for x in distorted))
-        compared = blend(crop_expectation(guessed)) if self.config.local else rebuilt
+        compared = blend(crop_expectation(guessed)) if self.config.local and self.spec.tiles else rebuilt
         config, logged, real, fake = self.config, dict[str, float](), images, sampled
-        if config.segment:
-            logged["segmenter"], real_mask, fake_mask = self.train_segmenter(
-                images, sampled, distorted.mask.chunk(2)[1], labels
-            )
-            real, fake = with_mask(images, real_mask), with_mask(sampled, fake_mask)
+        masks = self._target_masks(batch, sampled, distorted.mask.chunk(2)[1])
+        if masks:
+            logged |= masks.logged
+            real, fake = with_mask(images, masks.real), with_mask(sampled, masks.fake)
         logged["discriminator"] = self._train_discriminator(
             "discriminator", half_resolution(real), half_resolution(fake.detach()), labels
         )
@@ -134,8 +147,8 @@ class Teach(Method):
             "binary": binary * losses.binary_entropy(layers.mask),
             "range": losses.mask_range(layers.mask, *GLYPH_MASKS.range),
         }
-        if config.segment:
-            terms["segment"] = config.segment * (guessed.mask - real_mask).square().mean()
+        if masks:
+            terms[masks.term] = masks.weight * (guessed.mask - masks.real).square().mean()
         terms |= self._texture_terms(layers, rebuilt, images)
         if config.patch:
             surfaces = blend(cropped._replace(mask=cropped.mask.detach())).chunk(2)[1]
@@ -144,6 +157,16 @@ class Teach(Method):
         self.descend("generator", torch.stack(list(terms.values())).sum())
         cast(AveragedModel, self.modules["ema"]).update_parameters(self.modules["cgn"])
         return {**logged, **{name: value.item() for name, value in terms.items()}}
+
+    def _target_masks(self, batch: Batch, sampled: Tensor, fake: Tensor) -> "TargetMasks | None":
+        """Return the masks that users gave, or those of the segmenter, which learns from samples and their masks."""
+        config = self.config
+        if "masks" in batch:
+            return TargetMasks("mask", config.mask, batch["masks"], fake, {})
+        if not config.segment:
+            return None
+        loss, real, fake = self.train_segmenter(batch["images"], sampled, fake, batch["labels"])
+        return TargetMasks("segment", config.segment, real, fake, {"segmenter": loss})
 
     def _texture_terms(self, layers: Layers, rebuilt: Tensor, images: Tensor) -> dict[str, Tensor]:
         """Return the total variation of layers, and distances of features of reconstructions and images."""
@@ -165,8 +188,10 @@ class Teach(Method):
         return Layers(*(self.modules["cgn"](mechanism, noise, labels) for mechanism in Mechanism))
 
     def _crop(self, layers: Layers) -> Layers:
-        """Crop each tiled texture at random."""
-        return crop(layers, *(torch.randint(self.image_size, (len(x), 2), device=x.device) for x in layers[1:]))
+        """Crop each texture at random if textures tile."""
+        if not self.spec.tiles:
+            return layers
+        return crop(layers, *(torch.randint(self.spec.image_size, (len(x), 2), device=x.device) for x in layers[1:]))
 
     def train_segmenter(self, real: Tensor, fake: Tensor, mask: Tensor, labels: Tensor) -> tuple[float, Tensor, Tensor]:
         """Train the segmenter on fake images and their mask (B, 1, H, W); return its loss and its masks of both."""
@@ -242,7 +267,8 @@ def teach(
         TrainingStoppedError: masks are still empty, full or all one shape after half of the steps. Under a policy this
             is a warning.
     """
-    pictures, real, spec = load_teaching_data(config, data_root)
+    data = load_teaching_data(config, data_root)
+    pictures, spec = data.pictures, data.spec
     torch.manual_seed(config.seed)
     method = Teach(config, spec)
     reads = teaching_reads(config, data_root)
@@ -250,12 +276,13 @@ def teach(
     rows_of = balanced_rows(pictures.labels)
     start_at(method.modules["cgn"], as_unit(pictures.images[rows_of(COLOUR_IMAGES, generator(config.seed, "first"))]))
 
-    reference = real_reference(real, spec.classes, config.seed)
+    reference = real_reference(data.real, spec.classes, config.seed)
     logger.info(str(reference))
 
     def batch_at(step: int) -> Batch:
         rows = rows_of(config.batch_size, generator(config.seed, "teach", step))
-        return {"images": as_unit(pictures.images[rows]), "labels": pictures.labels[rows]}
+        masks = {} if data.masks is None else {"masks": data.masks[rows] / 255}
+        return {"images": as_unit(pictures.images[rows]), "labels": pictures.labels[rows], **masks}
 
     def sample(record: Record) -> None:
         teacher = method.teacher()

@@ -139,7 +139,7 @@ NO_COMPOSITION = {
     ("metrics/moments.py", "__add__"),
     ("pairs/stores.py", "from_levels"),
     ("teachers/biggan.py", "at_truncation"),
-    ("teachers/teach.py", "step"),
+    ("teachers/teach_method.py", "step"),
     ("training/losses.py", "binary_entropy"),
     ("training/processes.py", "_remember"),
 }

@@ -18,7 +18,8 @@ from skdcgn.teachers.cgn import CGN
 from skdcgn.teachers.health import Health
 from skdcgn.teachers.load import load_teacher
 from skdcgn.teachers.recognition import Segmenter
-from skdcgn.teachers.teach import Teach, start_at, teach
+from skdcgn.teachers.teach import start_at, teach
+from skdcgn.teachers.teach_method import Teach
 from skdcgn.teachers.views import crop_expectation, half_resolution, shift
 from skdcgn.training.loop import Step, fit
 

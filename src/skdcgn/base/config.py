@@ -183,7 +183,7 @@ class EnsembleConfig:
 
 @dataclass(frozen=True, config=STRICT)
 class TeachConfig:
-    """Training of a teacher CGN on biased pictures; its losses are stated in :mod:`skdcgn.teachers.teach`."""
+    """Training of a teacher CGN on biased pictures; its losses are stated in :mod:`skdcgn.teachers.teach_method`."""
 
     glyphs: str = option("digits", "handwritten digits: digits, mnist or a folder with four idx files")
     appearance: str = option("double-colored", "appearance of the digits: colored, double-colored or wildlife")

@@ -6,7 +6,7 @@ seeded generator. Its decorator registers it (:mod:`skdcgn.cgn.catalogue`): mech
 limits of the amount. A policy names it ``shape.elastic:1.5`` (:mod:`skdcgn.cgn.policy`).
 
 Gradients flow to layers through all but constants (through :func:`binarise` straight), so that a CGN can be trained
-under a distortion (:mod:`skdcgn.teachers.teach`). Random numbers are drawn on the CPU, wherever the layers are.
+under a distortion (:mod:`skdcgn.teachers.teach_method`). Random numbers are drawn on the CPU, wherever the layers are.
 
 Noise, rotation and opacity of the shape are SKDCGN's (Ambekar et al. 2022); :func:`correlate` restores a share of the
 shortcut that independent labels remove.

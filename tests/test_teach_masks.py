@@ -63,7 +63,7 @@ def test_photographs_without_a_usable_mask_are_left_out_and_counted(tmp_path, ca
     [
         ({"masks": "nowhere"}, "nowhere has no mask of a photograph"),
         ({"images": None}, "pass --images too"),
-        ({"masks": "EMPTY"}, "has no usable mask of class 'dog'"),
+        ({"masks": "EMPTY"}, "has no usable mask of the class 'dog'"),
     ],
 )
 def test_masks_that_cannot_be_used_end_in_one_line(changes, words, tmp_path):

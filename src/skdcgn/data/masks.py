@@ -130,8 +130,8 @@ def list_usable(folder: Path, masks: Path) -> MaskedPhotos:
     missing = set(range(len(photos.names))) - set(usable.photos.labels.tolist())
     if missing:
         raise UserError(
-            f"{masks} has no usable mask of class {photos.names[min(missing)]!r} ({len(missing)} classes have none): "
-            f"add masks that cover {LEAST:.0%} to {MOST:.0%} of their photographs, or remove the class"
+            f"{masks} has no usable mask of the class {photos.names[min(missing)]!r} ({len(missing)} classes have "
+            f"none): add masks that cover {LEAST:.0%} to {MOST:.0%} of their photographs, or remove the class"
         )
     return usable
 

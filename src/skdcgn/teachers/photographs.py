@@ -36,8 +36,8 @@ from skdcgn.base.tensor_writer import Append, Layout, rows_to_tensors
 from skdcgn.base.tensors import open_tensors, read_rows
 from skdcgn.cgn.mechanism import Layers, Mechanism, Spec, as_mechanism, check_query, spec_from_metadata
 from skdcgn.cgn.pictures import as_rgb
-from skdcgn.data.folders import READERS, as_unit, list_photos, read_picture
-from skdcgn.data.masks import MaskedPhotos, MaskState, list_masked, read_mask, usable_photos
+from skdcgn.data.folders import READERS, as_unit, read_picture
+from skdcgn.data.masks import MaskedPhotos, list_usable, read_mask
 from skdcgn.teachers.photo_codes import SIDE, principal_codes
 from skdcgn.teachers.photo_layers import photo_layers
 from skdcgn.teachers.transport import even_biases, evenness, pick, pick_counts
@@ -189,7 +189,7 @@ def build_photo_cgn(
         raise UserError(f"{out} is no name for a photo CGN: end it in .safetensors")
     if image_size < SIDE:
         raise UserError(f"images of {image_size} pixels: a photo CGN has {SIDE} at least")
-    masked = _usable(photos, masks)
+    masked = list_usable(photos, masks)
     names, labels = masked.photos.names, masked.photos.labels
     spec = Spec(image_size, noise_dim, len(names), names=names, tiles=False)
     metadata = {**spec.to_metadata(), "texture": surface.value, "background": ground.value}
@@ -207,22 +207,6 @@ def build_photo_cgn(
         append(CODES, codes)
         append(BIASES, _biases(codes, labels, seed, watch))
     return load_photo_cgn(out)
-
-
-def _usable(photos: Path, masks: Path) -> MaskedPhotos:
-    """List the photographs that can be taken apart, and log how many masks cannot be used."""
-    listed = list_photos(photos)
-    masked, states = usable_photos(list_masked(listed, masks))
-    words = ", ".join(f"{count:,} {state}" for state, count in states.items() if state is not MaskState.USABLE)
-    logger.info(f"{len(masked):,} of {len(listed):,} photographs are used; masks that are not usable: {words}")
-    counts = masked.photos.labels.bincount(minlength=len(listed.names)).tolist()
-    missing = [name for name, count in zip(listed.names, counts, strict=True) if not count]
-    if missing:
-        raise UserError(
-            f"{masks} has no usable mask of the class {missing[0]!r} ({len(missing)} classes have none): mend some of "
-            "its masks, or remove the class"
-        )
-    return masked
 
 
 def _read_batches(masked: MaskedPhotos, size: int) -> Iterator[tuple[slice, Tensor, Tensor]]:

@@ -7,14 +7,14 @@ from typing import NamedTuple
 from torch import Tensor
 
 from skdcgn.base.config import TeachConfig
-from skdcgn.base.contents import NOTHING, Reads, folder_reads
+from skdcgn.base.contents import NOTHING, Reads
 from skdcgn.base.errors import UserError
 from skdcgn.cgn.mechanism import Spec
 from skdcgn.data.appearances import paint
 from skdcgn.data.folders import list_photos, load_pictures
 from skdcgn.data.glyphs import SIZE, load_glyphs, vary
 from skdcgn.data.images import LabelledImages
-from skdcgn.data.masks import list_masked, list_usable, load_masked
+from skdcgn.data.masks import list_masked, list_usable, load_masked, mask_reads
 from skdcgn.data.reads import glyph_reads, photo_reads, texture_reads
 from skdcgn.features.reads import feature_reads
 
@@ -67,7 +67,7 @@ def _picture_reads(folder: Path, masks: str | None) -> Reads:
     if masks is None:
         return photo_reads("images", folder, photos)
     masked = list_masked(photos, Path(masks))
-    return {**photo_reads("images", folder, masked.photos), **folder_reads("masks", Path(masks), masked.masks)}
+    return {**photo_reads("images", folder, masked.photos), **mask_reads(Path(masks), masked)}
 
 
 def _own_pictures(config: TeachConfig, folder: Path) -> TeachingData:

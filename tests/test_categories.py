@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from skdcgn.base.errors import UserError
-from skdcgn.data.categories import CATEGORIES, averages
+from skdcgn.data.categories import CATEGORIES, averages, covered
 
 PUBLISHED = {  # indices among the thousand classes, from Geirhos et al.'s toolbox; of the two long ones, their number
     "airplane": [404],
@@ -22,6 +22,11 @@ PUBLISHED = {  # indices among the thousand classes, from Geirhos et al.'s toolb
     "oven": [766],
     "truck": [555, 569, 656, 675, 717, 734, 864, 867],
 }
+
+IMAGENETTE = (
+    "n01440764", "n02102040", "n02979186", "n03000684", "n03028079", "n03394916", "n03417042", "n03425413",
+    "n03445777", "n03888257",
+)  # fmt: skip
 
 
 def one_class_each():
@@ -61,6 +66,21 @@ def test_folders_may_have_the_categories_own_names():
     assert torch.equal(averages(list(CATEGORIES)), torch.eye(16))
 
 
-def test_a_category_that_a_classifier_does_not_know_is_named():
-    with pytest.raises(UserError, match=r"none of the classifier's 15 classes is a truck: .*WordNet ids"):
-        averages(one_class_each()[:-1])
+def test_a_category_without_a_class_has_no_row():
+    names = one_class_each()[:-1]
+    assert covered(names) == tuple(CATEGORIES)[:-1]
+    assert float(averages(names)[-1].sum()) == 0
+    assert covered(IMAGENETTE) == ("dog", "truck")
+
+
+@pytest.mark.parametrize(
+    ("names", "words"),
+    [
+        (("n01440764", "fish"), "of the classifier's 2 classes none is of the sixteen categories, .*WordNet ids"),
+        (("n02102040", "n02085782", "n01440764"), r"3 classes only one is of the sixteen categories \(dog\), shape"),
+    ],
+)
+def test_classes_of_fewer_than_two_categories_have_no_shape_bias(names, words):
+    with pytest.raises(UserError, match=words) as caught:
+        covered(names)
+    assert "\n" not in str(caught.value)

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 
 import pytest
 import torch
@@ -9,12 +10,14 @@ from PIL import Image
 
 from skdcgn.base.config import EnsembleConfig
 from skdcgn.base.errors import UserError
+from skdcgn.base.records import from_dict, to_dict
 from skdcgn.cgn.classes import Classes
 from skdcgn.classifiers.ensemble import train_ensemble
 from skdcgn.data.categories import CATEGORIES
 from skdcgn.data.counterfactuals import stream_from_cgn
 from skdcgn.data.folders import list_photos
 from skdcgn.data.imagenet_classes import WORDNET_IDS
+from skdcgn.evaluation.heads import by_head
 from skdcgn.evaluation.imagenet import (
     Share,
     bg_gap,
@@ -24,7 +27,9 @@ from skdcgn.evaluation.imagenet import (
     top_k,
 )
 from skdcgn.evaluation.in9 import in9_variants, read_in9_map
-from skdcgn.evaluation.shape_bias import ShapeBias, list_cue_conflicts, shape_bias
+from skdcgn.evaluation.scores import HEADS, CueCounts, CueDecisions, HeadScores
+from skdcgn.evaluation.shape_bias import ShapeBias, conflicts_among, list_cue_conflicts, shape_bias
+from skdcgn.results.head_lines import cue_scope, head_lines, head_sentences
 
 NINE = ("dog", "bird", "vehicle", "reptile", "carnivore", "insect", "instrument", "primate", "fish")
 
@@ -95,6 +100,85 @@ def test_shape_bias_means_over_a_categorys_classes(cues):
 
     bears = list_cue_conflicts(cues)
     assert shape_bias(logits, bears, names, 32)["ensemble"] == (3, 1, 8)
+
+
+def test_a_classifier_of_some_categories_decides_among_them_on_the_conflicts_between_them(cues, tmp_path):
+    """As Imagenette's classes: a dog, a truck and others."""
+    paint(tmp_path / "cues" / "dog" / "dog1-truck1.png", 0)
+    paint(tmp_path / "cues" / "truck" / "truck1-dog1.png", 0)
+    paint(tmp_path / "cues" / "truck" / "truck1-dog2.png", 1)
+    names = ("n02102040", "n03417042", "n01440764")
+    conflicts = conflicts_among(list_cue_conflicts(tmp_path / "cues"), ("dog", "truck"))
+    assert (len(conflicts.files), conflicts.left_out) == (3, 8)
+    biases = shape_bias(reads(3), list_cue_conflicts(tmp_path / "cues"), names, 32, batch_size=2)
+    assert biases["ensemble"] == (2, 1, 3)  # two dogs are said: one is the shape; and the truck's shape
+    assert shape_bias(reads(3), conflicts, names, 32) == biases
+    opened = open_challenges(names, cue_conflict=tmp_path / "cues")
+    assert opened.files == conflicts.files
+
+
+def test_a_tench_never_takes_a_decision_of_the_sixteen(cues):
+    def logits(images):
+        return {"ensemble": torch.tensor([[9.0, 1.0, 0.0]]).expand(len(images), -1)}  # a tench, then a bear
+
+    names = ("n01440764", min(CATEGORIES["bear"]), min(CATEGORIES["cat"]))
+    assert shape_bias(logits, list_cue_conflicts(cues), names, 32)["ensemble"] == (2, 1, 3)
+
+
+def test_no_conflict_between_the_categories_of_a_classifier_is_one_line(cues):
+    with pytest.raises(
+        UserError, match="no cue conflict is between two of boat, bottle, the only categories"
+    ) as caught:
+        open_challenges(("boat", "bottle"), cue_conflict=cues)
+    assert "\n" not in str(caught.value)
+
+
+def test_the_published_gap_is_that_of_shape_and_texture(tmp_path):
+    """Each head alone, the two and the three disagree about which pictures are right: counted by hand."""
+    heads = torch.zeros(3, 1, 9)
+    heads[0, 0, 1], heads[1, 0, 0], heads[2, 0, 1] = 1.0, 3.0, 2.5  # bird, dog, bird
+    logits = by_head(("shape", "texture", "background"), heads)
+    assert {head: int(values.argmax()) for head, values in logits.items()} == {
+        "ensemble": 1, "shape + texture": 0, "shape": 1, "texture": 0, "background": 1
+    }  # fmt: skip
+    assert torch.equal(logits["shape + texture"], (heads[0] + heads[1]) / 2)
+    for variant, wrong in (("mixed_same", 1), ("mixed_rand", 4)):
+        nine_folders(tmp_path, variant, wrong)
+    plain = reads(9, step=10)
+
+    def with_heads(images):  # the two are right where the picture is, the three never
+        right = plain(images)["ensemble"]
+        return by_head(("shape", "texture", "background"), torch.stack([0 * right, right, -3 * right]))
+
+    gaps = bg_gap(in9_accuracy(with_heads, in9_variants(tmp_path), torch.arange(9), 32))
+    assert gaps["shape + texture"] == gaps["texture"] == pytest.approx(100 * 3 / 62)
+    assert list(gaps) == list(HEADS)
+
+
+def test_a_classifier_of_one_head_has_the_ensemble_alone():
+    heads = torch.randn(1, 4, 9)
+    logits = by_head(("shape",), heads)
+    assert list(logits) == ["ensemble"]
+    assert torch.equal(logits["ensemble"], heads[0])
+
+
+def test_decisions_stand_beside_the_ratio():
+    counts = CueCounts({"ensemble": CueDecisions(197, 622)}, ("dog", "truck"), left_out=80)
+    bias = HeadScores(1200, {"ensemble": 100 * 197 / 819}, counts)
+    assert list(head_sentences("shape bias", bias)) == [
+        "ensemble: shape bias 24.1 %, 197 shape, 622 texture of 1,200 images"
+    ]
+    two, one = {"shape bias": replace(bias, percent={**bias.percent, "shape": None})}, {"shape bias": bias}
+    assert head_lines({"real": one, "counterfactuals": two}) == [
+        ("shape bias, ensemble", "1,200", ["24.1 (197 shape, 622 texture)"] * 2),
+        ("shape bias, shape head", "1,200", ["not measured"] * 2),
+    ]
+    assert head_lines({"real": one})[0].measure == "shape bias"
+    assert cue_scope(one) == (
+        "shape bias: among dog, truck, for which the classifier has classes; 80 other cue conflicts left out"
+    )
+    assert from_dict(HeadScores, to_dict(bias)) == bias
+    assert from_dict(HeadScores, {"images": 3, "percent": {"ensemble": 1.0}}).cues is None
 
 
 def test_no_decision_at_all_is_no_number():
@@ -216,8 +300,7 @@ def test_the_command_line_trains_and_measures(tmp_path, cues, skdcgn):
     in9, damaged = tmp_path / "downloads" / "in9", shutil.copytree(real, tmp_path / "damaged")
     nine_folders(in9, "original", 0)
     (damaged / "0" / "1.png").write_bytes(b"no picture")
-    heads = ["ensemble", "shape", "texture", "background"]
-    assert [line[: line.index("-") + 2] for line in said.splitlines()] == [f"{h}: top-{k}" for k in "15" for h in heads]
+    assert [line[: line.index("-") + 2] for line in said.splitlines()] == [f"{h}: top-{k}" for k in "15" for h in HEADS]
     assert all(line.endswith(" % of 10 images") for line in said.splitlines())
     for words, expected in (
         ([out], "name images to measure it on"),
@@ -247,13 +330,14 @@ def test_every_metric_of_an_ensemble_of_sixteen_classes(tmp_path, cues, analytic
     folders = {"images": tmp_path / "real", "in9_folder": tmp_path / "in9"}
     scores = measure_ensemble(ensemble, names, 8, open_challenges(names, **folders))
     assert list(scores) == ["top-1", "top-5", "mixed_rand", "mixed_same", "BG-gap"]
-    heads = {"ensemble", "shape", "texture", "background"}
-    assert all(set(score.percent) == heads for score in scores.values())
+    assert all(tuple(score.percent) == HEADS for score in scores.values())
     assert [score.images for score in scores.values()] == [16, 16, 62, 62, 62]
     assert scores["BG-gap"].percent["ensemble"] == 0.0
     scores = measure_ensemble(ensemble, names, 8, open_challenges(names, cue_conflict=tmp_path / "cues"))
     assert list(scores) == ["shape bias"]
     assert scores["shape bias"].images == 8
+    assert scores["shape bias"].cues.categories == names
+    assert scores["shape bias"].cues.left_out == 0
 
 
 def test_some_of_imagenets_classes_are_found_in_its_map_by_their_wordnet_ids(tmp_path):

@@ -48,5 +48,6 @@ def test_a_run_on_photographs_shows_a_column_per_ensemble():
     scores = {"BG-gap": HeadScores(80, {"ensemble": 5.25, "shape": 1.0}), "shape bias": bias}
     table = replace(results, ensembles={"plain": scores, "student": scores})._repr_html_()
     assert "<th>plain</th><th>student</th>" in table
-    assert "<td>BG-gap</td><td>5.2</td><td>5.2</td>" in table
-    assert "<td>shape bias</td><td>not measured</td><td>not measured</td>" in table
+    assert "<td>BG-gap, ensemble</td><td>5.2</td><td>5.2</td>" in table
+    assert "<td>BG-gap, shape head</td><td>1.0</td><td>1.0</td>" in table
+    assert "<td>shape bias, ensemble</td><td>not measured</td><td>not measured</td>" in table

@@ -147,14 +147,17 @@ def _comparisons(record: "StudyRecord") -> Iterator[tuple[str, str]]:
 
 def show_imagenet(results: "ImageNetResults") -> None:
     """Print size and speed of the CGNs; then a row per metric with a column per ensemble; shape bias by head too."""
-    from skdcgn.report.imagenet import costs, lines
+    from skdcgn.report.imagenet import costs
+    from skdcgn.results.head_lines import cue_scope, head_lines
 
     for cost in costs(results):
         print(cost)
     shown = new_table(f"{results.preset}, seed {results.seed}", ["%"], ["images", *results.ensembles])
-    for line in lines(results):
+    for line in head_lines(results.ensembles):
         shown.add_row(line.measure, line.images, *line.values)
     output().print(shown)
+    if scope := cue_scope(next(iter(results.ensembles.values()), {})):
+        print(scope)
     if results.stand_in:
         print("the teacher drew the real images too: the numbers show only that every stage works")
 
@@ -213,13 +216,14 @@ def show_axioms(axioms: "Axioms") -> None:
 
 
 def show_ensemble(scores: Mapping[str, "HeadScores"]) -> None:
-    """Print a line per metric and head."""
-    from skdcgn.evaluation.imagenet import BG_GAP
+    """Print a line per metric and head, and the scope of a shape bias that leaves out cue conflicts."""
+    from skdcgn.results.head_lines import cue_scope, head_sentences
 
     for metric, of_heads in scores.items():
-        for head, value in of_heads.percent.items():
-            unit = "" if value is None else " points" if metric == BG_GAP else " %"
-            print(f"{head}: {metric} {of_heads.text(head)}{unit} of {of_heads.images:,} images")
+        for sentence in head_sentences(metric, of_heads):
+            print(sentence)
+    if scope := cue_scope(scores):
+        print(scope)
 
 
 def show_bench(results: "BenchResults") -> None:

@@ -53,23 +53,40 @@ _WORDNET_IDS = {
 CATEGORIES = {name: frozenset(ids.split()) for name, ids in _WORDNET_IDS.items()}
 
 
+def covered(names: Sequence[str]) -> tuple[str, ...]:
+    """Return the categories, in their order, that a classifier has at least one class of.
+
+    Args:
+        names: of the classifier's classes: WordNet ids, as ImageNet's folders have them, or the categories' own.
+
+    Raises:
+        UserError: fewer than two categories, between which no cues conflict.
+    """
+    own = tuple(category for category in CATEGORIES if _columns(category, names))
+    if len(own) < 2:
+        only = f"only one is of the sixteen categories ({own[0]})" if own else "none is of the sixteen categories"
+        raise UserError(
+            f"of the classifier's {len(names)} classes {only}, shape bias needs two: name class folders by ImageNet's "
+            f"WordNet ids (such as {min(CATEGORIES['dog'])}) or by the categories, or measure without cue conflicts"
+        )
+    return own
+
+
 def averages(names: Sequence[str]) -> Tensor:
     """Return the matrix (16, K) that turns class probabilities into those of the categories, in their order.
 
-    Args:
-        names: of the classifier's K classes in order: WordNet ids, as ImageNet's folders have them, or the
-            categories' own.
+    The row of a category without a class is zero.
 
-    Raises:
-        UserError: a category without a class.
+    Args:
+        names: of the classifier's K classes in order: see :func:`covered`.
     """
     matrix = torch.zeros(len(CATEGORIES), len(names))
-    for row, (category, ids) in zip(matrix, CATEGORIES.items(), strict=True):
-        columns = [index for index, name in enumerate(names) if name in ids or name == category]
-        if not columns:
-            raise UserError(
-                f"none of the classifier's {len(names)} classes is a {category}: its class folders should be named by "
-                f"ImageNet's WordNet ids (such as {min(ids)}) or by the sixteen categories"
-            )
-        row[columns] = 1 / len(columns)
+    for row, category in zip(matrix, CATEGORIES, strict=True):
+        if columns := _columns(category, names):
+            row[columns] = 1 / len(columns)
     return matrix
+
+
+def _columns(category: str, names: Sequence[str]) -> list[int]:
+    ids = CATEGORIES[category]
+    return [index for index, name in enumerate(names) if name in ids or name == category]

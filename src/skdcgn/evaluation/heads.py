@@ -7,28 +7,42 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from skdcgn.classifiers.ensemble import WHOLE, WORKERS, Ensemble
+from skdcgn.classifiers.ensemble import WORKERS, Ensemble
 from skdcgn.data.folders import as_unit, read_picture
 from skdcgn.data.photos import in_batches
+from skdcgn.evaluation.scores import ENSEMBLE, SHAPE_TEXTURE
 
 Logits = Callable[[Tensor], dict[str, Tensor]]  # images (B, 3, S, S) in [-1, 1] -> logits (B, K) by head, on the CPU
 BATCH = 64
 
 
 def head_logits(ensemble: Ensemble) -> Logits:
-    """Return the logits of the ``ensemble``, the mean of its heads', and of each head by its mechanism.
-
-    An ensemble of one head has the entry ``ensemble`` alone.
-    """
-    device, names = next(ensemble.parameters()).device, tuple(ensemble.heads)
+    """Return the logits of an ensemble by head (:func:`by_head`)."""
+    device, names = next(ensemble.parameters()).device, list(ensemble.heads)
     ensemble.eval()
 
     def logits(images: Tensor) -> dict[str, Tensor]:
         with torch.inference_mode():
-            heads = ensemble(images.to(device)).cpu()  # (H, B, K)
-        return {WHOLE: heads.mean(0), **dict(zip(names, heads, strict=True))}
+            return by_head(names, ensemble(images.to(device)).cpu())
 
     return logits
+
+
+def by_head(names: Sequence[str], heads: Tensor) -> dict[str, Tensor]:
+    """Return logits (B, K) of ``ensemble``, the mean of the heads'; of ``shape + texture``, the mean of these two's.
+
+    And of each head, by its name; a classifier of one head has ``ensemble`` alone. The published BG-gap is that of
+    shape + texture, the prediction without the background's head (Sauer & Geiger's code, ``shape_texture_preds``).
+
+    Args:
+        names: of the heads.
+        heads: logits (H, B, K) of the heads.
+    """
+    mean = {ENSEMBLE: heads.mean(0)}
+    if len(names) == 1:
+        return mean
+    own = dict(zip(names, heads, strict=True))
+    return {**mean, SHAPE_TEXTURE: (own["shape"] + own["texture"]) / 2, **own}
 
 
 def batch_logits(

@@ -14,17 +14,14 @@ from torch import Tensor
 
 from skdcgn.cgn.classes import Classes
 from skdcgn.classifiers.ensemble import Ensemble
-from skdcgn.data.categories import averages
+from skdcgn.data.categories import covered
 from skdcgn.data.folders import list_photos
 from skdcgn.data.images import PhotoFiles
 from skdcgn.data.photos import middle_crop
 from skdcgn.evaluation.heads import BATCH, Logits, batch_logits, head_logits, square_picture
 from skdcgn.evaluation.in9 import find_in9_map, in9_variants, log_variants
-from skdcgn.evaluation.scores import HeadScores
-from skdcgn.evaluation.shape_bias import CueConflicts, list_cue_conflicts, shape_bias
-
-MIXED_SAME, MIXED_RAND = "mixed_same", "mixed_rand"
-BG_GAP = "BG-gap"
+from skdcgn.evaluation.scores import BG_GAP, MIXED_RAND, MIXED_SAME, SHAPE_BIAS, CueCounts, CueDecisions, HeadScores
+from skdcgn.evaluation.shape_bias import CueConflicts, conflicts_among, list_cue_conflicts, shape_bias
 
 
 class Share(NamedTuple):
@@ -116,17 +113,17 @@ def open_challenges(
     Args:
         names: of the ensemble's classes, in order.
         images: labelled photographs, for top-k.
-        cue_conflict: the cue-conflict stimuli, for shape bias.
+        cue_conflict: the cue-conflict stimuli, for shape bias; those between categories that the ensemble has classes
+            for are kept.
         in9_folder: ImageNet-9, for BG-gap.
         in9_map: JSON of which of the nine classes each class is. Default: ``in_to_in9.json`` in ``in9_folder`` or in
             its parent; a classifier of nine classes needs none.
 
     Raises:
-        UserError: a folder or the map has another layout than its data set.
+        UserError: a folder or the map has another layout than its data set, or no cues conflict between two categories
+            that the classifier has classes for.
     """
-    cues = list_cue_conflicts(cue_conflict) if cue_conflict else None
-    if cues:
-        averages(names)
+    cues = conflicts_among(list_cue_conflicts(cue_conflict), covered(names)) if cue_conflict else None
     own = Classes("the ensemble", len(names), tuple(names))
     photos = list_photos(images, own) if images else None
     if in9_folder is None:
@@ -153,12 +150,17 @@ def measure_ensemble(
     if challenges.photos:
         scores |= _top_k_scores(top_k(logits, challenges.photos, size))
     if challenges.cues:
-        biases = shape_bias(logits, challenges.cues, names, size)
-        percent = {head: bias.percent for head, bias in biases.items()}
-        scores["shape bias"] = HeadScores(len(challenges.cues.files), percent)
+        scores[SHAPE_BIAS] = _bias_scores(logits, challenges.cues, names, size)
     if challenges.in9 and challenges.in9_map is not None:
         scores |= _in9_scores(in9_accuracy(logits, challenges.in9, challenges.in9_map, size))
     return scores
+
+
+def _bias_scores(logits: Logits, cues: CueConflicts, names: Sequence[str], size: int) -> HeadScores:
+    biases = shape_bias(logits, cues, names, size)
+    decisions = {head: CueDecisions(bias.shape, bias.texture) for head, bias in biases.items()}
+    percent = {head: bias.percent for head, bias in biases.items()}
+    return HeadScores(len(cues.files), percent, CueCounts(decisions, covered(names), cues.left_out))
 
 
 def _top_k_scores(shares: dict[str, dict[int, Share]]) -> dict[str, HeadScores]:

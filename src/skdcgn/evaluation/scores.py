@@ -2,8 +2,12 @@
 
 from pydantic.dataclasses import dataclass
 
-from skdcgn.base.bounds import Count, Measure
+from skdcgn.base.bounds import Count, Measure, Whole
 
+ENSEMBLE, SHAPE_TEXTURE = "ensemble", "shape + texture"  # the mean of all heads' logits, and of these two heads'
+HEADS = (ENSEMBLE, SHAPE_TEXTURE, "shape", "texture", "background")  # in the order of tables
+MIXED_SAME, MIXED_RAND, BG_GAP, SHAPE_BIAS = "mixed_same", "mixed_rand", "BG-gap", "shape bias"
+BY_HEAD = (SHAPE_BIAS, MIXED_SAME, MIXED_RAND, BG_GAP)  # metrics that tables show for every head
 NOT_MEASURED = "not measured"  # in the place of a number that is None
 
 
@@ -25,16 +29,56 @@ class Diversity:
 
 
 @dataclass(frozen=True)
-class HeadScores:
-    """One metric of the ensemble and of each of its heads, in percent (BG-gap: in points), and over how many images.
+class CueDecisions:
+    """How many decisions of a head are for the category of the shape, and for that of the texture."""
 
-    None: not measured, because a head made no decision for either shape or texture.
+    shape: Whole
+    texture: Whole
+
+    def __str__(self) -> str:
+        return f"{self.shape:,} shape, {self.texture:,} texture"
+
+
+@dataclass(frozen=True)
+class CueCounts:
+    """What a shape bias is a ratio of.
+
+    ``decisions``: by head, each among ``categories``, those of the sixteen that the classifier has classes for;
+    ``left_out``: conflicts that are not between two of them.
+    """
+
+    decisions: dict[str, CueDecisions]
+    categories: tuple[str, ...]
+    left_out: Whole = 0
+
+    @property
+    def scope(self) -> str | None:
+        """Return the categories and what is left out in words; None if nothing is."""
+        if not self.left_out:
+            return None
+        names = ", ".join(self.categories)
+        return f"among {names}, for which the classifier has classes; {self.left_out:,} other cue conflicts left out"
+
+
+@dataclass(frozen=True)
+class HeadScores:
+    """One metric of a classifier by head, in percent (BG-gap: in points), and over how many images.
+
+    The heads of an ensemble: ``ensemble`` is the mean of the logits of its three heads, ``shape + texture`` that of
+    these two (the published BG-gap), and each head alone. A classifier of one head has ``ensemble`` alone. None: not
+    measured, because a head made no decision for either shape or texture. ``cues``: the decisions of a shape bias.
     """
 
     images: Count
     percent: dict[str, Measure | None]
+    cues: CueCounts | None = None
 
     def text(self, head: str) -> str:
         """Return the number of a head with one digit, or that it is not measured."""
         value = self.percent.get(head)
         return NOT_MEASURED if value is None else f"{value:.1f}"
+
+    def cell(self, head: str) -> str:
+        """Return the number of a head and, of a shape bias, its decisions: ``24.1 (197 shape, 622 texture)``."""
+        decisions = self.cues.decisions.get(head) if self.cues else None
+        return f"{self.text(head)} ({decisions})" if decisions else self.text(head)

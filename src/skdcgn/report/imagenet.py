@@ -5,23 +5,12 @@ from typing import NamedTuple
 
 from skdcgn.base.config import ImageNetConfig
 from skdcgn.base.presets import IMAGENET_RUNS
-from skdcgn.evaluation.scores import HeadScores
 from skdcgn.report.figures import Figure, run_figures
 from skdcgn.report.page import run_values, write_page
 from skdcgn.report.tables import ratios
 from skdcgn.report.words import UNKNOWN, count, imagenet_summary
+from skdcgn.results.head_lines import cue_scope, head_lines
 from skdcgn.results.records import ImageNetResults, read_results
-
-HEADS = ("ensemble", "shape", "texture", "background")
-BY_HEAD = "shape bias"  # the measure that has a line for each head
-
-
-class Line(NamedTuple):
-    """One measure: its name, over how many images, and its value by what the ensemble was trained on."""
-
-    measure: str
-    images: str
-    values: list[str]
 
 
 class Cost(NamedTuple):
@@ -49,27 +38,10 @@ def write_imagenet_report(run: Path) -> Path:
         summary=imagenet_summary(results),
         costs=costs(results),
         trained_on=list(results.ensembles),
-        lines=lines(results),
+        lines=head_lines(results.ensembles),
+        cue_scope=cue_scope(next(iter(results.ensembles.values()), {})),
         figures={**run_figures(run, results), "classifiers": Figure([], [])},
     )
-
-
-def lines(results: ImageNetResults) -> list[Line]:
-    """Return a line per measure, and for shape bias one per head, with a value per ensemble."""
-    ensembles = results.ensembles
-    return [
-        Line(
-            _with_head(measure, head) if measure == BY_HEAD else measure,
-            count(first.images),
-            [ensembles[name][measure].text(head) for name in ensembles],
-        )
-        for measure, first in next(iter(ensembles.values()), dict[str, HeadScores]()).items()
-        for head in (HEADS if measure == BY_HEAD else HEADS[:1])
-    ]
-
-
-def _with_head(measure: str, head: str) -> str:
-    return f"{measure}, {head}" if head == HEADS[0] else f"{measure}, {head} head"
 
 
 def costs(results: ImageNetResults) -> list[Cost]:

@@ -1,6 +1,5 @@
 """The records that are kept as JSON: ``results.json`` of a run, ``study.json`` of a study; typed, finite, complete."""
 
-from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
 from typing import TypeVar
@@ -13,6 +12,7 @@ from skdcgn.base.errors import UserError
 from skdcgn.base.files import write_json
 from skdcgn.base.records import to_dict
 from skdcgn.evaluation.scores import Diversity, HeadScores, PixelL1
+from skdcgn.results.head_lines import head_lines
 from skdcgn.results.notebook import html_table
 from skdcgn.results.study_record import StudyRecord
 
@@ -113,9 +113,8 @@ class ImageNetResults(RunResults):
             raise UserError("its ensembles were not measured alike")
 
     def _repr_html_(self) -> str:
-        """Return the mean of the heads by measure and by training set, in percent, as a table, for notebooks."""
-        measures: Iterable[str] = next(iter(self.ensembles.values()), {})
-        rows = [[name, *(scores[name].text("ensemble") for scores in self.ensembles.values())] for name in measures]
+        """Return the scores by measure, head and training set, in percent, as a table, for notebooks."""
+        rows = [[line.measure, *line.values] for line in head_lines(self.ensembles)]
         return html_table(f"{self.preset}, seed {self.seed}", ["%", *self.ensembles], rows)
 
 

@@ -8,6 +8,7 @@ import torch
 from skdcgn.base.tensors import write_tensors
 from skdcgn.cgn.mechanism import Mechanism, Spec
 from skdcgn.cli import main
+from skdcgn.features.perceptual import VGG16
 from skdcgn.teachers.cgn import CGN, CGNTeacher
 
 LINE = torch.linspace(-1, 1, 32)
@@ -32,6 +33,21 @@ class AnalyticTeacher:
 @pytest.fixture(scope="session")
 def analytic_teacher():
     return AnalyticTeacher()
+
+
+@pytest.fixture(scope="session")
+def vgg16_file(tmp_path_factory):
+    """A file of random weights under VGG16's names, as torchvision's has them."""
+    rng, state, channels, index = torch.Generator().manual_seed(0), {}, 3, 0
+    for width in VGG16:
+        if width != "pool":
+            state[f"features.{index}.weight"] = torch.randn(width, channels, 3, 3, generator=rng) / (3 * channels**0.5)
+            state[f"features.{index}.bias"] = torch.zeros(width)
+            channels = width
+        index += 1 if width == "pool" else 2
+    file = tmp_path_factory.mktemp("vgg16") / "vgg16.pth"
+    torch.save({**state, "classifier.0.bias": torch.zeros(3)}, file)
+    return file
 
 
 @pytest.fixture(scope="session")

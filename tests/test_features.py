@@ -7,23 +7,11 @@ import torch.nn.functional as F
 from skdcgn.base.config import ClassifyConfig
 from skdcgn.base.errors import UserError
 from skdcgn.classifiers.small_cnn import Classify
-from skdcgn.features.perceptual import VGG16, TextureEnergy, load_features
+from skdcgn.features.perceptual import TextureEnergy, load_features
 from skdcgn.training.losses import style_l1
 from skdcgn.training.run_folder import RunFolder
 
 IMAGES = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0)) * 2 - 1
-
-
-def vgg16_state():
-    """Random weights under VGG16's names, as torchvision's file has them."""
-    rng, state, channels, index = torch.Generator().manual_seed(0), {}, 3, 0
-    for width in VGG16:
-        if width != "pool":
-            state[f"features.{index}.weight"] = torch.randn(width, channels, 3, 3, generator=rng) / (3 * channels**0.5)
-            state[f"features.{index}.bias"] = torch.zeros(width)
-            channels = width
-        index += 1 if width == "pool" else 2
-    return {**state, "classifier.0.bias": torch.zeros(3)}
 
 
 def test_random_features_are_the_same_everywhere_and_separate_colours():
@@ -52,21 +40,20 @@ def test_texture_energy_distinguishes_textures_but_not_their_phases():
     assert all(float(f.abs().max()) < 1e-5 for f in flat)
 
 
-def test_vgg16_returns_activations_before_the_first_four_pools(tmp_path):
-    state = vgg16_state()
-    torch.save(state, tmp_path / "vgg16.pth")
-    activations = load_features(str(tmp_path / "vgg16.pth"))(IMAGES)
+def test_vgg16_returns_activations_before_the_first_four_pools(vgg16_file):
+    state = torch.load(vgg16_file)
+    activations = load_features(str(vgg16_file))(IMAGES)
     assert [tuple(f.shape[1:]) for f in activations] == [(64, 32, 32), (128, 16, 16), (256, 8, 8), (512, 4, 4)]
     mean, deviation = (torch.tensor(v)[:, None, None] for v in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
-    x = ((IMAGES + 1) / 2 - mean) / deviation
-    for index in (0, 2):
-        x = F.relu(F.conv2d(x, state[f"features.{index}.weight"], padding=1))
-    assert torch.allclose(activations[0], x, atol=1e-5)
+    as_it_is = load_features(str(vgg16_file), normalised=False)(IMAGES)
+    for x, layers in (((IMAGES + 1) / 2 - mean) / deviation, activations), (IMAGES, as_it_is):
+        for index in (0, 2):
+            x = F.relu(F.conv2d(x, state[f"features.{index}.weight"], padding=1))
+        assert torch.allclose(layers[0], x, atol=1e-5)
 
 
-def test_extractors_let_gradients_through_to_the_image_only(tmp_path):
-    torch.save(vgg16_state(), tmp_path / "vgg16.pth")
-    extract = load_features(str(tmp_path / "vgg16.pth"))
+def test_extractors_let_gradients_through_to_the_image_only(vgg16_file):
+    extract = load_features(str(vgg16_file))
     image = IMAGES.clone().requires_grad_()
     extract(image)[-1].sum().backward()
     assert image.grad.abs().sum() > 0
@@ -84,13 +71,13 @@ def test_a_classifiers_folder_gives_its_activations(tmp_path):
     assert torch.allclose(activations[0], expected, atol=1e-6)
 
 
-def test_wrong_features_are_an_error(tmp_path):
+def test_wrong_features_are_an_error(tmp_path, vgg16_file):
     with pytest.raises(UserError, match="no features called 'vgg'"):
         load_features("vgg")
     torch.save({"features.0.weight": torch.zeros(64, 3, 3, 3)}, tmp_path / "other.pth")
     with pytest.raises(UserError, match=r"features\.0\.bias is missing, VGG16 has \(64,\)"):
         load_features(str(tmp_path / "other.pth"))
-    torch.save({name: torch.zeros(2) for name in vgg16_state()}, tmp_path / "sizes.pth")
+    torch.save({name: torch.zeros(2) for name in torch.load(vgg16_file)}, tmp_path / "sizes.pth")
     with pytest.raises(UserError, match=r"is \(2,\), VGG16 has"):
         load_features(str(tmp_path / "sizes.pth"))
 

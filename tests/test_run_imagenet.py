@@ -16,6 +16,7 @@ from skdcgn.cgn.mechanism import Spec
 from skdcgn.data.categories import CATEGORIES
 from skdcgn.data.imagenet_classes import WORDNET_IDS
 from skdcgn.data.stand_in import NINE, TEST, TRAIN, stand_in
+from skdcgn.evaluation.scores import HEADS
 from skdcgn.experiments.run_imagenet import run_imagenet
 from skdcgn.results.records import ImageNetResults, read_results
 from skdcgn.teachers.load import load_teacher
@@ -33,7 +34,6 @@ SMALL = {  # of everything that the preset imagenet has, and one held-out answer
         "counterfactuals": 8,
     },
 }
-HEADS = {"ensemble", "shape", "texture", "background"}
 IN9 = ("original", "mixed_same", "mixed_rand", "only_bg_b")
 WORDNET = {category: min(ids) for category, ids in CATEGORIES.items()}
 
@@ -124,15 +124,18 @@ def test_one_command_takes_the_whole_path_and_goes_on_after_a_kill(killed, setti
     for scores in results["ensembles"].values():
         assert list(scores) == ["top-1", "top-5", "shape bias", *sorted(IN9), "BG-gap"]
         assert scores["top-1"]["images"] == TEST
-        assert all(set(score["percent"]) == HEADS for score in scores.values())
+        assert all(set(score["percent"]) == set(HEADS) for score in scores.values())
         assert scores["top-1"]["percent"]["ensemble"] <= scores["top-5"]["percent"]["ensemble"]
     assert results["ensembles"]["teacher"] != results["ensembles"]["student"]
     page = (killed / "report.html").read_text()
     assert "shape bias, texture head" in page
+    assert "BG-gap, shape + texture heads" in page
+    assert " texture)</td>" in page  # the decisions beside the ratio
     assert "top-1 accuracy" in page
     assert page.count(">not measured<") >= 6  # the diversity of teacher and student in three mechanisms
     assert "it is not measured where no class has two" in page
     assert "shape bias, texture head" in said
+    assert "BG-gap, shape + texture heads" in said
 
     whole = written(killed)
     assert skdcgn(*command)[:2] == (0, said)

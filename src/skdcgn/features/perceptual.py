@@ -58,9 +58,14 @@ class TextureEnergy(nn.Module):
 
 
 class VGG16Features(nn.Module):
-    """VGG16's activations before its first four max-pools, for images (B, 3, H, W) in [-1, 1]."""
+    """VGG16's activations before its first four max-pools, for images (B, 3, H, W) in [-1, 1].
 
-    def __init__(self, weights: Path) -> None:
+    Args:
+        weights: the file of its weights.
+        normalised: normalise images as for ImageNet, on which VGG16 was trained; False: it reads [-1, 1].
+    """
+
+    def __init__(self, weights: Path, *, normalised: bool = True) -> None:
         super().__init__()
         layers: list[nn.Module] = []
         channels = 3
@@ -70,19 +75,21 @@ class VGG16Features(nn.Module):
             else:
                 layers += [nn.Conv2d(channels, cast(int, width), 3, padding=1), nn.ReLU()]
                 channels = cast(int, width)
-        self.features = nn.Sequential(*layers)
+        self.features, self.normalised = nn.Sequential(*layers), normalised
         self.register_buffer("mean", torch.tensor(IMAGENET_MEAN)[:, None, None])
         self.register_buffer("deviation", torch.tensor(IMAGENET_DEVIATION)[:, None, None])
         load_vgg16(self.features, weights)
 
     def forward(self, images: Tensor) -> list[Tensor]:
-        x = (images / 2 + 0.5 - cast(Tensor, self.mean)) / cast(Tensor, self.deviation)
-        activations = []
+        x, activations = self._normal(images) if self.normalised else images, []
         for layer in self.features:
             if isinstance(layer, nn.MaxPool2d):
                 activations.append(x)
             x = layer(x)
         return [*activations, x]
+
+    def _normal(self, images: Tensor) -> Tensor:
+        return (images / 2 + 0.5 - cast(Tensor, self.mean)) / cast(Tensor, self.deviation)
 
 
 def load_vgg16(features: nn.Sequential, weights: Path) -> None:
@@ -128,16 +135,20 @@ class ActivationFeatures(nn.Module):
         return activations
 
 
-def load_features(name: str) -> nn.Module:
+def load_features(name: str, *, normalised: bool = True) -> nn.Module:
     """Return frozen features: ``random``, ``efficientnet-lite0``, a VGG16 state-dict file or a classifier's run folder.
+
+    Args:
+        name: of the features, or their path.
+        normalised: of VGG16 alone, see :class:`VGG16Features`.
 
     Raises:
         UserError: no such features, a damaged file or a missing package.
     """
-    return _features(name).eval().requires_grad_(False)
+    return _features(name, normalised).eval().requires_grad_(False)
 
 
-def _features(name: str) -> nn.Module:
+def _features(name: str, normalised: bool) -> nn.Module:
     path = Path(name)
     if name == "random":
         return RandomFeatures()
@@ -148,5 +159,5 @@ def _features(name: str) -> nn.Module:
 
         return ActivationFeatures(load_classifier(path).body)
     if is_file(path):
-        return VGG16Features(path)
+        return VGG16Features(path, normalised=normalised)
     raise UserError(f"no features called {name!r}: use {FEATURES}")

@@ -3,14 +3,17 @@ r"""Teaching the ImageNet CGN (Sauer & Geiger, ICLR 2021, Sec. 3.2 and App. C): 
 For noise u and label y, x is the picture of a frozen BigGAN, m, t and b are the mechanisms' layers, and
 :math:`\tilde x = m t + (1 - m) b`. Each mechanism begins as that BigGAN, and U2-Net, which makes the mask, is frozen.
 
-.. math:: L = w_r |\tilde x - x| + w_p \sum_i |G_i(\tilde x) - G_i(x)| + w_b H_2(m) + w_m range(m)
-              + w_t \sum_{i mid} |G_i(t) - G_i(mosaic(x, m))| + w_s E U2Net(b)
+.. math:: L = w_r |\tilde x - x| + 5000 w_p^2 \sum_i |G_i(\tilde x) - G_i(x)| + w_b H_2(m) + w_m range(m)
+              + 5000 w_t^2 \sum_{i mid} |G_i(t) - G_i(mosaic(x, m))| + w_s E U2Net(b)
 
-G_i are Gram matrices of the layers of an extractor, mid the middle ones of four: the texture must look like patches of
-the object, and the background must have none. Batches are accumulated; every mechanism has a rate of its own. In
-SKDCGN's baseline (Ambekar et al. 2022) the mechanisms are TinyGANs with random weights.
+G_i are Gram matrices, divided by C H W, of the layers of an extractor, mid the middle ones of four: the texture must
+look like patches of the object, and the background must have none. As published, VGG16 reads images in [-1, 1] as they
+are; the mosaic, cut from the picture at 128 pixels, is resized to the picture's own size before its Gram matrices, and
+the texture is compared at that size; the truncation of training is 1.0. Batches are accumulated; every mechanism
+has a rate of its own. In SKDCGN's baseline (Ambekar et al. 2022) the mechanisms are TinyGANs with random weights.
 
-The published training kept BigGAN's spectral norms; here the folded weights are trained as they are.
+The published training kept BigGAN's spectral norms; here the folded weights are trained as they are. It added up the
+gradients of accumulated batches; here they are averaged, which Adam's steps do not depend on.
 """
 
 import copy
@@ -66,7 +69,7 @@ class TeachImageNet(Method):
                 mechanism.value: torch.optim.Adam(cgn.get_submodule(NETWORKS[mechanism]).parameters(), lr=rate)
                 for mechanism, rate in zip(Mechanism, rates, strict=True)
             },
-            {"real": real.requires_grad_(False), "features": load_features(config.features)},
+            {"real": real.requires_grad_(False), "features": load_features(config.features, normalised=False)},
         )
         self.config, self.bf16 = config, config.bf16
         if config.checkpointing:
@@ -97,34 +100,39 @@ class TeachImageNet(Method):
             real = self.frozen["real"](cgn.truncation * noise, labels, cgn.truncation).float()
         layers = Layers(*(cgn(mechanism, noise, labels) for mechanism in Mechanism))
         composed = blend(layers)
-        side, patch = mosaic_sizes(cgn.spec.image_size)
-        surface, mask = shrunk(layers.texture, side), shrunk(layers.mask.detach(), side)
-        mosaic = losses.patch_mosaic(shrunk(real, side), mask, patch, grid=GRID, best=BEST)
+        mosaic = object_mosaic(real, layers.mask.detach().float())
         return {
             "reconstruction": config.reconstruction * losses.pixel_l1(composed, real),
-            "perceptual": config.perceptual * losses.style_l1(self._features(composed), self._features(real)),
+            "perceptual": self._style(config.perceptual, self._features(composed), self._features(real)),
             "binary": config.binary * losses.binary_entropy(layers.mask),
             "mask": config.mask * losses.mask_range(layers.mask, *PHOTO_MASKS.range),
-            "texture": config.texture
-            * losses.style_l1(middle(self._features(surface)), middle(self._features(mosaic))),
+            "texture": self._style(
+                config.texture, middle(self._features(layers.texture)), middle(self._features(mosaic))
+            ),
             "background": config.background * cgn.u2net(layers.background).float().mean(),
         }
 
     def _features(self, images: Tensor) -> list[Tensor]:
         return [layer.float() for layer in self.frozen["features"](images)]
 
+    def _style(self, weight: float, fake: Sequence[Tensor], real: Sequence[Tensor]) -> Tensor:
+        """Return the Gram loss; in float32, for Gram matrices differ by less than bfloat16 resolves."""
+        with torch.autocast(self.device.type, enabled=False):
+            return losses.style_scale(weight) * losses.style_l1(fake, real)
 
-def mosaic_sizes(image_size: int) -> tuple[int, int]:
-    """Return pixels of a side of the image that patches are cut from, and of a patch, in the published proportion."""
-    side = min(SIDE, image_size)
-    return side, max(1, round(PATCH * side / SIDE))
+
+def object_mosaic(images: Tensor, mask: Tensor) -> Tensor:
+    """Return mosaics of patches of the objects in images (B, 3, H, H), where masks (B, 1, H, H) are largest, as large.
+
+    Images and masks are resized to 128 pixels, mosaics of 6 x 6 patches of 15 pixels to H (CGN, ``PercLossText``).
+    """
+    mosaic = losses.patch_mosaic(resized(images, SIDE), resized(mask, SIDE), PATCH, grid=GRID, best=BEST)
+    return resized(mosaic, images.shape[-1])
 
 
-def shrunk(images: Tensor, side: int) -> Tensor:
-    """Resize images (B, C, H, W) to ``side`` pixels, with antialiasing."""
-    if images.shape[-1] == side:
-        return images
-    return F.interpolate(images, size=(side, side), mode="bilinear", antialias=True)
+def resized(images: Tensor, side: int) -> Tensor:
+    """Resize images (B, C, H, W) to ``side`` pixels a side, bicubic, without antialiasing, as published."""
+    return F.interpolate(images, size=(side, side), mode="bicubic", align_corners=False)
 
 
 def middle(features: Sequence[Tensor]) -> Sequence[Tensor]:

@@ -161,7 +161,7 @@ class FourLayers(nn.Module):
 def pictures():
     """A mask (1, 1, 64, 64), and BigGAN's picture, a composed one and a texture (1, 3, 64, 64)."""
     y, x = torch.meshgrid(*[torch.linspace(-1, 1, 64)] * 2, indexing="ij")
-    mask = torch.sigmoid(12 * (0.5 - (y - 0.2).square() - 1.5 * (x + 0.13).square() + 0.3 * x * y))[None, None]
+    mask = torch.sigmoid(12 * (0.5 - (y - 0.2).square() - 1.5 * (x + 0.13).square() - 0.3 * x * y))[None, None]
     images = (F.interpolate(wave(1, 3, 16, 16, speed=v), size=64, mode="bilinear") for v in (0.11, 0.13, 0.17))
     return mask.clamp(1e-4, 0.9999), *images
 

@@ -169,10 +169,14 @@ def test_decisions_stand_beside_the_ratio():
         "ensemble: shape bias 24.1 %, 197 shape, 622 texture of 1,200 images"
     ]
     two, one = {"shape bias": replace(bias, percent={**bias.percent, "shape": None})}, {"shape bias": bias}
-    assert head_lines({"real": one, "counterfactuals": two}) == [
-        ("shape bias, ensemble", "1,200", ["24.1 (197 shape, 622 texture)"] * 2),
-        ("shape bias, shape head", "1,200", ["not measured"] * 2),
+    lines = head_lines({"real": one, "counterfactuals": two})
+    assert [(line.measure, line.images) for line in lines] == [
+        ("shape bias, ensemble", "1,200"),
+        ("shape bias, shape head", "1,200"),
     ]
+    assert [*map(str, lines[0].values)] == ["24.1 (197 shape, 622 texture)"] * 2
+    assert lines[0].values[0].stacked.splitlines() == ["24.1", "197 shape", "622 texture"]
+    assert [*map(str, lines[1].values)] == ["not measured"] * 2
     assert head_lines({"real": one})[0].measure == "shape bias"
     assert cue_scope(one) == (
         "shape bias: among dog, truck, for which the classifier has classes; 80 other cue conflicts left out"

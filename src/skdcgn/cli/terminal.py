@@ -154,7 +154,7 @@ def show_imagenet(results: "ImageNetResults") -> None:
         print(cost)
     shown = new_table(f"{results.preset}, seed {results.seed}", ["%"], ["images", *results.ensembles])
     for line in head_lines(results.ensembles):
-        shown.add_row(line.measure, line.images, *line.values)
+        shown.add_row(line.measure, line.images, *(value.stacked for value in line.values))
     output().print(shown)
     if scope := cue_scope(next(iter(results.ensembles.values()), {})):
         print(scope)

@@ -1,5 +1,7 @@
 """Records that evaluation returns and results keep: typed numbers, finite, or None if not measured. No torch here."""
 
+from typing import NamedTuple
+
 from pydantic.dataclasses import dataclass
 
 from skdcgn.base.bounds import Count, Measure, Whole
@@ -78,7 +80,22 @@ class HeadScores:
         value = self.percent.get(head)
         return NOT_MEASURED if value is None else f"{value:.1f}"
 
-    def cell(self, head: str) -> str:
-        """Return the number of a head and, of a shape bias, its decisions: ``24.1 (197 shape, 622 texture)``."""
-        decisions = self.cues.decisions.get(head) if self.cues else None
-        return f"{self.text(head)} ({decisions})" if decisions else self.text(head)
+    def value(self, head: str) -> "HeadValue":
+        """Return the number of a head and, of a shape bias, its decisions."""
+        return HeadValue(self.text(head), self.cues.decisions.get(head) if self.cues else None)
+
+
+class HeadValue(NamedTuple):
+    """A number of one head, and the decisions that a shape bias is a ratio of: ``24.1 (197 shape, 622 texture)``."""
+
+    number: str
+    decisions: CueDecisions | None
+
+    def __str__(self) -> str:
+        return f"{self.number} ({self.decisions})" if self.decisions else self.number
+
+    @property
+    def stacked(self) -> str:
+        """Return number and decisions below each other, for narrow columns."""
+        cues = self.decisions
+        return f"{self.number}\n{cues.shape:,} shape\n{cues.texture:,} texture" if cues else self.number

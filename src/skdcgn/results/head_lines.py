@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
-from skdcgn.evaluation.scores import BG_GAP, BY_HEAD, ENSEMBLE, HEADS, SHAPE_BIAS, SHAPE_TEXTURE, HeadScores
+from skdcgn.evaluation.scores import BG_GAP, BY_HEAD, ENSEMBLE, HEADS, SHAPE_BIAS, SHAPE_TEXTURE, HeadScores, HeadValue
 
 Scores = Mapping[str, HeadScores]  # by metric
 
@@ -13,13 +13,13 @@ class HeadLine(NamedTuple):
 
     measure: str
     images: str
-    values: list[str]
+    values: list[HeadValue]
 
 
 def head_lines(classifiers: Mapping[str, Scores]) -> list[HeadLine]:
     """Return a line per metric, and for :data:`BY_HEAD` a line per head that any of the classifiers has.
 
-    A shape bias has its decisions in brackets. Values of heads that a classifier lacks are ``not measured``.
+    Values of heads that a classifier lacks are ``not measured``.
 
     Args:
         classifiers: scores by metric, of classifiers that were measured alike.
@@ -28,7 +28,7 @@ def head_lines(classifiers: Mapping[str, Scores]) -> list[HeadLine]:
         HeadLine(
             f"{metric}, {head_words(head)}" if len(heads) > 1 else metric,
             f"{first.images:,}",
-            [scores[metric].cell(head) for scores in classifiers.values()],
+            [scores[metric].value(head) for scores in classifiers.values()],
         )
         for metric, first in next(iter(classifiers.values()), dict[str, HeadScores]()).items()
         for heads in [_heads(metric, classifiers.values())]

@@ -114,7 +114,7 @@ class ImageNetResults(RunResults):
 
     def _repr_html_(self) -> str:
         """Return the scores by measure, head and training set, in percent, as a table, for notebooks."""
-        rows = [[line.measure, *line.values] for line in head_lines(self.ensembles)]
+        rows = [[line.measure, *map(str, line.values)] for line in head_lines(self.ensembles)]
         return html_table(f"{self.preset}, seed {self.seed}", ["%", *self.ensembles], rows)
 
 

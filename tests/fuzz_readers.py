@@ -42,9 +42,12 @@ from skdcgn.classifiers.ensemble import load_ensemble, train_ensemble
 from skdcgn.classifiers.small_cnn import classify, load_classifier
 from skdcgn.cli.options import configure
 from skdcgn.data.counterfactuals import read_counterfactuals, stream_from_cgn, stream_from_file
-from skdcgn.data.folders import check_pictures, load_pictures
+from skdcgn.data.folders import check_pictures, list_photos, load_pictures
 from skdcgn.data.idx import load_idx_folder
 from skdcgn.data.images import LabelledImages
+from skdcgn.data.mask_sources import from_masks
+from skdcgn.data.masks import list_masked, usable_photos
+from skdcgn.data.segment import segment
 from skdcgn.data.synthetic_photos import OBJECTS, synthetic_photos
 from skdcgn.data.textures import load_textures
 from skdcgn.evaluation.challenge import ChallengeConfig, write_challenge
@@ -57,6 +60,8 @@ from skdcgn.experiments.studies import Study
 from skdcgn.experiments.study import study_record
 from skdcgn.features.extractors import load_extractor
 from skdcgn.features.perceptual import load_features
+from skdcgn.features.saliency import load_saliency
+from skdcgn.features.u2net import U2Net, Width
 from skdcgn.pairs.query import query_all
 from skdcgn.pairs.stored import StoredPairs
 from skdcgn.report.mnist import write_mnist_report
@@ -340,6 +345,40 @@ def teacher(name):
     return lambda folder: compose(load_teacher(folder / name), 2)
 
 
+def masks(folder):
+    class_folders(folder / "photos")
+    for form, kind in (("LA", "cat"), ("L", "dog")):
+        (folder / "masks" / kind).mkdir(parents=True)
+        for index in range(2):
+            Image.effect_noise((9, 9), 200).convert(form).save(folder / "masks" / kind / f"{index}.png")
+
+
+def read_masks(folder):
+    photos = list_photos(folder / "photos")
+    return usable_photos(list_masked(photos, folder / "masks")), segment(
+        folder / "photos", folder / "out", from_masks(folder / "masks"), size=8
+    )
+
+
+def segmentation(folder):
+    masks(folder)
+    read_masks(folder)
+
+
+def u2net(folder):
+    torch.save(U2Net((Width(1, 2),) * 11).state_dict(), folder / "u2net.pth")
+
+
+def onnx_saliency(folder):
+    from test_segment import onnx_saliency
+
+    onnx_saliency(folder / "saliency.onnx", 8)
+
+
+def saliency(name):
+    return lambda folder: load_saliency(folder / name).network(torch.zeros(2, 3, 8, 8))
+
+
 READERS = {
     "student": Reader(
         lambda folder: student(folder / "student"),
@@ -441,5 +480,9 @@ READERS = {
     "embeddings": Reader(
         embeddings, ("embeddings.safetensors",), lambda folder: read_embeddings(folder / "embeddings.safetensors", 3, 2)
     ),
+    "masks": Reader(masks, ("masks/cat/0.png", "masks/dog/1.png"), read_masks),
+    "record of masks": Reader(segmentation, ("out/segment.json", "out/cat/0.png"), read_masks),
+    "u2net": Reader(u2net, ("u2net.pth",), saliency("u2net.pth"), 0.3),
+    "onnx saliency": Reader(onnx_saliency, ("saliency.onnx",), saliency("saliency.onnx")),
     "classes": Reader(classes_file, ("classes.txt",), lambda folder: parse_classes(str(folder / "classes.txt"), 10)),
 }

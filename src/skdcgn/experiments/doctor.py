@@ -47,6 +47,7 @@ def examine(
     yield _device()
     yield _torchvision()
     yield _onnx()
+    yield _u2netp()
     yield _disk(shutil.disk_usage(Path.cwd()).free / 2**30 if free_gib is None else free_gib)
     yield from _teachers()
     yield _mnist(data_root)
@@ -83,6 +84,15 @@ def _onnx() -> Finding:
     if missing:
         return Finding("onnx", State.NOT_HERE, f"export needs {', '.join(missing)}: pip install 'skdcgn[onnx]'")
     return Finding("onnx", State.OK, "export and ONNX Runtime")
+
+
+def _u2netp() -> Finding:
+    from skdcgn.features.saliency import U2NETP, package_file
+
+    try:
+        return Finding(U2NETP, State.OK, f"for segment: {package_file()}")
+    except UserError as error:
+        return Finding(U2NETP, State.NOT_HERE, f"segment needs it: {error}")
 
 
 def _disk(free_gib: float) -> Finding:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from skdcgn.base.bounds import MOST_SIDE
-from skdcgn.base.door import is_file, read_bytes
+from skdcgn.base.door import is_file, read_bytes, regular_file
 from skdcgn.base.errors import UserError
 from skdcgn.base.files import sha256
 from skdcgn.base.home import from_home
@@ -60,7 +60,13 @@ def load_saliency(source: str | Path = U2NETP, *, device: str = "cpu") -> Salien
 
 
 def package_u2net() -> U2Net:
-    """Return U2-Net of small width with the weights that a package's file holds; none of its code runs.
+    """Return U2-Net of small width with the weights that a package's file holds; raise UserError if it is not there."""
+    path = package_file()
+    return u2net_from(name_convolutions(initializers(read_bytes(path, MOST_WEIGHTS))), path, aligned=False)
+
+
+def package_file() -> Path:
+    """Return the file of weights in a package, of which no code runs.
 
     Raises:
         UserError: the package is not installed, or its file is another one.
@@ -69,10 +75,9 @@ def package_u2net() -> U2Net:
         path = Path(str(distribution(PACKAGE).locate_file(FILE)))
     except PackageNotFoundError:
         raise UserError(f"the weights of {U2NETP} are not installed: {INSTALL}") from None
-    data = read_bytes(path, MOST_WEIGHTS)
-    if sha256(path) != CHECKSUM:
+    if sha256(regular_file(path)) != CHECKSUM:
         raise UserError(f"{path} is not {U2NETP} of {PACKAGE} {VERSION} (checksum differs): {INSTALL}")
-    return u2net_from(name_convolutions(initializers(data)), path, aligned=False)
+    return path
 
 
 def name_convolutions(constants: dict[str, Tensor]) -> dict[str, Tensor]:

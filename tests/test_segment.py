@@ -68,7 +68,7 @@ def test_masks_show_the_object_in_the_ratio_of_the_photograph(photos, segmented)
     pixels = np.asarray(opened(photos / "ball" / "2.png").resize((48, 32)))
     assert mask.shape == (32, 48)
     assert np.abs(mask / 255 - (pixels[..., 0] > 125)).mean() < 0.05
-    assert str(segmentation) == "6 photographs: 6 usable masks; left out: 0 empty, 0 full, 0 border"
+    assert str(segmentation) == "6 photographs: 6 usable masks; left out: 0 empty, 0 full, 0 faint, 0 border"
     assert len(list_masked(list_photos(photos), out)) == 6
     assert opened(out / "contact.png").size[0] > 1000
 
@@ -226,6 +226,12 @@ def test_states_of_masks(segmented, photos):
     assert mask_state(square + 255) is MaskState.FULL
     square[:, 16:48, 16:48] = 255
     assert mask_state(square) is MaskState.USABLE
+    assert mask_state(square // 8 * 5) is MaskState.FAINT
+    assert mask_state(square // 16) is MaskState.EMPTY
+    assert mask_state(255 - square // 2) is MaskState.FULL
+    ring = torch.full_like(square, 255)
+    ring[:, 8:-8, 8:-8] = 0
+    assert mask_state(ring) is MaskState.BORDER
     usable, counts = usable_photos(list_masked(list_photos(photos), out))
     assert (len(usable), counts[MaskState.USABLE]) == (6, 6)
     assert read_mask(Path(usable.masks[0]), 32).shape == (1, 32, 32)

@@ -24,17 +24,23 @@ from skdcgn.data.folders import READERS, list_photos, read_picture
 from skdcgn.data.images import LabelledImages, PhotoFiles
 
 logger = logging.getLogger(__name__)
-LEAST, MOST = 0.05, 0.7  # of the picture's area
-MOST_OF_FRAME = 0.5  # of the pixels along the four sides
+LEAST, MOST = 0.03, 0.75  # of the picture's area
+LEAST_LEVEL = 0.65  # mean level of an object's pixels; a mask of zeros and ones has 1
+MOST_OF_FRAME = 0.4  # of the pixels along the four sides
 READ_AT = 64  # pixels of a side at which masks are judged
 
 
 class MaskState(StrEnum):
-    """Whether a mask can take its photograph apart; ``border``: the object goes on outside the picture."""
+    """Whether a mask can take its photograph apart.
+
+    ``empty``: no object, or one of few pixels. ``full``: too little background. ``faint``: an object that the network is
+    not sure of, mostly a part of one. ``border``: the object goes on outside the picture, or is the background itself.
+    """
 
     USABLE = "usable"
     EMPTY = "empty"
     FULL = "full"
+    FAINT = "faint"
     BORDER = "border"
 
 
@@ -55,14 +61,16 @@ class MaskedPhotos:
 
 
 def mask_state(mask: Tensor) -> MaskState:
-    """Return the state of a mask (1, H, W) uint8."""
-    share = (mask[0] > 127).float()
-    frame = torch.cat([share[0], share[-1], share[1:-1, 0], share[1:-1, -1]])
-    if share.mean() < LEAST:
+    """Return the state of a mask m (1, H, W) uint8, by area and frame of the object m > 1/2, and sum(m^2) / sum(m)."""
+    levels, inside = mask[0] / 255, (mask[0] > 127).float()
+    area, frame = inside.mean(), torch.cat([inside[0], inside[-1], inside[1:-1, 0], inside[1:-1, -1]]).mean()
+    if area < LEAST:
         return MaskState.EMPTY
-    if share.mean() > MOST:
+    if area > MOST:
         return MaskState.FULL
-    return MaskState.BORDER if frame.mean() > MOST_OF_FRAME else MaskState.USABLE
+    if levels.square().mean() < LEAST_LEVEL * levels.mean():
+        return MaskState.FAINT
+    return MaskState.BORDER if frame > MOST_OF_FRAME else MaskState.USABLE
 
 
 def read_mask(path: Path, size: int) -> Tensor:

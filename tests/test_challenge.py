@@ -145,7 +145,7 @@ def test_the_verb_says_how_many_photographs_it_took(photos, tmp_path, skdcgn):
     )
     assert (status, output.splitlines()[0]) == (
         0,
-        "12 photographs of 3 classes; left out: 0 empty, 0 full, 0 border, 0 without a mask",
+        "12 photographs of 3 classes; left out: 0 empty, 0 full, 0 faint, 0 border, 0 without a mask",
     )
     record = json.loads((tmp_path / "in9" / "challenge.json").read_text())
     assert (record["image_size"], record["seed"], record["variants"]) == (8, 1, list(VARIANTS))

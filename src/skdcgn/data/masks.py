@@ -33,8 +33,8 @@ READ_AT = 64  # pixels of a side at which masks are judged
 class MaskState(StrEnum):
     """Whether a mask can take its photograph apart.
 
-    ``empty``: no object, or one of few pixels. ``full``: too little background. ``faint``: an object that the network is
-    not sure of, mostly a part of one. ``border``: the object goes on outside the picture, or is the background itself.
+    ``empty``: no object, or one of few pixels. ``full``: too little background. ``faint``: an object of which the
+    network is not sure, often a part of one. ``border``: the object goes on outside the picture, or is its background.
     """
 
     USABLE = "usable"

@@ -57,7 +57,7 @@ class Segmentation(NamedTuple):
     without: int
 
     def __str__(self) -> str:
-        """Return one line, as ``2,000 photographs: 1,500 usable masks; left out: 300 empty, 20 full, 180 border``."""
+        """Return one line, as ``2,000 photographs: 1,500 usable masks; left out: 200 empty, 130 full, ...``."""
         states = [f"{count:,} {state}" for state, count in self.states.items() if state is not MaskState.USABLE]
         left_out = [*states, *([f"{self.without:,} without a mask"] if self.without else [])]
         count = sum(self.states.values()) + self.without

@@ -47,7 +47,7 @@ LAYERS = {Mechanism.SHAPE: "masks", Mechanism.TEXTURE: "textures", Mechanism.BAC
 LABELS, CODES, BIASES = "labels", "codes", "biases"
 TENSORS = frozenset((*LAYERS.values(), LABELS, CODES, BIASES))
 MEND = "write it again by skdcgn photos"
-AT_ONCE = 64  # photographs in memory
+AT_ONCE, PIXELS = 64, 2**22  # photographs in memory, at most, and their pixels
 TRIALS = 100  # draws of noise per photograph, to measure how even the picks are
 
 
@@ -211,14 +211,15 @@ def build_photo_cgn(
 
 def _read_batches(masked: MaskedPhotos, size: int) -> Iterator[tuple[slice, Tensor, Tensor]]:
     """Yield rows, pictures (B, 3, size, size) in [-1, 1] and masks (B, 1, size, size) in [0, 1]."""
+    step = max(1, min(AT_ONCE, PIXELS // size**2))
     files = list(zip(map(Path, masked.photos.files), map(Path, masked.masks), strict=True))
 
     def read(pair: tuple[Path, Path]) -> tuple[Tensor, Tensor]:
         return read_picture(pair[0], size), read_mask(pair[1], size)
 
     with ThreadPoolExecutor(READERS) as pool:
-        for start in range(0, len(files), AT_ONCE):
-            rows = slice(start, min(start + AT_ONCE, len(files)))
+        for start in range(0, len(files), step):
+            rows = slice(start, min(start + step, len(files)))
             pictures, masks = (torch.stack(part) for part in zip(*pool.map(read, files[rows]), strict=True))
             yield rows, as_unit(pictures), masks / 255
 

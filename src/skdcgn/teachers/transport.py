@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 STEPS, RATE = 300, 0.03  # the rate in units of the mean norm of a point
-SAMPLES = 4  # per point and step
+SAMPLES, MOST_SAMPLES = 4, 4096  # of a step: for each point, and at most
+AT_ONCE = 2**22  # scores in memory
 
 
 def pick(noise: Tensor, points: Tensor, biases: Tensor) -> Tensor:
@@ -28,7 +29,7 @@ def even_biases(points: Tensor, rng: torch.Generator) -> Tensor:
     rate = RATE * float(points.norm(dim=1).mean())
     total = torch.zeros(count)  # over the second half of the steps
     for step in range(STEPS):
-        noise = torch.randn(SAMPLES * count, dim, generator=rng)
+        noise = torch.randn(min(SAMPLES * count, MOST_SAMPLES), dim, generator=rng)
         shares = pick_counts(noise, points, biases) / len(noise)
         biases = biases - rate * (1 + 10 * step / STEPS) ** -0.5 * (count * shares - 1)
         if 2 * step >= STEPS:
@@ -38,7 +39,8 @@ def even_biases(points: Tensor, rng: torch.Generator) -> Tensor:
 
 def pick_counts(noise: Tensor, points: Tensor, biases: Tensor) -> Tensor:
     """Return how often noise (B, Z) picks each of points (N, Z): (N,) float32."""
-    picks = torch.addmm(biases, noise, points.mT).argmax(1)
+    parts = noise.split(max(1, AT_ONCE // len(points)))
+    picks = torch.cat([torch.addmm(biases, part, points.mT).argmax(1) for part in parts])
     return picks.bincount(minlength=len(points)).float()
 
 

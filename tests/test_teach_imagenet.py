@@ -230,7 +230,7 @@ def test_the_published_training_is_not_truncated_and_vgg_reads_images_as_they_ar
 @pytest.mark.slow
 @pytest.mark.parametrize("network", Network)
 def test_a_killed_run_ends_with_the_same_bytes_and_loads_as_a_teacher(network, tmp_path, caplog):
-    config = replace(SMOKE, network=network, save_every=1, steps=2)
+    config = replace(SMOKE, network=network, save_every=1, steps=2, truncation=0.8)
 
     def kill(record):
         raise KeyboardInterrupt
@@ -244,6 +244,7 @@ def test_a_killed_run_ends_with_the_same_bytes_and_loads_as_a_teacher(network, t
     assert taught.digest == whole.digest
     assert (tmp_path / "killed" / "samples-000002.png").exists()
     loaded = load_teacher(tmp_path / "whole" / "teacher.safetensors")
+    assert (loaded.spec.truncation, loaded.spec.tiles) == (0.8, False)
     noise, labels = loaded.spec.sample_noise(3, generator("query")), torch.tensor([0, 7, 15])
     start = load_teacher("imagenet-smoke")
     for mechanism in Mechanism:

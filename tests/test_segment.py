@@ -133,6 +133,15 @@ def test_own_masks_and_alpha_channels(photos, segmented, tmp_path):
     assert len(cut_out_masks.usable) == 6
 
 
+def test_the_verb_says_how_many_masks_are_usable(photos, segmented, tmp_path, skdcgn):
+    status, output, _ = skdcgn("segment", photos, "--masks", segmented[0], "--out", tmp_path / "m", "--size", 48)
+    assert (status, output.splitlines()[0]) == (
+        0,
+        "6 photographs: 6 usable masks; left out: 0 empty, 0 full, 0 faint, 0 border",
+    )
+    assert masks_of(tmp_path / "m") == masks_of(segmented[0])
+
+
 def test_own_masks_that_do_not_fit_are_named(photos, tmp_path):
     (tmp_path / "ball").mkdir()
     Image.new("L", (40, 40), 255).save(tmp_path / "ball" / "1.png")

@@ -218,13 +218,13 @@ def test_u2netp_of_the_package_of_the_state_dict_and_of_onnx_runtime_agree():
         pytest.skip(f"{PACKAGE} is not installed")
     pictures = torch.randn(1, 3, 320, 320, generator=torch.Generator().manual_seed(0))
     package, runtime = load_saliency("u2netp"), load_saliency(file)
-    expected = runtime.network(pictures)
     assert runtime.side == 320
-    assert float((package.network(pictures) - expected).abs().max()) < 1e-4
+    assert float((package.network(pictures) - runtime.network(pictures)).abs().max()) < 1e-4
     state = Path(os.environ.get("SKDCGN_TEACHERS", "")) / "u2netp.pth"
     if not state.is_file():
         pytest.skip("set SKDCGN_TEACHERS to a folder with u2netp.pth to compare it too")
-    assert float((load_saliency(state).network(pictures) - expected).abs().max()) < 1e-4
+    small = pictures[..., :64, :96]
+    assert float((load_saliency(state).network(small) - package.network(small)).abs().max()) < 1e-4
 
 
 def test_states_of_masks(segmented, photos):

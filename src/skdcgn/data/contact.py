@@ -7,6 +7,8 @@ import torch
 from torch import Tensor
 
 from skdcgn.base.seeds import generator
+from skdcgn.cgn.compose import blend
+from skdcgn.cgn.mechanism import Layers
 from skdcgn.cgn.pictures import grid, save_picture
 from skdcgn.data.folders import read_picture
 from skdcgn.data.masks import MaskedPhotos, MaskState, read_mask
@@ -47,8 +49,8 @@ def _cells(masked: MaskedPhotos, row: int, state: MaskState) -> list[Tensor]:
     mask = read_mask(Path(masked.masks[row]), SIDE) / 255
     night = torch.tensor([20.0, 30.0, 90.0])[:, None, None]
     overlay, cut = (
-        torch.lerp(0.3 * photo + 0.7 * night, photo, mask),
-        torch.lerp(torch.full_like(photo, 255), photo, mask),
+        blend(Layers(mask, photo, 0.3 * photo + 0.7 * night)),
+        blend(Layers(mask, photo, torch.full_like(photo, 255))),
     )
     cells = [picture.round().byte() for picture in (photo, overlay, cut)]
     if state is not MaskState.USABLE:

@@ -14,6 +14,8 @@ from torch import Tensor
 
 from skdcgn.base.files import write_bytes, write_json
 from skdcgn.base.seeds import generator
+from skdcgn.cgn.compose import blend
+from skdcgn.cgn.mechanism import Layers
 from skdcgn.cgn.pictures import encode
 
 GROUND = ((0.2, 0.5, 0.2), (0.2, 0.3, 0.6), (0.6, 0.45, 0.2))
@@ -60,7 +62,7 @@ def synthetic_photo(label: int, size: int, rng: torch.Generator) -> tuple[Tensor
     ground = torch.tensor(GROUND[label]) * (0.8 + 0.4 * light[1]) + 0.15 * stripes
     dots = torch.sin(20 * x) * torch.sin(20 * y)
     surface = 0.15 + 0.7 * colour + 0.1 * dots[..., None]
-    photo = (mask * surface + (1 - mask) * ground).clamp(0, 1)
+    photo = blend(Layers(mask, surface, ground)).clamp(0, 1)
     return (255 * photo).round().to(torch.uint8), (255 * mask[..., 0]).round().to(torch.uint8)
 
 

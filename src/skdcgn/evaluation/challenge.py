@@ -30,6 +30,8 @@ from skdcgn.base.files import write_bytes, write_json
 from skdcgn.base.progress import Tell, Watch, log_progress
 from skdcgn.base.records import to_dict
 from skdcgn.base.seeds import generator
+from skdcgn.cgn.compose import blend
+from skdcgn.cgn.mechanism import Layers
 from skdcgn.cgn.pictures import encode
 from skdcgn.classifiers.ensemble import WORKERS
 from skdcgn.data.folders import list_photos, read_picture
@@ -219,7 +221,7 @@ class _Writer:
 def mix(foreground: Tensor, background: Tensor, mask: Tensor) -> Tensor:
     """Return m x + (1 - m) b of pictures (3, S, S) uint8 and a mask (1, S, S) uint8, rounded to uint8."""
     weight = mask / 255
-    return (weight * foreground + (1 - weight) * background).round().to(torch.uint8)
+    return blend(Layers(weight, foreground, background)).round().to(torch.uint8)
 
 
 def fill_background(picture: Tensor, mask: Tensor) -> Tensor:

@@ -24,7 +24,9 @@ SIZE = {"channels": (6, 6), "grid": 4, "embedding": 4, "rank": 5, "separable": F
 @pytest.fixture(scope="module")
 def student():
     torch.manual_seed(0)
-    cgn = StudentCGN(Spec().to_dict(), {m.value: SIZE for m in Mechanism}).train()
+    sizes = {m.value: SIZE for m in Mechanism} | {"texture": {**SIZE, "memory": 6}}
+    cgn = StudentCGN(Spec().to_dict(), sizes).train()
+    torch.nn.init.normal_(cgn.mechanisms["texture"].memory.keys)
     for module in cgn.modules():
         if isinstance(module, torch.nn.Linear):
             torch.nn.init.normal_(module.weight, std=0.3)

@@ -79,8 +79,8 @@ def test_a_gpu_draws_the_same(monkeypatch):
 @pytest.mark.parametrize("mechanism", Mechanism)
 @pytest.mark.parametrize(
     "size",
-    [SMALL, TINYGAN_SIZE, {**SMALL, "channels": (8,), "grid": 4}, {**SMALL, "rank": 5}],
-    ids=["small", "tiny", "flat", "projected"],
+    [SMALL, TINYGAN_SIZE, {**SMALL, "channels": (8,), "grid": 4}, {**SMALL, "rank": 5}, {**SMALL, "memory": 3}],
+    ids=["small", "tiny", "flat", "projected", "memory"],
 )
 def test_shape_range_and_gradients(mechanism, size):
     torch.manual_seed(0)

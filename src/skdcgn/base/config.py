@@ -105,6 +105,7 @@ class StudentConfig:
     grid: Side = option(4, "side of the first grid; blocks, then a pixel shuffle, enlarge it")
     embedding: Channels = option(4, "dimension of the class embedding")
     rank: Dimension = option(0, "dimension of a linear projection of the noise; 0: no projection")
+    memory: Dimension = option(0, "codes per class, of dimension rank, that the noise picks from; 0: none")
     separable: bool = option(False, "use depthwise-separable convolutions, as TinyGAN does")
     class_input: bool = option(True, "feed the class embedding to the input layer, which TinyGAN does not")
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from skdcgn.base.config import Store
@@ -19,6 +20,7 @@ from skdcgn.pairs.manifest import Purpose, Shard, read_manifest
 from skdcgn.pairs.stores import REDRAW, Layout, decode, layout, read_images
 
 MEMORY = 4 * 2**30  # bytes
+AT_ONCE = 250  # pictures at full size, to be reduced
 GREATEST_NOISE = {"normal": 10, "truncated-normal": 2, "uniform": 1}  # of a normal distribution in float32, below 7
 
 
@@ -133,6 +135,13 @@ def _check_layout(file: Any, expected: dict[str, Layout]) -> None:
             raise UserError(
                 f"its {name} are {part.get_dtype()} of shape {part.get_shape()} instead of {dtype} of {shape}: {REDRAW}"
             )
+
+
+def small_pictures(pairs: StoredPairs, rows: Tensor, side: int) -> Tensor:
+    """Return the pictures of ``rows`` (N,), reduced to ``side`` pixels and in [0, 1]: (N, C side side)."""
+    low = pairs.mechanism.low
+    parts = [F.adaptive_avg_pool2d(pairs.images(part), side).flatten(1) for part in rows.split(AT_ONCE)]
+    return (torch.cat(parts) - low) / (1 - low)
 
 
 def read_pairs(

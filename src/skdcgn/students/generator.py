@@ -23,7 +23,7 @@ from skdcgn.base.records import to_dict
 from skdcgn.base.weights import fill, on_meta
 from skdcgn.cgn.mechanism import Mechanism, Spec, as_mechanism, check_query
 from skdcgn.students.folder import fetched, read_student, student_form, upload, write_student
-from skdcgn.students.layers import LEAK, ConditionalBatchNorm2d, UpBlock, WakingSigmoid
+from skdcgn.students.layers import LEAK, ConditionalBatchNorm2d, Memory, UpBlock, WakingSigmoid
 
 MARGIN = 0.02  # how near to black or white a colour begins at most: beyond, gradients vanish
 
@@ -39,6 +39,7 @@ class StudentGenerator(nn.Module):
         embedding: dimension of the class embedding.
         separable: depthwise-separable convolutions.
         rank: dimension to which the noise is projected before the input layer; 0: not at all.
+        memory: codes of each class, in ``rank`` dimensions, among which the noise picks instead; 0: none.
         class_input: whether the input layer gets the class embedding too.
     """
 
@@ -52,6 +53,7 @@ class StudentGenerator(nn.Module):
         embedding: int,
         separable: bool,
         rank: int = 0,
+        memory: int = 0,
         class_input: bool = True,
     ) -> None:
         super().__init__()
@@ -63,7 +65,8 @@ class StudentGenerator(nn.Module):
                 "choose another grid or another number of channels"
             )
         self.embed = nn.Embedding(spec.classes, embedding)
-        self.project = nn.Linear(spec.noise_dim, rank, bias=False) if rank else nn.Identity()
+        self.memory = Memory(spec.classes, memory, spec.noise_dim, rank or spec.noise_dim) if memory else None
+        self.project = nn.Linear(spec.noise_dim, rank, bias=False) if rank and not memory else nn.Identity()
         self.class_input = class_input
         self.input = nn.Linear((rank or spec.noise_dim) + embedding * class_input, channels[0] * grid * grid)
         self.blocks = nn.ModuleList(
@@ -94,7 +97,8 @@ class StudentGenerator(nn.Module):
     def forward(self, noise: Tensor, labels: Tensor) -> Tensor:
         """Draw (B, C, H, W) for noise (B, Z) and labels (B,): masks in [0, 1], pictures in [-1, 1]."""
         embedded = self.embed(labels)
-        inputs = [self.project(noise), embedded] if self.class_input else [self.project(noise)]
+        code = self.memory(noise, labels) if self.memory else self.project(noise)
+        inputs = [code, embedded] if self.class_input else [code]
         x = self.input(torch.cat(inputs, dim=1)).unflatten(1, (-1, self.grid, self.grid))
         for block in self.blocks:
             x = block(x, embedded)

@@ -1,4 +1,4 @@
-"""The layers of a student: conditional batch norms, bilinear doubling, residual blocks, a sigmoid that wakes up.
+"""The layers of a student: a memory of codes, conditional batch norms, bilinear doubling, residual blocks, a sigmoid.
 
 See :mod:`skdcgn.students.generator` for the network and its sources.
 """
@@ -33,6 +33,25 @@ class WakingSigmoid(torch.autograd.Function):
         asleep = slope.amax((1, 2, 3), keepdim=True) < AWAKE
         inwards = (grad < 0) == (images < 0.5)  # descent moves along -grad
         return grad * torch.where(asleep & inwards, slope.clamp(min=SLOPE), slope)
+
+
+class Memory(nn.Module):
+    """Codes of each class, among which the noise picks: sum_i w_i v_yi with w = softmax_i(<u, k_yi> + b_yi).
+
+    It is attention over learned keys k and values v (Graves et al. 2014, Sec. 3.3.1), for teachers whose noise picks
+    one of a number of pictures: argmax_i <u, c_i> + b_i is its limit for keys that grow.
+    """
+
+    def __init__(self, classes: int, codes: int, noise_dim: int, dim: int) -> None:
+        super().__init__()
+        self.keys = nn.Parameter(torch.zeros(classes, codes, noise_dim))
+        self.bias = nn.Parameter(torch.zeros(classes, codes))
+        self.values = nn.Parameter(torch.randn(classes, codes, dim))
+
+    def forward(self, noise: Tensor, labels: Tensor) -> Tensor:
+        """Return codes (B, D) for noise (B, Z) and labels (B,)."""
+        logits = (self.keys[labels] @ noise[:, :, None])[:, :, 0] + self.bias[labels]  # (B, K)
+        return cast(Tensor, (logits.softmax(1)[:, None] @ self.values[labels])[:, 0])
 
 
 class ConditionalBatchNorm2d(nn.Module):

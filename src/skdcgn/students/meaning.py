@@ -14,18 +14,16 @@ import logging
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from skdcgn.base.seeds import generator
 from skdcgn.cgn.mechanism import Mechanism
-from skdcgn.pairs.stored import StoredPairs
+from skdcgn.pairs.stored import StoredPairs, small_pictures
 from skdcgn.students.start import first_of_each_class
 
 ROWS, LEAST_ROWS = 1500, 500
 PER_CLASS = 30  # least pairs of a class that takes part
 SIDE = 8  # of the small pictures
-READ = 250  # pictures in memory at full size
 RIDGES = (0.03, 0.3, 3.0, 30.0)  # r, where k(u, y; u, y) is about 1
 CONSTANT = 0.01  # root mean square, in the span of the values, below which pictures are those of their class
 GAIN = 0.03  # share of the squared error that noise must explain
@@ -71,7 +69,7 @@ def noise_meaning(pairs: StoredPairs) -> NoiseMeaning | None:
     rows = _rows(pairs.labels)
     if len(rows) < LEAST_ROWS:
         return None
-    noise, labels, pictures = pairs.noise[rows], pairs.labels[rows], _small(pairs, rows)
+    noise, labels, pictures = pairs.noise[rows], pairs.labels[rows], small_pictures(pairs, rows, SIDE).double()
     held_out = torch.arange(len(rows)) % 3 == 0
     kernel = _kernel(noise, labels)
     fitted = kernel[~held_out][:, ~held_out], kernel[held_out][:, ~held_out]
@@ -92,13 +90,6 @@ def _rows(labels: Tensor) -> Tensor:
     own = torch.isin(labels, classes).nonzero()[:, 0]
     rows = own[first_of_each_class(labels[own], ROWS)] if len(own) else own
     return rows[torch.randperm(len(rows), generator=generator("meaning", "order"))]
-
-
-def _small(pairs: StoredPairs, rows: Tensor) -> Tensor:
-    """Return the pictures of ``rows`` (N,), reduced to ``SIDE`` and in [0, 1]: (N, D) float64."""
-    low = pairs.mechanism.low
-    parts = [F.adaptive_avg_pool2d(pairs.images(part), SIDE).flatten(1) for part in rows.split(READ)]
-    return ((torch.cat(parts) - low) / (1 - low)).double()
 
 
 def _kernel(noise: Tensor, labels: Tensor) -> Tensor:

@@ -9,10 +9,12 @@ from skdcgn.base.config import DistillConfig
 from skdcgn.base.errors import UserError, shortened
 from skdcgn.base.weights import check_finite, read_state_dict, shape_of
 from skdcgn.cgn.mechanism import Mechanism, Spec
-from skdcgn.pairs.stored import StoredPairs
+from skdcgn.pairs.stored import StoredPairs, small_pictures
 from skdcgn.students.generator import StudentGenerator, student_size
+from skdcgn.students.memory import start_memory
 
 COLOUR_PAIRS = 10_000
+CODED_SIDE = 16  # pixels of the small pictures from which codes of a memory begin
 BIGGAN = "embeddings.weight"  # in its file, transposed
 
 
@@ -22,10 +24,12 @@ def new_student(config: DistillConfig, mechanism: Mechanism, spec: Spec) -> Stud
 
 
 def first_student(config: DistillConfig, pairs: StoredPairs) -> StudentGenerator:
-    """Return a student that begins at the colours of ``pairs`` and at the embeddings of the configuration's file."""
+    """Return a student that begins at the colours and noise of ``pairs`` and at the embeddings of a file, if any."""
     student = new_student(config, pairs.mechanism, pairs.spec)
     rows = first_of_each_class(pairs.labels, COLOUR_PAIRS)
     student.start_at(pairs.images(rows), pairs.labels[rows])
+    if student.memory:
+        start_memory(student.memory, pairs.noise[rows], pairs.labels[rows], small_pictures(pairs, rows, CODED_SIDE))
     if config.embeddings:
         student.embed_as(read_embeddings(Path(config.embeddings), *student.embed.weight.shape))
     return student

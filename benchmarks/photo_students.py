@@ -20,11 +20,10 @@ from typing import Any
 
 import torch
 from PIL import Image
-from skdcgn.teachers.photographs import build_photo_cgn, load_photo_cgn
 from torch import Tensor
 
 from skdcgn.base.files import write_json
-from skdcgn.base.presets import PHOTO_DISTILL, PHOTO_QUERY
+from skdcgn.base.photo_students import PHOTO_DISTILL, PHOTO_QUERY
 from skdcgn.base.records import override, to_dict
 from skdcgn.base.seeds import generator
 from skdcgn.cgn.compose import blend, draw
@@ -39,6 +38,7 @@ from skdcgn.metrics.moments import Moments
 from skdcgn.pairs.query import query_all
 from skdcgn.results.versions import versions
 from skdcgn.students.distill import distill
+from skdcgn.teachers.photographs import build_photo_cgn, load_photo_cgn
 
 RESULTS = Path(__file__).parent / "results" / "photo-students.json"
 IMAGES, SHOWN, QUALITY = 500, 5, 75  # pictures of each kind; in the sheet, per class; of the JPEG files

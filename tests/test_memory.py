@@ -19,7 +19,7 @@ class Photographs:
     """Noise picks one of ``PICTURES`` pictures of its class, the one whose code is nearest in direction."""
 
     spec, digest, size = Spec(image_size=16, noise_dim=Z, classes=CLASSES), "photographs", None
-    codes = torch.randn(CLASSES, PICTURES, Z, generator=generator("codes"))
+    codes = torch.nn.functional.normalize(torch.randn(CLASSES, PICTURES, Z, generator=generator("codes")), dim=2)
     pictures = torch.rand(CLASSES, PICTURES, 3, 16, 16, generator=generator("pictures")) * 2 - 1
 
     def picks(self, noise, labels):

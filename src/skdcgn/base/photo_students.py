@@ -6,7 +6,7 @@ the network that draws them has few layers at full resolution, for steps to be c
 
 from skdcgn.base.config import Distance, DistillConfig, QueryConfig, Store, StudentConfig
 
-PHOTO_QUERY = QueryConfig(shape=10_000, texture=10_000, background=10_000, store=Store.UINT8)
+PHOTO_QUERY = QueryConfig(shape=20_000, texture=20_000, background=20_000, store=Store.UINT8)
 PHOTO_STUDENT = StudentConfig(channels=(128, 64), grid=8, embedding=16, rank=64, memory=256)
 PHOTO_DISTILL = DistillConfig(
     steps=2000,

@@ -2,7 +2,8 @@
 
 A teacher made of photographs answers with one of a number of pictures. Those that occur most often in the pairs get a
 code each, the whitened principal components of the small picture about the mean of its class; keys and biases are those
-of the logistic regression of noise on pictures, argmax_i <u, k_i> + b_i (Bishop 2006, Sec. 4.3.4).
+of the logistic regression of pictures on noise, softmax_i(<u, k_i> + b_i) (Bishop 2006, Sec. 4.3.4), times a factor
+that makes of a mixture of pictures nearly one of them.
 """
 
 import torch
@@ -14,6 +15,7 @@ from skdcgn.students.layers import Memory
 
 LEVELS = 255  # of grey, at which small pictures are compared
 STEPS, RATE, DECAY = 200, 0.1, 1e-3  # of the regression
+SHARPNESS = 3.0
 
 
 def start_memory(memory: Memory, noise: Tensor, labels: Tensor, pictures: Tensor) -> None:
@@ -29,8 +31,8 @@ def start_memory(memory: Memory, noise: Tensor, labels: Tensor, pictures: Tensor
         taken = numbers >= 0
         keys, bias = fit_picks(noise[own][taken], numbers[taken], len(first))
         with torch.no_grad():
-            memory.bias[label] = float(bias.min()) - 10
-            memory.keys[label, : len(first)], memory.bias[label, : len(first)] = keys, bias
+            memory.bias[label] = SHARPNESS * float(bias.min()) - 10
+            memory.keys[label, : len(first)], memory.bias[label, : len(first)] = SHARPNESS * keys, SHARPNESS * bias
             memory.values[label, : len(first)] = codes[own][first]
 
 

@@ -29,7 +29,8 @@ def first_student(config: DistillConfig, pairs: StoredPairs) -> StudentGenerator
     rows = first_of_each_class(pairs.labels, COLOUR_PAIRS)
     student.start_at(pairs.images(rows), pairs.labels[rows])
     if student.memory:
-        start_memory(student.memory, pairs.noise[rows], pairs.labels[rows], small_pictures(pairs, rows, CODED_SIDE))
+        pictures = small_pictures(pairs, torch.arange(len(pairs)), CODED_SIDE)
+        start_memory(student.memory, pairs.noise, pairs.labels, pictures)
     if config.embeddings:
         student.embed_as(read_embeddings(Path(config.embeddings), *student.embed.weight.shape))
     return student

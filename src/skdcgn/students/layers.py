@@ -51,7 +51,7 @@ class Memory(nn.Module):
     def forward(self, noise: Tensor, labels: Tensor) -> Tensor:
         """Return codes (B, D) for noise (B, Z) and labels (B,)."""
         logits = (self.keys[labels] @ noise[:, :, None])[:, :, 0] + self.bias[labels]  # (B, K)
-        return cast(Tensor, (logits.softmax(1)[:, None] @ self.values[labels])[:, 0])
+        return (logits.softmax(1)[:, None] @ self.values[labels])[:, 0]
 
 
 class ConditionalBatchNorm2d(nn.Module):

@@ -56,7 +56,7 @@ def fit_picks(noise: Tensor, numbers: Tensor, count: int) -> tuple[Tensor, Tenso
     for _ in range(STEPS):
         loss = F.cross_entropy(noise @ keys.T + bias, numbers) + DECAY * keys.square().mean()
         optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         optimizer.step()
     return keys.detach(), bias.detach()
 

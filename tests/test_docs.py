@@ -6,13 +6,16 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import redirect_stdout
 from functools import cache
 from html.parser import HTMLParser
+from io import StringIO
 from pathlib import Path
 
 import pytest
 
 import skdcgn
+from skdcgn.cli import main
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -102,8 +105,11 @@ def commands(page: Path) -> Iterator[list[str]]:
 @cache
 def options(verb: tuple[str, ...]) -> set[str]:
     """Return every option of a verb, as its help lists them."""
-    command = [sys.executable, "-m", "skdcgn", *verb, "--help-all"]
-    return set(re.findall(r"--[a-z0-9-]+", subprocess.run(command, capture_output=True, text=True, check=True).stdout))
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(StringIO()) as page:
+        patch.setattr(sys, "argv", ["skdcgn", *verb, "--help-all"])
+        with pytest.raises(SystemExit):
+            main()
+    return set(re.findall(r"--[a-z0-9-]+", page.getvalue()))
 
 
 @pytest.mark.slow

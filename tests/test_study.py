@@ -20,11 +20,12 @@ from skdcgn.results.records import read_study, write_study
 from skdcgn.results.statistics import MeanDeviation
 from skdcgn.results.study_record import PointConfig, PointScore, StudyPoint, lay_points
 
+SMOKE = override(run_preset("smoke"), {"distill.steps": 6, "classify.epochs": 1}, "test")
 PLANNED = named(
     {
         "plain": {},
         "sharp": {"classify.policy": ["shape.sharpen:4"]},
-        "short": {"distill.steps": 20},
+        "short": {"distill.steps": 4},
     }
 )
 
@@ -41,8 +42,8 @@ def measure(points, folder, seeds=(0,), watch=log_progress):
 @pytest.mark.slow
 def test_points_share_pairs_and_students_and_nothing_is_done_twice(tmp_path):
     points = [
-        *lay_points(run_preset("smoke"), PLANNED),
-        PointConfig("ceiling", run_preset("smoke"), ("oracle", "teacher")),
+        *lay_points(SMOKE, PLANNED),
+        PointConfig("ceiling", SMOKE, ("oracle", "teacher")),
     ]
     first = measure(points, tmp_path)
     assert [(one.point, one.source) for one in first] == [

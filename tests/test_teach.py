@@ -102,10 +102,14 @@ def test_a_killed_teacher_resumes_to_the_same_bytes(tmp_path):
             raise KeyboardInterrupt
 
     config = replace(CONFIG, policy=("shape.spin:180", "texture.noise:0.1"))
-    whole = teach(config, tmp_path / "whole", device="cpu", sample_every=2)
+
+    def sound(teacher, real, seed):
+        return Health(1.0, 1.0, 0.9, 1.1, 0.2, 0.1, 0.0)
+
+    whole = teach(config, tmp_path / "whole", device="cpu", sample_every=2, check=sound)
     with pytest.raises(KeyboardInterrupt):
-        teach(config, tmp_path / "killed", device="cpu", sample_every=2, callbacks=(stop,))
-    teach(config, tmp_path / "killed", device="cpu", sample_every=2)
+        teach(config, tmp_path / "killed", device="cpu", sample_every=2, callbacks=(stop,), check=sound)
+    teach(config, tmp_path / "killed", device="cpu", sample_every=2, check=sound)
     left, right = ((tmp_path / name / "teacher.safetensors").read_bytes() for name in ("whole", "killed"))
     assert left == right
     assert (tmp_path / "whole" / "samples-000004.png").exists()

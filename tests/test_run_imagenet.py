@@ -1,8 +1,11 @@
 """``skdcgn run imagenet``: the whole path with a small CGN of random weights, killed and resumed."""
 
 import json
+import re
+import shlex
 import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,11 +16,14 @@ from skdcgn.base.config import ImageNetConfig
 from skdcgn.base.errors import UserError
 from skdcgn.base.presets import IMAGENET_RUNS, RUNS
 from skdcgn.base.records import merge, override
+from skdcgn.cgn.drawings import draw_cgns
 from skdcgn.cgn.mechanism import Mechanism, Spec
+from skdcgn.cgn.pictures import SPACING
 from skdcgn.data.categories import CATEGORIES
 from skdcgn.data.imagenet_classes import WORDNET_IDS
 from skdcgn.data.stand_in import NINE, TEST, TRAIN, stand_in
 from skdcgn.evaluation.scores import HEADS
+from skdcgn.evaluation.timing import counterfactuals_per_second
 from skdcgn.experiments.run_imagenet import run_imagenet
 from skdcgn.results.records import ImageNetResults, read_results
 from skdcgn.teachers.load import load_teacher
@@ -155,6 +161,45 @@ def test_one_command_takes_the_whole_path_and_goes_on_after_a_kill(killed, setti
     assert skdcgn("evaluate", killed)[1] + f"report: {killed / 'report.html'}\n" == said
 
 
+STUDENT = [
+    f"--{mechanism}-{size}"
+    for mechanism in ("shape", "texture", "background")
+    for size in ("channels=16", "channels=16", "channels=8", "grid=8", "embedding=4")
+]
+MINIATURE = {  # what makes a command of the guide small, by verb
+    "query": ["--shape=16", "--texture=16", "--background=16", "--held-out=16", "--shard-size=16"],
+    "distill": ["--steps=1", "--batch-size=4", *STUDENT],
+    "ensemble": ["--backbone=small", "--width=4", "--image-size=32", "--epochs=1", "--counterfactuals=4"],
+    "evaluate": [],
+}
+FOR_A_GPU = ("--bf16", "--channels-last", "--compile")  # a CPU compiles for minutes
+
+
+def guide_commands(title):
+    """The words of each skdcgn command of a section of the guide, without launchers; ``run`` is tested above."""
+    page = (Path(__file__).parents[1] / "docs" / "guides" / "imagenet.md").read_text(encoding="utf-8")
+    block = page[page.index(f"## {title}") :].partition("\n## ")[0].replace("\\\n", " ")
+    lines = [shlex.split(line, comments=True)[1:] for line in block.splitlines() if re.match(r"(skdcgn|\$L) ", line)]
+    return [[word for word in words if word not in FOR_A_GPU] for words in lines if words[0] != "run"]
+
+
+@pytest.mark.parametrize("title", ["With the real weights, on one GPU", "With the real weights, on eight GPUs"])
+def test_the_commands_of_the_guide_run_small(title, downloads, settings, tmp_path, monkeypatch, skdcgn):
+    monkeypatch.chdir(tmp_path)
+    paths = {"cgn.pth": "cgn.pth", "imagenet/train": "train", "imagenet/val": "val", "in_to_in9.json": "in_to_in9.json"}
+    folders = {"--cue-conflict": "cue-conflict", "--in9": "bg_challenge"}
+    commands = guide_commands(title)
+    assert {words[0] for words in commands} == set(MINIATURE)
+    for words in commands:
+        typed = [
+            downloads / (folders[before] if word == "DIR" else paths[word]) if word in (*paths, "DIR") else word
+            for before, word in zip(["", *words], words, strict=False)
+        ]
+        status, said, err = skdcgn(*typed, *MINIATURE[words[0]])
+        assert status == 0, (words, err)
+    assert "top-1" in said or "shape bias" in said
+
+
 @pytest.mark.slow
 def test_without_real_images_the_cgn_draws_a_stand_in(killed, drawn, tmp_path, skdcgn):
     """A run in whose folder the pictures and the scores of the ensembles are already there, for quickness."""
@@ -170,6 +215,28 @@ def test_without_real_images_the_cgn_draws_a_stand_in(killed, drawn, tmp_path, s
     page = (tmp_path / "report.html").read_text()
     assert "These numbers only show that every" in page
     assert "top-1 accuracy" not in page  # no finding from a stand-in
+
+
+class Counting:
+    """A teacher that counts the images that it is asked for."""
+
+    def __init__(self, inner):
+        self.inner, self.spec, self.digest, self.size, self.images = inner, inner.spec, "counting", None, 0
+
+    def query(self, mechanism, noise, labels):
+        self.images += len(labels)
+        return self.inner.query(mechanism, noise, labels)
+
+
+def test_timing_and_sample_pictures_ask_the_teacher_for_as_few_images_as_flags_say(tmp_path, analytic_teacher):
+    teacher = Counting(analytic_teacher)
+    counterfactuals_per_second({"teacher": teacher, "student": analytic_teacher}, 1, seconds=0)
+    assert teacher.images == 3 * 2  # of each mechanism one as a warm-up and one that is timed
+    teacher.images = 0
+    draw_cgns(teacher, analytic_teacher, tmp_path, 0, classes=2, counterfactuals=3)
+    assert teacher.images == 3 * (2 * 3 + 3)  # two classes in three rows, three counterfactuals
+    with Image.open(tmp_path / "counterfactuals_teacher.png") as picture:
+        assert picture.width == 2 * (3 * 32 + 2 * SPACING)
 
 
 def test_the_stand_in_has_the_layouts_of_the_public_data_sets(tmp_path, monkeypatch, analytic_teacher):

@@ -15,6 +15,7 @@ from skdcgn.base.bounds import (
     Channels,
     Count,
     Dimension,
+    Duration,
     Factor,
     Images,
     Layers,
@@ -278,6 +279,10 @@ class ImageNetConfig:
     val: str | None = option(None, "validation photographs, for top-1 and top-5")
     cue_conflict: str | None = option(None, "cue-conflict images (airplane/airplane1-bear2.png), for shape bias")
     in9: str | None = option(None, "ImageNet-9 (mixed_rand/val/00_dog/x.JPEG), for BG-gap")
+    speed_images: Count = option(16, "counterfactuals of each CGN in a round of the timing")
+    speed_seconds: Duration = option(60.0, "seconds of all rounds of the timing; 0: one round of one image")
+    pictures: Count | None = option(None, "counterfactuals in a sample picture; default: 80, above 64 px 20")
+    picture_classes: Count = option(10, "classes that the sample pictures of each mechanism show")
     query: QueryConfig = QueryConfig()
     distill: DistillConfig = DistillConfig()
     ensemble: EnsembleConfig = EnsembleConfig()

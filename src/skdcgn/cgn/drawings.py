@@ -42,23 +42,32 @@ def class_columns(cgn: Teacher, rows: int, seed: int, classes: int | None = None
     return cgn.spec.sample_noise(rows * columns, generator(seed, "grid")), torch.arange(columns).repeat(rows)
 
 
-def draw_cgns(teacher: Teacher, student: Teacher, out: Path, seed: int) -> None:
+def draw_cgns(
+    teacher: Teacher,
+    student: Teacher,
+    out: Path,
+    seed: int,
+    *,
+    classes: int = COLUMNS,
+    counterfactuals: int | None = None,
+) -> None:
     """Write a picture of each mechanism and of the counterfactuals of teacher and student into ``out``.
 
-    ``shape.png``, ``texture.png`` and ``background.png`` have a column for each of the first ten classes, and the
-    teacher's rows above the student's rows of the same noise. ``counterfactuals_teacher.png`` and
-    ``counterfactuals_student.png`` are composed from the same seed.
+    ``shape.png``, ``texture.png`` and ``background.png`` have a column for each of the first ``classes`` classes, and
+    the teacher's rows above the student's rows of the same noise. ``counterfactuals_teacher.png`` and
+    ``counterfactuals_student.png`` show ``counterfactuals`` images each, composed from the same seed; None: 80, and 20
+    if they have more than ``SMALL`` pixels a side.
     """
-    side, columns = teacher.spec.image_size, min(COLUMNS, teacher.spec.classes)
-    rows, sheet, scale = (3, 8, 2) if side <= SMALL else (1, 2, 1)
+    side, columns = teacher.spec.image_size, min(classes, teacher.spec.classes)
+    rows, sheet, scale = (3, 8 * COLUMNS, 2) if side <= SMALL else (1, 2 * COLUMNS, 1)
     noise, labels = class_columns(teacher, rows, seed, columns)
     caption = Caption(teacher.spec.class_names[:columns], ("teacher", "student"))
     for mechanism in Mechanism:
         images = torch.cat([as_rgb(draw(cgn, mechanism, noise, labels)).cpu() for cgn in (teacher, student)])
         save_picture(out / f"{mechanism}.png", grid(images, columns), scale, caption)
     for name, cgn in (("teacher", teacher), ("student", student)):
-        images = as_rgb(compose(cgn, sheet * COLUMNS, seed=seed).images)
-        save_picture(out / f"counterfactuals_{name}.png", grid(images, COLUMNS), scale)
+        images = as_rgb(compose(cgn, counterfactuals or sheet, seed=seed).images)
+        save_picture(out / f"counterfactuals_{name}.png", grid(images, min(COLUMNS, len(images))), scale)
 
 
 def interpolate(cgn: Teacher, mechanisms: str, first: int, second: int, *, frames: int = 12, seed: int = 0) -> Tensor:

@@ -39,7 +39,6 @@ from skdcgn.training.loop import report_to
 
 PLAIN = "plain"
 SAME_CLASSES = "pass real images of the teacher's classes, or restrict the teacher's by --query-classes"
-SPEED_IMAGES = 16  # a teacher of ImageNet's size draws one in five seconds of a CPU
 
 
 class ImageNetData(NamedTuple):
@@ -70,9 +69,11 @@ def run_imagenet(
     queries, student = query_and_distill(run)
     ensembles = train_ensembles(run, data, {PLAIN: student, "teacher": teacher, "student": student})
     with run.clock("evaluate"):
-        common = compare_with_teacher(run, student, queries, speed_images=SPEED_IMAGES)
+        speed_images, seconds = config.speed_images, config.speed_seconds
+        common = compare_with_teacher(run, student, queries, speed_images=speed_images, speed_seconds=seconds)
         tell = watch("draw pictures", 1)
-        draw_cgns(teacher, student, out / "pictures", config.seed)
+        classes, count = config.picture_classes, config.pictures
+        draw_cgns(teacher, student, out / "pictures", config.seed, classes=classes, counterfactuals=count)
         tell(1)
     results = ImageNetResults(
         **vars(common) | {"seconds": run.clock.seconds}, ensembles=ensembles, stand_in=config.real is None

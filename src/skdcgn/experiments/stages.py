@@ -18,7 +18,7 @@ from skdcgn.cgn.mechanism import Teacher
 from skdcgn.cgn.subset import ALL
 from skdcgn.evaluation.fidelity import fidelity
 from skdcgn.evaluation.scores import Diversity, PixelL1
-from skdcgn.evaluation.timing import counterfactuals_per_second
+from skdcgn.evaluation.timing import SPEED_SECONDS, counterfactuals_per_second
 from skdcgn.pairs.query import query_all
 from skdcgn.results.records import RESULTS_FILE, RunResults, Sizes, Speeds, TeacherIdentity
 from skdcgn.results.versions import versions
@@ -128,21 +128,34 @@ class Comparison:
     diversity: dict[str, Diversity]
 
 
-def compared_student(run: Run[C], student: StudentCGN, speed_images: int) -> Comparison:
+def compared_student(run: Run[C], student: StudentCGN, speed_images: int, speed_seconds: float) -> Comparison:
     """Return the fidelity and the speed of the student; what was measured before is read."""
     file, watch = run.path / "comparison.json", run.workspace.watch
     if file.exists():
         return read_record(file, Comparison)
     l1, diversity = fidelity(student, run.path / "pairs", run.teacher, watch=watch)
-    speeds = counterfactuals_per_second({"teacher": run.teacher, "student": student}, speed_images, watch=watch)
+    cgns: dict[str, Teacher] = {"teacher": run.teacher, "student": student}
+    speeds = counterfactuals_per_second(cgns, speed_images, watch=watch, seconds=speed_seconds)
     comparison = Comparison(Speeds(**speeds), l1, diversity)
     write_json(file, to_dict(comparison))
     return comparison
 
 
-def compare_with_teacher(run: Run[C], student: StudentCGN, queries: dict[str, int], *, speed_images: int) -> RunResults:
-    """Return the results that all runs have: their identity, sizes, speeds and fidelity; ``seconds`` is still empty."""
-    teacher, comparison = run.teacher, compared_student(run, student, speed_images)
+def compare_with_teacher(
+    run: Run[C],
+    student: StudentCGN,
+    queries: dict[str, int],
+    *,
+    speed_images: int,
+    speed_seconds: float = SPEED_SECONDS,
+) -> RunResults:
+    """Return the results that all runs have: their identity, sizes, speeds and fidelity; ``seconds`` is still empty.
+
+    Args:
+        speed_images: of each CGN in a round of the timing.
+        speed_seconds: that all rounds of the timing may take.
+    """
+    teacher, comparison = run.teacher, compared_student(run, student, speed_images, speed_seconds)
     return RunResults(
         preset=run.config.preset,
         seed=run.config.seed,

@@ -8,9 +8,11 @@ from skdcgn.base.config import (
     Distance,
     DistillConfig,
     EnsembleConfig,
+    Heads,
     ImageNetConfig,
     Network,
     QueryConfig,
+    RateSchedule,
     RunConfig,
     Store,
     StudentConfig,
@@ -18,9 +20,15 @@ from skdcgn.base.config import (
     TeachImageNetConfig,
 )
 from skdcgn.base.errors import UserError, find
+from skdcgn.base.photo_config import SYNTHETIC, PhotosConfig
 
 DEFAULT = "double-colored-digits"
-STAGES = {RunConfig: ("query", "distill", "classify"), ImageNetConfig: ("query", "distill", "ensemble")}
+AnyRun = RunConfig | ImageNetConfig | PhotosConfig
+STAGES = {
+    RunConfig: ("query", "distill", "classify"),
+    ImageNetConfig: ("query", "distill", "ensemble"),
+    PhotosConfig: ("query", "distill", "ensemble"),
+}
 
 # With few steps a classifier needs initial weights that keep activations at their size, and a rate that falls to zero.
 SHORT_TRAINING = ClassifyConfig(cooldown=1.0, he_init=True)
@@ -121,6 +129,43 @@ IMAGENET_RUNS = {
     ),
 }
 
+# A plain network from scratch: half of each batch are counterfactuals, and batch norms learn.
+PHOTO_ENSEMBLE = EnsembleConfig(
+    heads=Heads.ONE,
+    backbone="plain",
+    width=24,
+    image_size=64,
+    least_area=0.4,
+    epochs=24,
+    batch_size=32,
+    counterfactuals=32,
+    learning_rate=0.1,
+    schedule=RateSchedule.ONE_CYCLE,
+    weight_decay=5e-4,
+    freeze_norms=False,
+)
+PHOTO_STUDENT = StudentConfig(channels=(48, 32, 24, 16), grid=8, embedding=8)
+PHOTO_RUNS = {
+    "photos": PhotosConfig(
+        preset="photos",
+        query=QueryConfig(shape=6000, texture=6000, background=6000),
+        distill=DistillConfig(
+            steps=2000, learning_rate=2e-3, shape=PHOTO_STUDENT, texture=PHOTO_STUDENT, background=PHOTO_STUDENT
+        ),
+        ensemble=PHOTO_ENSEMBLE,
+    ),
+    "photos-smoke": PhotosConfig(
+        preset="photos-smoke",
+        images=SYNTHETIC,
+        image_size=32,
+        query=QueryConfig(shape=48, texture=48, background=48, held_out=12, shard_size=48),
+        distill=DistillConfig(
+            steps=4, batch_size=8, shape=SMOKE_STUDENT, texture=SMOKE_STUDENT, background=SMOKE_STUDENT
+        ),
+        ensemble=replace(PHOTO_ENSEMBLE, width=8, image_size=32, epochs=2, batch_size=8, counterfactuals=8),
+    ),
+}
+
 # The learning rates are TinyGAN's; SKDCGN publishes none.
 TINYGAN_BASELINE = TeachImageNetConfig(
     start="initial-imagenet",
@@ -152,13 +197,13 @@ TEACHERS = {
 # fmt: on
 
 
-def find_run(name: str, *, full: bool = False) -> RunConfig | ImageNetConfig:
+def find_run(name: str, *, full: bool = False) -> AnyRun:
     """Return the preset ``name`` of a run on digits or on photographs.
 
     Raises:
         UserError: an unknown name; ``full`` for photographs, which have no published classifier budget.
     """
-    runs: dict[str, RunConfig | ImageNetConfig] = {**RUNS, **IMAGENET_RUNS}
+    runs: dict[str, AnyRun] = {**RUNS, **IMAGENET_RUNS, **PHOTO_RUNS}
     config = find("preset", name, runs)
     if isinstance(config, RunConfig):
         return run_preset(config.preset, full=full)
@@ -173,9 +218,9 @@ def find_teaching(name: str) -> TeachConfig | TeachImageNetConfig:
     return find("preset", name, teachers)
 
 
-def runs_with(stage: str) -> dict[str, RunConfig | ImageNetConfig]:
+def runs_with(stage: str) -> dict[str, AnyRun]:
     """Return the run presets that have a stage, ``query`` or ``ensemble`` for example, by name."""
-    runs: dict[str, RunConfig | ImageNetConfig] = {**RUNS, **IMAGENET_RUNS}
+    runs: dict[str, AnyRun] = {**RUNS, **IMAGENET_RUNS, **PHOTO_RUNS}
     return {name: run for name, run in runs.items() if stage in STAGES[type(run)]}
 
 

@@ -10,6 +10,7 @@ from skdcgn.base.presets import (
     DEFAULT,
     IMAGENET_RUNS,
     IMAGENET_TEACHERS,
+    PHOTO_RUNS,
     RUNS,
     TEACHERS,
     find_run,
@@ -46,7 +47,8 @@ def config(
     preset: Annotated[
         str,
         Parameter(
-            help=f"One of {', '.join((*RUNS, *IMAGENET_RUNS))}; of teach: {', '.join((*TEACHERS, *IMAGENET_TEACHERS))}."
+            help=f"One of {', '.join((*RUNS, *IMAGENET_RUNS, *PHOTO_RUNS))}; "
+            f"of teach: {', '.join((*TEACHERS, *IMAGENET_TEACHERS))}."
         ),
     ] = DEFAULT,
     /,

@@ -18,6 +18,7 @@ from skdcgn.cli.terminal import (
     show_ensemble,
     show_imagenet,
     show_mnist,
+    show_photos,
 )
 
 evaluate = App(
@@ -156,10 +157,13 @@ def ensemble(
 def run(folder: Annotated[Path, Parameter(help="Folder that run wrote.")], /) -> None:
     """Show the table of a finished run again, with the band that each accuracy should lie in."""
     from skdcgn.experiments.evaluate import RunEvaluation, evaluate_run
+    from skdcgn.results.photo_record import PhotosResults
 
     evaluation = evaluate_run(folder)
     if isinstance(evaluation, RunEvaluation):
         show_mnist(evaluation.results, evaluation.config)
+    elif isinstance(evaluation, PhotosResults):
+        show_photos(evaluation)
     else:
         show_imagenet(evaluation)
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from skdcgn.evaluation.scores import HeadScores
     from skdcgn.experiments.doctor import Finding
     from skdcgn.experiments.evaluate import CGNEvaluation, ClassifierEvaluation
+    from skdcgn.results.photo_record import PhotosResults
     from skdcgn.results.records import ImageNetResults, MnistResults
     from skdcgn.results.study_record import StudyRecord
 
@@ -160,6 +161,21 @@ def show_imagenet(results: "ImageNetResults") -> None:
         print(scope)
     if results.stand_in:
         print("the teacher drew the real images too: the numbers show only that every stage works")
+
+
+def show_photos(results: "PhotosResults") -> None:
+    """Print a row per classifier with a column per measure, and what each was trained on."""
+    from skdcgn.report.photos import COLUMNS, photo_lines
+
+    title, headings = f"{results.preset}, seed {results.seed}, %", list(COLUMNS.values())
+    shown, lines = new_table(title, ["trained on"], headings), photo_lines(results, tuple(COLUMNS))
+    for line in lines:
+        shown.add_row(line.name, *line.values)
+    output().print(shown)
+    for line in lines:
+        print(f"{line.name}: {line.meaning}")
+    if results.synthetic:
+        print("the photographs are drawings: the numbers show only that every stage works")
 
 
 def show_classifier(evaluation: "ClassifierEvaluation") -> None:

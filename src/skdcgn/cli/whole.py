@@ -9,7 +9,8 @@ from cyclopts import Parameter, validators
 from skdcgn.base.bounds import MOST_SEEDS
 from skdcgn.base.config import RunConfig
 from skdcgn.base.errors import UserError
-from skdcgn.base.presets import DEFAULT, IMAGENET_RUNS, RUNS, find_run
+from skdcgn.base.photo_config import PhotosConfig
+from skdcgn.base.presets import DEFAULT, IMAGENET_RUNS, PHOTO_RUNS, RUNS, find_run
 from skdcgn.cli.flags import with_flags
 from skdcgn.cli.options import (
     ConfigOption,
@@ -20,7 +21,7 @@ from skdcgn.cli.options import (
     configure,
     default_out,
 )
-from skdcgn.cli.terminal import point_to, progress, show_imagenet, show_mnist, show_study
+from skdcgn.cli.terminal import point_to, progress, show_imagenet, show_mnist, show_photos, show_study
 from skdcgn.experiments.studies import STUDIES, TABLES
 
 SeedsOption = Annotated[
@@ -32,12 +33,12 @@ QuickOption = Annotated[
         negative=(), show_default=False, help="A miniature, in minutes: small budgets, one seed, not comparable."
     ),
 ]
-MAIN = ("teacher", "seed", "glyphs", "appearance", "textures", "real")
+MAIN = ("teacher", "seed", "glyphs", "appearance", "images", "test", "masks", "image_size")
 
 
-@with_flags(RUNS[DEFAULT], IMAGENET_RUNS["imagenet-smoke"], main=MAIN, leave_out=("preset",))
+@with_flags(RUNS[DEFAULT], IMAGENET_RUNS["imagenet-smoke"], PHOTO_RUNS["photos"], main=MAIN, leave_out=("preset",))
 def run(
-    preset: Annotated[str, Parameter(help=f"One of {', '.join((*RUNS, *IMAGENET_RUNS))}.")] = DEFAULT,
+    preset: Annotated[str, Parameter(help=f"One of {', '.join((*RUNS, *IMAGENET_RUNS, *PHOTO_RUNS))}.")] = DEFAULT,
     /,
     *,
     out: OutOption = None,
@@ -55,6 +56,8 @@ def run(
 
     if launched() and os.environ.get("WORLD_SIZE", "1") != "1":
         raise UserError("run is one process: start query, distill and ensemble by torchrun instead, one after another")
+    if "image_size" in changes:  # the input of the classifiers has the side of the counterfactuals
+        changes = {"ensemble.image_size": changes["image_size"]} | changes
     settings = configure(find_run(preset, full=full), config, changes)
     folder = default_out(out, settings.preset, settings)
     if isinstance(settings, RunConfig):
@@ -63,6 +66,12 @@ def run(
         with progress() as watch:
             results = run_mnist(settings, folder, data_root=data_root, device=device, watch=watch)
         show_mnist(results, settings)
+    elif isinstance(settings, PhotosConfig):
+        from skdcgn.experiments.run_photos import run_photos
+
+        with progress() as watch:
+            challenged = run_photos(settings, folder, device=device, watch=watch)
+        show_photos(challenged)
     else:
         from skdcgn.experiments.run_imagenet import run_imagenet
 

@@ -1,16 +1,18 @@
 """A background challenge made of a user's own photographs, in ImageNet-9's layout: ``mixed_rand/val/<class>/x.png``.
 
-With a photograph x, its mask m, and the background b(x), which is x with its object filled in:
+With a photograph x, its mask m, its object t(x) and its background b(x), each spread over the whole picture
+(:mod:`skdcgn.teachers.photo_layers`):
 
     original    x
-    only_fg     m x
+    only_fg     m t(x)
     no_fg       (1 - m) x
     only_bg_t   b(x)
-    mixed_*     m x + (1 - m) b(x')
+    mixed_*     m t(x) + (1 - m) b(x')
 
 where x' is another photograph of the same class (``mixed_same``), a photograph of a random class (``mixed_rand``) or
 one of the next class (``mixed_next``): Xiao et al., "Noise or Signal", ICLR 2021, section 2. There b is tiled from the
-picture outside the object's box; here it is filled in (:mod:`skdcgn.data.inpaint`), so that a shape leaves no trace.
+picture outside the object's box; here the object is filled in, so that its shape leaves no trace, and along the edge of
+a mask t has no colours of the background.
 """
 
 from collections.abc import Sequence
@@ -19,7 +21,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from skdcgn.base.bounds import Count, Seed, Side, Whole
@@ -27,18 +28,19 @@ from skdcgn.base.contents import digests, folder_reads
 from skdcgn.base.door import read_record
 from skdcgn.base.errors import UserError
 from skdcgn.base.files import write_bytes, write_json
+from skdcgn.base.photo_layers import BackgroundFill, TextureFill
 from skdcgn.base.progress import Tell, Watch, log_progress
 from skdcgn.base.records import to_dict
 from skdcgn.base.seeds import generator
 from skdcgn.cgn.compose import blend
 from skdcgn.cgn.mechanism import Layers
-from skdcgn.cgn.pictures import encode
+from skdcgn.cgn.pictures import as_rgb, encode
 from skdcgn.classifiers.ensemble import WORKERS
-from skdcgn.data.folders import list_photos, read_picture
-from skdcgn.data.inpaint import push_pull
+from skdcgn.data.folders import as_unit, list_photos, read_picture
 from skdcgn.data.masks import MaskedPhotos, list_masked, read_mask, usable_photos
 from skdcgn.data.reads import photo_reads
 from skdcgn.evaluation.in9 import CHALLENGE
+from skdcgn.teachers.photo_layers import photo_layers
 from skdcgn.training.run_folder import RunFolder
 
 OWN = ("original", "only_fg", "no_fg", "only_bg_t")  # made of one photograph
@@ -46,7 +48,6 @@ MIXED = ("mixed_same", "mixed_rand", "mixed_next")
 VARIANTS = (*OWN, *MIXED)
 BACKGROUNDS = "backgrounds.csv"  # which photograph's background each mixed picture has
 BATCH = 64  # photographs between two reports of progress
-MARGIN = 1  # pixels around the object that its background does not take over
 
 
 @dataclass(frozen=True)
@@ -198,34 +199,24 @@ class _Writer:
         return all(self.path(variant, row).exists() for variant in variants)
 
     def _write_own(self, row: int) -> None:
-        picture, mask = self._photo(row)
+        picture, layers = self._photo(row)
+        black = torch.full_like(picture, -1)
         self._save("original", row, picture)
-        self._save("only_fg", row, mix(picture, torch.zeros_like(picture), mask))
-        self._save("no_fg", row, mix(torch.zeros_like(picture), picture, mask))
-        self._save("only_bg_t", row, fill_background(picture, mask))
+        self._save("only_fg", row, blend(layers._replace(background=black)))
+        self._save("no_fg", row, blend(Layers(layers.mask, black, picture)))
+        self._save("only_bg_t", row, layers.background)
 
     def _write_mixed(self, row: int) -> None:
-        picture, mask = self._photo(row)
+        _, layers = self._photo(row)
         for variant, sources in self.sources.items():
-            background = read_picture(self.path("only_bg_t", int(sources[row])), self.size)
-            self._save(variant, row, mix(picture, background, mask))
+            background = as_unit(read_picture(self.path("only_bg_t", int(sources[row])), self.size))
+            self._save(variant, row, blend(layers._replace(background=background[None])))
 
-    def _photo(self, row: int) -> tuple[Tensor, Tensor]:
-        photo, mask = self.photos.photos.files[row], self.photos.masks[row]
-        return read_picture(Path(photo), self.size), read_mask(Path(mask), self.size)
+    def _photo(self, row: int) -> tuple[Tensor, Layers]:
+        """Return a photograph (1, 3, S, S) in [-1, 1] and its layers."""
+        photo, mask = Path(self.photos.photos.files[row]), Path(self.photos.masks[row])
+        picture, cut = as_unit(read_picture(photo, self.size))[None], read_mask(mask, self.size)[None] / 255
+        return picture, photo_layers(picture, cut, TextureFill.INPAINT, BackgroundFill.INPAINT)
 
     def _save(self, variant: str, row: int, picture: Tensor) -> None:
-        write_bytes(self.path(variant, row), encode(picture.permute(1, 2, 0)))
-
-
-def mix(foreground: Tensor, background: Tensor, mask: Tensor) -> Tensor:
-    """Return m x + (1 - m) b of pictures (3, S, S) uint8 and a mask (1, S, S) uint8, rounded to uint8."""
-    weight = mask / 255
-    return blend(Layers(weight, foreground, background)).round().to(torch.uint8)
-
-
-def fill_background(picture: Tensor, mask: Tensor) -> Tensor:
-    """Return the picture (3, S, S) uint8 with the object of a mask (1, S, S) uint8 filled in from around it."""
-    outside = 1 - F.max_pool2d(mask[None].float() / 255, 2 * MARGIN + 1, stride=1, padding=MARGIN)
-    filled = push_pull(picture[None].float(), (outside > 0.5).float())[0]
-    return filled.round().clamp(0, 255).to(torch.uint8)
+        write_bytes(self.path(variant, row), encode(as_rgb(picture)[0].permute(1, 2, 0)))

@@ -2,6 +2,7 @@
 
 from enum import StrEnum
 from pathlib import Path
+from typing import Any
 
 from skdcgn.base.door import is_folder, read_object
 from skdcgn.base.errors import UserError
@@ -13,6 +14,7 @@ class ArtifactKind(StrEnum):
 
     ENSEMBLE = "an ensemble"
     IMAGENET_RUN = "a run on photographs"
+    PHOTOS_RUN = "a run on your own photographs"
     RUN = "a run"
     CLASSIFIER = "a classifier"
     CGN = "a CGN"
@@ -37,12 +39,18 @@ def artifact_kind(path: str | Path) -> ArtifactKind:
     if "backbone" in config:
         return ArtifactKind.ENSEMBLE
     if (folder / RESULTS_FILE).exists():
-        return ArtifactKind.IMAGENET_RUN if "ensembles" in read_object(folder / RESULTS_FILE) else ArtifactKind.RUN
+        return _kind_of_run(read_object(folder / RESULTS_FILE))
     if "cooldown" in config:  # of the configurations of run folders, a classifier's alone
         return ArtifactKind.CLASSIFIER
     if (folder / "model.safetensors").exists():
         return ArtifactKind.CGN
     raise UserError(f"{folder} holds no run, no classifier and no student: {_right_folder(folder)}")
+
+
+def _kind_of_run(results: dict[str, Any]) -> ArtifactKind:
+    if "photo_cgn" in results:
+        return ArtifactKind.PHOTOS_RUN
+    return ArtifactKind.IMAGENET_RUN if "ensembles" in results else ArtifactKind.RUN
 
 
 def must_hold(folder: Path, kind: ArtifactKind) -> None:
@@ -64,6 +72,6 @@ def _right_folder(folder: Path) -> str:
         return "it has a checkpoint without config.json: restore that file, or train again"
     if checkpoint.is_file():
         return "a training that others build on: pass what they wrote, as a student's folder or teacher.safetensors"
-    if any((folder / name).exists() for name in ("pairs", "students", "classifiers")):
+    if any((folder / name).exists() for name in ("pairs", "students", "classifiers", "ensembles")):
         return "a run that has not ended: repeat its command"
     return "pass the folder of a run, a classifier or a student"

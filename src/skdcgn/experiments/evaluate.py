@@ -40,6 +40,7 @@ from skdcgn.experiments.artifacts import ArtifactKind, artifact_kind, must_hold
 from skdcgn.experiments.training_sets import own_test_set, test_set
 from skdcgn.features.extractors import load_extractor
 from skdcgn.metrics.pixels import PairAgreement
+from skdcgn.results.photo_record import PhotosResults
 from skdcgn.results.records import ImageNetResults, MnistResults, read_results
 from skdcgn.teachers.load import load_teacher
 from skdcgn.training.train import make_accelerator
@@ -260,11 +261,13 @@ class RunEvaluation:
     config: RunConfig
 
 
-def evaluate_run(folder: Path) -> RunEvaluation | ImageNetResults:
+def evaluate_run(folder: Path) -> RunEvaluation | ImageNetResults | PhotosResults:
     """Read the results of a finished run; raise UserError if it has not ended, or if ``folder`` holds another thing."""
     kind = artifact_kind(folder)
     if kind is ArtifactKind.IMAGENET_RUN:
         return read_results(folder, ImageNetResults)
+    if kind is ArtifactKind.PHOTOS_RUN:
+        return read_results(folder, PhotosResults)
     if kind is not ArtifactKind.RUN:
         raise UserError(f"{folder} is {kind}, not a run: pass the folder that skdcgn run wrote to")
     path = folder / "config.json"

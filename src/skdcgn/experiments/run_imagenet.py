@@ -8,45 +8,33 @@ student's. If no real images are given, the teacher draws a stand-in (:mod:`skdc
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
 
 from skdcgn.base.config import ImageNetConfig
 from skdcgn.base.contents import Reads, file_reads, folder_reads
-from skdcgn.base.door import read_record
 from skdcgn.base.errors import UserError
-from skdcgn.base.files import write_json
 from skdcgn.base.progress import Watch, log_progress
-from skdcgn.base.records import to_dict
 from skdcgn.cgn.classes import Classes, match_classes
 from skdcgn.cgn.drawings import draw_cgns
 from skdcgn.cgn.mechanism import Teacher
 from skdcgn.cgn.subset import of_classes, parse_classes
 from skdcgn.classifiers.backbones import load_backbone
-from skdcgn.classifiers.ensemble import backbone_reads, train_ensemble
+from skdcgn.classifiers.ensemble import backbone_reads
 from skdcgn.classifiers.photo_batches import counterfactual_stream
 from skdcgn.data.folders import check_pictures, list_photos
 from skdcgn.data.reads import photo_reads
 from skdcgn.data.stand_in import Folders, stand_in
-from skdcgn.evaluation.imagenet import ChallengeSets, measure_ensemble, open_challenges
+from skdcgn.evaluation.imagenet import open_challenges
 from skdcgn.evaluation.in9 import in9_map_file, in9_variants
 from skdcgn.evaluation.scores import HeadScores
 from skdcgn.evaluation.shape_bias import list_cue_conflicts
+from skdcgn.experiments.ensembles import EnsembleTask, trained_scores
 from skdcgn.experiments.stages import Run, Workspace, compare_with_teacher, open_run, query_and_distill
 from skdcgn.report.imagenet import write_imagenet_report
 from skdcgn.results.records import ImageNetResults, read_results, write_results
 from skdcgn.teachers.load import load_teacher
-from skdcgn.training.loop import report_to
 
 PLAIN = "plain"
 SAME_CLASSES = "pass real images of the teacher's classes, or restrict the teacher's by --query-classes"
-
-
-class ImageNetData(NamedTuple):
-    """The folder of real training images, the names of their classes, and the test images."""
-
-    real: Path
-    names: tuple[str, ...]
-    challenges: ChallengeSets
 
 
 def run_imagenet(
@@ -114,7 +102,7 @@ def named_folders(config: ImageNetConfig) -> Folders | None:
     return Folders(Path(config.real), **{name: Path(path) if path else None for name, path in tests.items()})
 
 
-def open_data(run: Run[ImageNetConfig]) -> ImageNetData:
+def open_data(run: Run[ImageNetConfig]) -> EnsembleTask:
     """List the images of all folders, which the teacher draws if the configuration names none, and read their headers.
 
     Raises:
@@ -127,31 +115,15 @@ def open_data(run: Run[ImageNetConfig]) -> ImageNetData:
     challenges = open_challenges(names, images=folders.val, cue_conflict=folders.cue_conflict, in9_folder=folders.in9)
     for files in (photos.files, challenges.files):
         check_pictures(files, run.workspace.watch)
-    return ImageNetData(folders.real, names, challenges)
+    return EnsembleTask(folders.real, names, challenges)
 
 
 def train_ensembles(
-    run: Run[ImageNetConfig], data: ImageNetData, cgns: Mapping[str, Teacher]
+    run: Run[ImageNetConfig], task: EnsembleTask, cgns: Mapping[str, Teacher]
 ) -> dict[str, dict[str, HeadScores]]:
     """Train an ensemble with the counterfactuals of each CGN, which weigh nothing in ``plain``; return their scores."""
     ensembles = {}
     for name, cgn in cgns.items():
-        with run.clock(f"ensemble, {name}"):
-            ensembles[name] = ensemble_scores(run, data, cgn, name)
+        config = replace(run.config.ensemble, weight=0.0) if name == PLAIN else run.config.ensemble
+        ensembles[name] = trained_scores(run, task, name, config, counterfactual_stream(cgn, config, run.config.seed))
     return ensembles
-
-
-def ensemble_scores(run: Run[ImageNetConfig], data: ImageNetData, cgn: Teacher, name: str) -> dict[str, HeadScores]:
-    """Train one ensemble and measure it by each challenge; one that was measured before is not trained again."""
-    config, seed, space, out = run.config.ensemble, run.config.seed, run.workspace, run.path / "ensembles" / name
-    result = out / "result.json"
-    if result.exists():
-        return read_record(result, dict[str, HeadScores])
-    if name == PLAIN:
-        config = replace(config, weight=0.0)
-    stream = counterfactual_stream(cgn, config, seed)
-    report = report_to(space.watch, f"ensemble {name}")
-    ensemble = train_ensemble(data.real, stream, config, out, seed=seed, device=space.device, callbacks=(report,))
-    scores = measure_ensemble(ensemble, data.names, config.image_size, data.challenges)
-    write_json(result, to_dict(scores))
-    return scores

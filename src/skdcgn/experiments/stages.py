@@ -12,6 +12,7 @@ from skdcgn.base.config import ImageNetConfig, RunConfig
 from skdcgn.base.contents import Reads, value_reads
 from skdcgn.base.door import read_record
 from skdcgn.base.files import write_json
+from skdcgn.base.photo_config import PhotosConfig
 from skdcgn.base.progress import Watch, log_progress
 from skdcgn.base.records import to_dict
 from skdcgn.cgn.mechanism import Teacher
@@ -27,7 +28,8 @@ from skdcgn.students.generator import StudentCGN
 from skdcgn.training.run_folder import RunFolder
 from skdcgn.training.train import make_accelerator
 
-C = TypeVar("C", RunConfig, ImageNetConfig)
+C = TypeVar("C", RunConfig, ImageNetConfig, PhotosConfig)
+OfTeacher = TypeVar("OfTeacher", RunConfig, ImageNetConfig)  # runs that name a teacher
 
 
 class Clock:
@@ -86,7 +88,7 @@ class Run(Generic[C]):
         return (self.path / RESULTS_FILE).exists()
 
 
-def open_run(config: C, teacher: Teacher, workspace: Workspace, data: Reads) -> Run[C]:
+def open_run(config: OfTeacher, teacher: Teacher, workspace: Workspace, data: Reads) -> Run[OfTeacher]:
     """Open the folder of a run; raise UserError if it holds a run of another configuration or on other data.
 
     Args:
@@ -142,7 +144,7 @@ def compared_student(run: Run[C], student: StudentCGN, speed_images: int, speed_
 
 
 def compare_with_teacher(
-    run: Run[C],
+    run: Run[OfTeacher],
     student: StudentCGN,
     queries: dict[str, int],
     *,

@@ -29,6 +29,7 @@ class PhotosConfig:
     background: BackgroundFill = option(BackgroundFill.INPAINT, "background: inpaint the object, or photograph")
     noise_dim: Channels = option(8, "dimension of the noise that picks a photograph")
     whole: Probability = option(1.0, "share of counterfactuals that show one photograph's whole object")
+    paste: bool = option(False, "train on plain copy and paste too: objects on whole photographs")
     student: bool = option(False, "distill the photo CGN; train with the student's pictures too")
     seed: Seed = option(0, "seed of all random numbers")
     query: QueryConfig = QueryConfig()

@@ -8,6 +8,7 @@ images per step and as many steps:
     counterfactuals   a share of them counterfactuals: the whole object of one photograph before another's background
     independent       a share of them counterfactuals: mask, texture and background of three photographs
     ensemble          as ``independent``, with a head for each mechanism
+    paste             a share of them pasted: the object of one photograph on the whole of another
     student           as ``counterfactuals``, drawn by the student
 """
 
@@ -20,6 +21,7 @@ from skdcgn.base.config import EnsembleConfig, Heads
 from skdcgn.base.contents import Reads, value_reads
 from skdcgn.base.files import write_json
 from skdcgn.base.photo_config import SYNTHETIC, PhotosConfig
+from skdcgn.base.photo_layers import BackgroundFill
 from skdcgn.base.progress import Watch, log_progress
 from skdcgn.base.records import to_dict
 from skdcgn.cgn.mechanism import Teacher
@@ -47,7 +49,7 @@ from skdcgn.students.generator import StudentCGN
 from skdcgn.teachers.photographs import PhotoCGN, build_photo_cgn, load_photo_cgn
 from skdcgn.training.run_folder import RunFolder
 
-PHOTO_CGN, CHALLENGE = "photos.safetensors", "challenge"
+PHOTO_CGN, PASTE, CHALLENGE = "photos.safetensors", "paste.safetensors", "challenge"
 
 
 class Row(NamedTuple):
@@ -72,10 +74,12 @@ def run_photos(config: PhotosConfig, out: Path, *, device: str = "auto", watch: 
     folders = photo_folders(config, out)
     segment_photos(folders, config, space)
     cgn = make_photo_cgn(folders, config, space)
+    whole_backgrounds = replace(config, background=BackgroundFill.PHOTOGRAPH)
+    paste = make_photo_cgn(folders, whole_backgrounds, space, PASTE) if config.paste else None
     run = Run(config, cgn, folder, space)
     challenge = make_challenge(run, folders)
     student = query_and_distill(run)[1] if config.student else None
-    scores = train_rows(run, folders, table_rows(config, cgn, student))
+    scores = train_rows(run, folders, table_rows(config, cgn, paste=paste, student=student))
     with run.clock("pictures"):
         draw_photo_run(cgn, student, out / CHALLENGE, out / "pictures", seed=config.seed)
     results = PhotosResults(
@@ -117,9 +121,9 @@ def segment_photos(folders: PhotoFolders, config: PhotosConfig, space: Workspace
                 segment(photos, masks, source, size=config.mask_size, watch=space.watch)
 
 
-def make_photo_cgn(folders: PhotoFolders, config: PhotosConfig, space: Workspace) -> PhotoCGN:
+def make_photo_cgn(folders: PhotoFolders, config: PhotosConfig, space: Workspace, name: str = PHOTO_CGN) -> PhotoCGN:
     """Return the photo CGN of the training photographs; one that was written before is read."""
-    file = space.folder / PHOTO_CGN
+    file = space.folder / name
     if file.exists():
         return load_photo_cgn(file)
     with Clock(space.folder / "seconds.json")("photo CGN"):
@@ -143,8 +147,10 @@ def make_challenge(run: Run[PhotosConfig], folders: PhotoFolders) -> ChallengeRe
         return write_challenge(folders.test, folders.test_masks, out, config, watch=run.workspace.watch)
 
 
-def table_rows(config: PhotosConfig, cgn: Teacher, student: Teacher | None) -> dict[str, Row]:
-    """Return the classifiers of the table by name."""
+def table_rows(
+    config: PhotosConfig, cgn: Teacher, *, paste: Teacher | None = None, student: Teacher | None = None
+) -> dict[str, Row]:
+    """Return the classifiers of the table by name; those of ``paste`` and ``student`` if there are such CGNs."""
     one = replace(config.ensemble, heads=Heads.ONE)
     whole = replace(one, policy=(*one.policy, f"texture.whole:{config.whole:g}"))
     rows = {
@@ -153,7 +159,8 @@ def table_rows(config: PhotosConfig, cgn: Teacher, student: Teacher | None) -> d
         "independent": Row(one, cgn),
         "ensemble": Row(replace(config.ensemble, heads=Heads.THREE), cgn),
     }
-    return rows | ({"student": Row(whole, student)} if student else {})
+    others = {"paste": paste, "student": student}
+    return rows | {name: Row(whole, other) for name, other in others.items() if other}
 
 
 def real_alone(config: EnsembleConfig) -> EnsembleConfig:

@@ -24,6 +24,7 @@ MEANING = {
     "counterfactuals": "+ counterfactuals: whole objects, backgrounds independent",
     "independent": "+ counterfactuals, all three mechanisms independent",
     "ensemble": "the same, with a head for each mechanism",
+    "paste": "+ plain copy and paste: whole objects on whole photographs",
     "student": "+ the student's counterfactuals: whole objects, backgrounds independent",
 }
 COLUMNS = {

@@ -1,0 +1,181 @@
+"""Classifiers of photographs with and without counterfactuals, over seeds: the tables of docs/results/photographs.md.
+
+    python benchmarks/photographs.py network --photos TRAIN --test VAL --masks MASKS --test-masks VALMASKS
+    python benchmarks/photographs.py head ...             # as above
+    python benchmarks/photographs.py planted ... --textures DIR
+
+``network`` trains the preset's network from scratch at 64 pixels, ``head`` a head on frozen EfficientNet-Lite0 at 128.
+``planted`` first writes photographs whose background tells their class: usable objects on crops of a texture per class,
+which is tied to the class in training and random in the test and for the oracle. It segments them again and makes the
+photo CGN of what it finds. Each seed is a run folder under ``--runs``: the same command goes on where it stopped. Raw
+results: ``benchmarks/results/photographs-TABLE.json``.
+"""
+
+import argparse
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from PIL import Image
+
+from skdcgn.base.files import write_json
+from skdcgn.base.photo_config import PhotosConfig
+from skdcgn.base.presets import PHOTO_RUNS
+from skdcgn.base.records import to_dict
+from skdcgn.base.seeds import generator
+from skdcgn.cgn.compose import blend
+from skdcgn.cgn.mechanism import Layers
+from skdcgn.cgn.pictures import as_rgb
+from skdcgn.data.folders import as_unit, list_photos, read_picture
+from skdcgn.data.masks import MaskedPhotos, list_masked, read_mask, usable_photos
+from skdcgn.data.textures import load_textures
+from skdcgn.experiments.run_photos import run_photos
+from skdcgn.results.photo_record import SCORE, PhotosResults
+from skdcgn.results.statistics import mean_and_deviation, with_deviation
+
+RESULTS = Path(__file__).parent / "results"
+PLANTED_SIZE = 128  # pixels of a side of planted photographs
+Texture = Callable[[int, torch.Generator], int]  # class, random numbers -> texture
+ORACLE = "oracle"
+
+
+def network_config(arguments: argparse.Namespace, seed: int) -> PhotosConfig:
+    """Return the preset on the photographs of the arguments."""
+    return replace(
+        PHOTO_RUNS["photos"],
+        images=str(arguments.photos),
+        test=str(arguments.test),
+        masks=str(arguments.masks),
+        test_masks=str(arguments.test_masks),
+        paste=True,
+        student=arguments.student,
+        seed=seed,
+    )
+
+
+def head_config(arguments: argparse.Namespace, seed: int) -> PhotosConfig:
+    """Return the training of a head on frozen EfficientNet-Lite0, which sees photographs of 128 pixels."""
+    config = network_config(arguments, seed)
+    head = replace(
+        config.ensemble, backbone="efficientnet-lite0", freeze_backbone=True, image_size=128, epochs=2, weight_decay=0.0
+    )
+    return replace(config, image_size=128, student=False, ensemble=head)
+
+
+def planted_config(arguments: argparse.Namespace, seed: int) -> PhotosConfig:
+    """Return the preset on planted photographs, written if they are not there yet."""
+    folder = arguments.runs / "planted"
+    plant(arguments, folder)
+    return replace(
+        PHOTO_RUNS["photos"],
+        images=str(folder / "biased"),
+        test=str(folder / "test"),
+        masks=str(folder / "biased-masks"),
+        test_masks=str(folder / "test-masks"),
+        student=arguments.student,
+        seed=seed,
+    )
+
+
+def oracle_config(arguments: argparse.Namespace, seed: int) -> PhotosConfig:
+    """Return the training on photographs whose background is random: only its row ``real`` is the oracle."""
+    folder = arguments.runs / "planted"
+    config = planted_config(arguments, seed)
+    return replace(config, images=str(folder / ORACLE), masks=str(folder / f"{ORACLE}-masks"), student=False)
+
+
+def plant(arguments: argparse.Namespace, folder: Path) -> None:
+    """Write ``biased``, ``test`` and ``oracle`` photographs, unless they are there."""
+    if (folder / "written").exists():
+        return
+    textures = load_textures(arguments.textures, "background", PLANTED_SIZE * 2)
+    train = usable(arguments.photos, arguments.masks)
+
+    def own(label: int, rng: torch.Generator) -> int:
+        return label % len(textures)
+
+    def any_texture(label: int, rng: torch.Generator) -> int:
+        return int(torch.randint(len(textures), (), generator=rng))
+
+    write_planted(train, textures, own, folder / "biased")
+    write_planted(train, textures, any_texture, folder / ORACLE)
+    write_planted(usable(arguments.test, arguments.test_masks), textures, any_texture, folder / "test")
+    (folder / "written").touch()
+
+
+def usable(photos: Path, masks: Path) -> MaskedPhotos:
+    """Return the photographs of a folder whose masks are usable."""
+    return usable_photos(list_masked(list_photos(photos), masks))[0]
+
+
+def write_planted(masked: MaskedPhotos, textures: torch.Tensor, choose: Texture, out: Path) -> None:
+    """Write each object on a random crop of a texture (K, 3, T, T) that ``choose`` picks for its class."""
+    rng, room = generator(0, "planted", out.name), textures.shape[-1] - PLANTED_SIZE + 1
+    for file, mask, label in zip(masked.photos.files, masked.masks, masked.photos.labels.tolist(), strict=True):
+        x, y = torch.randint(room, (2,), generator=rng).tolist()
+        background = textures[choose(label, rng), None, :, y : y + PLANTED_SIZE, x : x + PLANTED_SIZE]
+        picture = as_unit(read_picture(Path(file), PLANTED_SIZE))[None]
+        layers = Layers(read_mask(Path(mask), PLANTED_SIZE)[None] / 255, picture, background)
+        path = out / masked.photos.names[label] / f"{Path(file).stem}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(as_rgb(blend(layers))[0].permute(1, 2, 0).numpy()).save(path)
+
+
+def scores_of(results: PhotosResults) -> dict[str, dict[str, float | None]]:
+    """Return each classifier's own percentages by measure."""
+    return {
+        name: {measure: scores.percent.get(SCORE) for measure, scores in by_measure.items()}
+        for name, by_measure in results.classifiers.items()
+    }
+
+
+def table(runs: list[dict[str, dict[str, float | None]]]) -> dict[str, dict[str, dict[str, float]]]:
+    """Return mean and sample deviation over the seeds, by classifier and measure."""
+    return {
+        row: {
+            measure: to_dict(mean_and_deviation([run[row][measure] for run in runs if run[row][measure] is not None]))
+            for measure in measures
+        }
+        for row, measures in runs[0].items()
+    }
+
+
+def markdown(rows: dict[str, dict[str, dict[str, float]]]) -> str:
+    """Return the table of a summary."""
+    columns = ("top-1", "mixed_same", "mixed_rand", "BG-gap", "only_bg_t")
+    lines = ["| trained on | " + " | ".join(columns) + " |", "| --- |" + " ---: |" * len(columns)]
+    for name, measures in rows.items():
+        cells = [with_deviation(measures[c]["mean"], measures[c]["deviation"], ".1f") for c in columns if c in measures]
+        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+CONFIGS = {"network": network_config, "head": head_config, "planted": planted_config, ORACLE: oracle_config}
+
+
+def main() -> None:
+    """Run the seeds of one table; write it and print it."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("table", choices=list(CONFIGS))
+    for name in ("photos", "test", "masks", "test-masks"):
+        parser.add_argument(f"--{name}", type=Path, required=True)
+    parser.add_argument("--textures", type=Path)
+    parser.add_argument("--student", action="store_true", help="the student's row too")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--runs", type=Path, default=Path("runs/photographs"))
+    arguments = parser.parse_args()
+    results = []
+    for seed in arguments.seeds:
+        config = CONFIGS[arguments.table](arguments, seed)
+        results.append(run_photos(config, arguments.runs / f"{arguments.table}-{seed}", device="cpu"))
+    summary = table([scores_of(result) for result in results])
+    write_json(
+        RESULTS / f"photographs-{arguments.table}.json", {"table": summary, "runs": [to_dict(r) for r in results]}
+    )
+    print(markdown(summary), json.dumps(results[-1].seconds), sep="\n\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -7,12 +7,11 @@
 ``network`` trains the preset's network from scratch at 64 pixels, ``head`` a head on frozen EfficientNet-Lite0 at 128.
 ``planted`` first writes photographs whose background tells their class: usable objects on crops of a texture per class,
 which is tied to the class in training and random in the test and for the oracle. It segments them again and makes the
-photo CGN of what it finds. Each seed is a run folder under ``--runs``: the same command goes on where it stopped. Raw
-results: ``benchmarks/results/photographs-TABLE.json``.
+photo CGN of what it finds; the test keeps its masks. Each seed is a run folder under ``--runs``: the same command goes
+on where it stopped. Raw results: ``benchmarks/results/photographs-TABLE.json``.
 """
 
 import argparse
-import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -20,6 +19,7 @@ from pathlib import Path
 import torch
 from PIL import Image
 
+from skdcgn.base.config import Heads
 from skdcgn.base.files import write_json
 from skdcgn.base.photo_config import PhotosConfig
 from skdcgn.base.presets import PHOTO_RUNS
@@ -28,17 +28,28 @@ from skdcgn.base.seeds import generator
 from skdcgn.cgn.compose import blend
 from skdcgn.cgn.mechanism import Layers
 from skdcgn.cgn.pictures import as_rgb
+from skdcgn.classifiers.photo_batches import counterfactual_stream
 from skdcgn.data.folders import as_unit, list_photos, read_picture
 from skdcgn.data.masks import MaskedPhotos, list_masked, read_mask, usable_photos
+from skdcgn.data.segment import segment
 from skdcgn.data.textures import load_textures
-from skdcgn.experiments.run_photos import run_photos
-from skdcgn.results.photo_record import SCORE, PhotosResults
+from skdcgn.evaluation.imagenet import open_challenges
+from skdcgn.evaluation.scores import HeadScores
+from skdcgn.experiments.ensembles import EnsembleTask, trained_scores
+from skdcgn.experiments.photo_folders import photo_folders
+from skdcgn.experiments.run_photos import make_photo_cgn, photos_reads, real_alone, run_photos, table_rows
+from skdcgn.experiments.stages import Run, Workspace, query_and_distill
+from skdcgn.features.saliency import mask_source
+from skdcgn.results.photo_record import SCORE
 from skdcgn.results.statistics import mean_and_deviation, with_deviation
+from skdcgn.training.run_folder import RunFolder
 
 RESULTS = Path(__file__).parent / "results"
-PLANTED_SIZE = 128  # pixels of a side of planted photographs
+PLANTED_SIZE, MASK_SIZE = 128, 160  # pixels of a side
 Texture = Callable[[int, torch.Generator], int]  # class, random numbers -> texture
 ORACLE = "oracle"
+PLANTED_ROWS = ("real", "counterfactuals", "student")
+Scores = dict[str, dict[str, HeadScores]]
 
 
 def network_config(arguments: argparse.Namespace, seed: int) -> PhotosConfig:
@@ -65,25 +76,35 @@ def head_config(arguments: argparse.Namespace, seed: int) -> PhotosConfig:
 
 
 def planted_config(arguments: argparse.Namespace, seed: int) -> PhotosConfig:
-    """Return the preset on planted photographs, written if they are not there yet."""
+    """Return the preset on planted photographs, written and segmented if they are not there yet."""
     folder = arguments.runs / "planted"
     plant(arguments, folder)
     return replace(
-        PHOTO_RUNS["photos"],
+        network_config(arguments, seed),
         images=str(folder / "biased"),
+        masks=str(folder / "masks"),
         test=str(folder / "test"),
-        masks=str(folder / "biased-masks"),
-        test_masks=str(folder / "test-masks"),
-        student=arguments.student,
-        seed=seed,
+        paste=False,
     )
 
 
-def oracle_config(arguments: argparse.Namespace, seed: int) -> PhotosConfig:
-    """Return the training on photographs whose background is random: only its row ``real`` is the oracle."""
-    folder = arguments.runs / "planted"
-    config = planted_config(arguments, seed)
-    return replace(config, images=str(folder / ORACLE), masks=str(folder / f"{ORACLE}-masks"), student=False)
+def planted_scores(config: PhotosConfig, out: Path) -> Scores:
+    """Return the scores of the biased network, of those with counterfactuals, and of the oracle."""
+    space = Workspace(out, device="cpu")
+    folder, folders = RunFolder(out, config, reads=photos_reads(config)), photo_folders(config, out)
+    run = Run(config, make_photo_cgn(folders, config, space), folder, space)
+    student = query_and_distill(run)[1] if config.student else None
+    names = list_photos(folders.train).names
+    challenges = open_challenges(names, images=folders.test)
+    task = EnsembleTask(folders.train, names, challenges)
+    scores = {}
+    for name, row in table_rows(config, run.teacher, student=student).items():
+        if name in PLANTED_ROWS:
+            source = counterfactual_stream(row.cgn, row.config, config.seed) if row.cgn else None
+            scores[name] = trained_scores(run, task, name, row.config, source)
+    decorrelated = replace(task, real=folders.train.parent / ORACLE)
+    alone = real_alone(replace(config.ensemble, heads=Heads.ONE))
+    return scores | {ORACLE: trained_scores(run, decorrelated, ORACLE, alone, None)}
 
 
 def plant(arguments: argparse.Namespace, folder: Path) -> None:
@@ -102,6 +123,7 @@ def plant(arguments: argparse.Namespace, folder: Path) -> None:
     write_planted(train, textures, own, folder / "biased")
     write_planted(train, textures, any_texture, folder / ORACLE)
     write_planted(usable(arguments.test, arguments.test_masks), textures, any_texture, folder / "test")
+    segment(folder / "biased", folder / "masks", mask_source("u2netp", MASK_SIZE), size=MASK_SIZE)
     (folder / "written").touch()
 
 
@@ -123,23 +145,21 @@ def write_planted(masked: MaskedPhotos, textures: torch.Tensor, choose: Texture,
         Image.fromarray(as_rgb(blend(layers))[0].permute(1, 2, 0).numpy()).save(path)
 
 
-def scores_of(results: PhotosResults) -> dict[str, dict[str, float | None]]:
+def percentages(results: Scores) -> dict[str, dict[str, float | None]]:
     """Return each classifier's own percentages by measure."""
     return {
         name: {measure: scores.percent.get(SCORE) for measure, scores in by_measure.items()}
-        for name, by_measure in results.classifiers.items()
+        for name, by_measure in results.items()
     }
 
 
 def table(runs: list[dict[str, dict[str, float | None]]]) -> dict[str, dict[str, dict[str, float]]]:
     """Return mean and sample deviation over the seeds, by classifier and measure."""
-    return {
-        row: {
-            measure: to_dict(mean_and_deviation([run[row][measure] for run in runs if run[row][measure] is not None]))
-            for measure in measures
-        }
-        for row, measures in runs[0].items()
-    }
+
+    def statistics(row: str, measure: str) -> dict[str, float]:
+        return to_dict(mean_and_deviation([value for run in runs if (value := run[row][measure]) is not None]))
+
+    return {row: {measure: statistics(row, measure) for measure in measures} for row, measures in runs[0].items()}
 
 
 def markdown(rows: dict[str, dict[str, dict[str, float]]]) -> str:
@@ -152,7 +172,7 @@ def markdown(rows: dict[str, dict[str, dict[str, float]]]) -> str:
     return "\n".join(lines)
 
 
-CONFIGS = {"network": network_config, "head": head_config, "planted": planted_config, ORACLE: oracle_config}
+CONFIGS = {"network": network_config, "head": head_config, "planted": planted_config}
 
 
 def main() -> None:
@@ -166,15 +186,15 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--runs", type=Path, default=Path("runs/photographs"))
     arguments = parser.parse_args()
-    results = []
+    results = list[Scores]()
     for seed in arguments.seeds:
-        config = CONFIGS[arguments.table](arguments, seed)
-        results.append(run_photos(config, arguments.runs / f"{arguments.table}-{seed}", device="cpu"))
-    summary = table([scores_of(result) for result in results])
-    write_json(
-        RESULTS / f"photographs-{arguments.table}.json", {"table": summary, "runs": [to_dict(r) for r in results]}
-    )
-    print(markdown(summary), json.dumps(results[-1].seconds), sep="\n\n")
+        config, out = CONFIGS[arguments.table](arguments, seed), arguments.runs / f"{arguments.table}-{seed}"
+        planted = arguments.table == "planted"
+        results.append(planted_scores(config, out) if planted else run_photos(config, out, device="cpu").classifiers)
+    summary = table([percentages(result) for result in results])
+    raw = {"seeds": arguments.seeds, "table": summary, "runs": [to_dict(result) for result in results]}
+    write_json(RESULTS / f"photographs-{arguments.table}.json", raw)
+    print(markdown(summary))
 
 
 if __name__ == "__main__":

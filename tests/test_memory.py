@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from skdcgn.base.config import DistillConfig, StudentConfig
+from skdcgn.base.presets import find_stage
 from skdcgn.base.seeds import generator
 from skdcgn.cgn.mechanism import Mechanism, Spec
 from skdcgn.pairs.query import query_pairs
@@ -72,3 +73,9 @@ def test_a_student_begins_alike_with_alike_pairs_and_draws_pictures_that_differ(
         students.append(first_student(DistillConfig(texture=size), pairs).state_dict())
     assert all(torch.equal(value, students[1][name]) for name, value in students[0].items())
     assert students[0]["memory.values"].shape == (CLASSES, PICTURES, 6)
+
+
+def test_the_preset_photos_of_query_and_distill_has_a_memory_for_each_mechanism():
+    distill = find_stage("distill", "photos")
+    assert all(size.memory >= 200 and size.rank for size in (distill.shape, distill.texture, distill.background))
+    assert find_stage("query", "photos").texture >= 50 * distill.texture.memory  # pairs of ten classes

@@ -21,6 +21,7 @@ from skdcgn.base.config import (
 )
 from skdcgn.base.errors import UserError, find
 from skdcgn.base.photo_config import SYNTHETIC, PhotosConfig
+from skdcgn.base.photo_students import PHOTO_DISTILL, PHOTO_QUERY
 
 DEFAULT = "double-colored-digits"
 AnyRun = RunConfig | ImageNetConfig | PhotosConfig
@@ -144,14 +145,11 @@ PHOTO_ENSEMBLE = EnsembleConfig(
     weight_decay=5e-4,
     freeze_norms=False,
 )
-PHOTO_STUDENT = StudentConfig(channels=(48, 32, 24, 16), grid=8, embedding=8)
 PHOTO_RUNS = {
     "photos": PhotosConfig(
         preset="photos",
-        query=QueryConfig(shape=6000, texture=6000, background=6000),
-        distill=DistillConfig(
-            steps=2000, learning_rate=2e-3, shape=PHOTO_STUDENT, texture=PHOTO_STUDENT, background=PHOTO_STUDENT
-        ),
+        query=PHOTO_QUERY,
+        distill=PHOTO_DISTILL,
         ensemble=PHOTO_ENSEMBLE,
     ),
     "photos-smoke": PhotosConfig(

@@ -27,8 +27,10 @@ from skdcgn.base.config import (
     TeachConfig,
 )
 from skdcgn.base.door import read_json
-from skdcgn.base.presets import run_preset
+from skdcgn.base.files import write_json
+from skdcgn.base.presets import PHOTO_RUNS, run_preset
 from skdcgn.base.progress import silent
+from skdcgn.base.records import to_dict
 from skdcgn.base.seeds import generator
 from skdcgn.base.tensors import write_tensors
 from skdcgn.cgn.captions import Caption
@@ -53,7 +55,7 @@ from skdcgn.data.textures import load_textures
 from skdcgn.evaluation.challenge import ChallengeConfig, write_challenge
 from skdcgn.evaluation.imagenet import open_challenges
 from skdcgn.evaluation.in9 import read_in9_map
-from skdcgn.evaluation.scores import PixelL1
+from skdcgn.evaluation.scores import HeadScores, PixelL1
 from skdcgn.evaluation.shape_bias import list_cue_conflicts
 from skdcgn.experiments.artifacts import artifact_kind
 from skdcgn.experiments.studies import Study
@@ -65,7 +67,9 @@ from skdcgn.features.u2net import U2Net, Width
 from skdcgn.pairs.query import query_all
 from skdcgn.pairs.stored import StoredPairs
 from skdcgn.report.mnist import write_mnist_report
+from skdcgn.report.photos import write_photos_report
 from skdcgn.report.pictures import embedded_pictures
+from skdcgn.results.photo_record import PhotoCounts, PhotosResults, StudentNumbers, TrainingBudget
 from skdcgn.results.records import read_study, write_study
 from skdcgn.results.study_record import PointScore, StudyPoint
 from skdcgn.students.distill import assemble, distill_mechanism
@@ -287,6 +291,26 @@ def digits_run(folder):
     write_run(folder / "run")
 
 
+def photos_run(folder):
+    scores = {"top-1": HeadScores(4, {"ensemble": 50.0}), "BG-gap": HeadScores(4, {"ensemble": 12.5})}
+    results = PhotosResults(
+        preset="photos",
+        seed=0,
+        digest="0" * 64,
+        names=("cat", "dog"),
+        photographs=PhotoCounts(8, 6, 4, 4),
+        budget=TrainingBudget(10, 10, 64, 32),
+        photo_cgn="0" * 64,
+        classifiers={"real": scores, "counterfactuals": scores},
+        student=StudentNumbers(7, {"shape": PixelL1(0.1, 0.5)}),
+        synthetic=False,
+        versions={"torch": "2"},
+        seconds={"segment": 3.5},
+    )
+    write_json(folder / "run" / "results.json", to_dict(results))
+    write_json(folder / "run" / "config.json", to_dict(PHOTO_RUNS["photos"]))
+
+
 def study(folder):
     points = [StudyPoint("a", {"classify.policy": ("shape.noise:1",)}), StudyPoint("b", {}, teach={"steps": 7})]
     scores = [
@@ -466,6 +490,12 @@ READERS = {
         ("run/results.json", "run/config.json", "run/students/shape/metrics.jsonl", "run/pictures/shape.png"),
         lambda folder: write_mnist_report(folder / "run"),
         0.5,
+    ),
+    "photos report": Reader(
+        photos_run,
+        ("run/results.json", "run/config.json"),
+        lambda folder: write_photos_report(folder / "run"),
+        0.3,
     ),
     "study": Reader(study, ("study.json",), read_study),
     "settings": Reader(settings, ("mine.json",), lambda folder: configure(RunConfig(), folder / "mine.json", {})),

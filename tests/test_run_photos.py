@@ -4,6 +4,7 @@ import shutil
 from dataclasses import replace
 
 import pytest
+import torch
 
 from skdcgn.base.config import Heads
 from skdcgn.base.errors import UserError
@@ -18,9 +19,10 @@ from skdcgn.experiments.photo_folders import hold_out
 from skdcgn.experiments.run_photos import budget_of, real_alone, run_photos
 from skdcgn.results.photo_record import PhotosResults
 from skdcgn.results.records import read_results
+from skdcgn.teachers.photographs import load_photo_cgn
 
-SMOKE = override(PHOTO_RUNS["photos-smoke"], {"ensemble.epochs": 1, "student": True})
-ROWS = ("real", "counterfactuals", "independent", "ensemble", "student")
+SMOKE = override(PHOTO_RUNS["photos-smoke"], {"ensemble.epochs": 1, "paste": True, "student": True})
+ROWS = ("real", "counterfactuals", "independent", "ensemble", "paste", "student")
 UNTIMED = {"seconds.json", "results.json", "report.html", "metrics.jsonl"}
 
 
@@ -49,6 +51,10 @@ def test_a_run_ends_with_a_row_per_classifier_and_a_column_per_measure(finished)
     assert (results.photographs.test, results.photographs.test_usable) == (12, 12)
     assert read_results(out, PhotosResults) == results
     heads = {name: read_ensemble_form(out / "ensembles" / name).heads for name in ROWS}
+    backgrounds = [load_photo_cgn(out / f"{name}.safetensors") for name in ("photos", "paste")]
+    noise, labels = torch.zeros(1, 8), torch.zeros(1, dtype=torch.int64)
+    filled, whole = (cgn.query("background", noise, labels) for cgn in backgrounds)
+    assert not torch.equal(filled, whole)  # pasted objects lie on whole photographs
     assert heads == {name: Heads.THREE if name == "ensemble" else Heads.ONE for name in ROWS}
 
 

@@ -1,12 +1,13 @@
 """Two processes do what one does with the whole batch, are killed and go on; a single process notices nothing."""
 
 import json
+import multiprocessing
 import os
 import signal
 import socket
-import subprocess
 import sys
 import time
+from contextlib import redirect_stderr, redirect_stdout
 
 import pytest
 import torch
@@ -17,6 +18,7 @@ from skdcgn.base.config import QueryConfig
 from skdcgn.base.errors import UserError
 from skdcgn.base.seeds import generator
 from skdcgn.cgn.mechanism import Mechanism
+from skdcgn.cli import main
 from skdcgn.deploy.generate import write_counterfactuals
 from skdcgn.pairs.query import query_all
 from skdcgn.training.processes import (
@@ -30,15 +32,15 @@ from skdcgn.training.processes import (
 
 NARROW = [word for name in Mechanism for word in (f"--{name}-channels", "4") * 2]
 COMMANDS = {
-    "distill": ["distill", "PAIRS", "--out", "OUT", "--steps", "50", "--batch-size", "8", "--save-every", "10",
+    "distill": ["distill", "PAIRS", "--out", "OUT", "--steps", "15", "--batch-size", "8", "--save-every", "5",
                 "--learning-rate", "1e-3", "--discriminator-rate", "1e-5", "--feature", "0.5", "--kl", "1",
                 "--adversarial", "0.01", *NARROW],
-    "ensemble": ["ensemble", "--real", "REAL", "--images", "IMAGES", "--out", "OUT", "--epochs", "10", "--width", "4",
-                 "--image-size", "16", "--batch-size", "8", "--counterfactuals", "8", "--save-every", "10",
+    "ensemble": ["ensemble", "--real", "REAL", "--images", "IMAGES", "--out", "OUT", "--epochs", "3", "--width", "4",
+                 "--image-size", "16", "--batch-size", "8", "--counterfactuals", "8", "--save-every", "5",
                  "--no-freeze-norms"],
 }  # fmt: skip
 CURVES = {"distill": "students/shape/metrics.jsonl", "ensemble": "metrics.jsonl"}
-TOLERANCE = 2e-3  # of a loss: float32 sums in another order, over fifty steps
+TOLERANCE = 2e-3  # of a loss: float32 sums in another order, over fifteen steps
 
 
 @pytest.fixture(scope="module")
@@ -58,47 +60,56 @@ def command(verb, places, out):
     return [*(str({**places, "OUT": out}.get(word, word)) for word in COMMANDS[verb]), "--device", "cpu"]
 
 
-def start(words, rank, port):
-    environment = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": 2, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
-    return subprocess.Popen(
-        [sys.executable, "-m", "skdcgn", *words],
-        env={**os.environ, "OMP_NUM_THREADS": "1", **{key: str(value) for key, value in environment.items()}},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+@pytest.fixture(scope="module")
+def server():
+    """Forks of a process that has imported all: what starting Python and torch takes, eight times, would be most."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["skdcgn.students.distill", "skdcgn.classifiers.ensemble", "accelerate", "cyclopts"])
+    return context
 
 
-def start_two(words):
+def launched(words, rank, port, errors):
+    """Be a process that a launcher starts."""
+    place = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": 2, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    os.environ.update({key: str(value) for key, value in place.items()})
+    torch.set_num_threads(1)
+    sys.argv = ["skdcgn", *words]
+    with errors.open("a") as stream, redirect_stdout(stream), redirect_stderr(stream):
+        main()
+
+
+def start_two(server, words, errors):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    return [start(words, rank, port) for rank in (0, 1)]
-
-
-def finish(*processes):
+    processes = [server.Process(target=launched, args=(words, rank, port, errors)) for rank in (0, 1)]
     for process in processes:
-        error = process.communicate(timeout=120)[1]
-        assert process.returncode == 0, error
+        process.start()
+    return processes
+
+
+def exit_codes(processes):
+    for process in processes:
+        process.join(timeout=120)
+    return [process.exitcode for process in processes]
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("verb", COMMANDS)
-def test_two_processes_killed_once_follow_the_curve_of_one(verb, places, tmp_path, skdcgn):
+def test_two_processes_killed_once_follow_the_curve_of_one(verb, places, tmp_path, skdcgn, server):
     assert skdcgn(*command(verb, places, tmp_path / "one"))[0] == 0
-    shared = command(verb, places, tmp_path / "two")
-    killed, deadline = start_two(shared), time.monotonic() + 60
+    shared, errors = command(verb, places, tmp_path / "two"), tmp_path / "errors.txt"
+    killed, deadline = start_two(server, shared, errors), time.monotonic() + 60
     while not list((tmp_path / "two").rglob("checkpoint.safetensors")) and time.monotonic() < deadline:
         time.sleep(0.01)
     for process in killed:
-        process.send_signal(signal.SIGKILL)
-        error = process.communicate()[1]
-        assert process.returncode == -signal.SIGKILL, error
-    finish(*start_two(shared))
+        process.kill()
+    assert exit_codes(killed) == [-signal.SIGKILL] * 2, errors.read_text()
+    assert exit_codes(start_two(server, shared, errors)) == [0, 0], errors.read_text()
     one, two = (
         [json.loads(line) for line in (tmp_path / n / CURVES[verb]).read_text().splitlines()] for n in ("one", "two")
     )
-    assert [line["step"] for line in one] == [50]
+    assert [line["step"] for line in one] == [15]
     for left, right in zip(one, two, strict=True):
         assert left == pytest.approx(right, abs=TOLERANCE)
 

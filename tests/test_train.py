@@ -23,11 +23,11 @@ from skdcgn.pairs.query import query_all
 from skdcgn.training.loop import (
     Method,
     Record,
-    at_end,
     balanced_rows,
     constant,
     decay_after,
     every,
+    every_and_at_end,
     fit,
     stop_if_not_finite,
 )
@@ -138,11 +138,14 @@ def test_the_log_of_a_resumed_run_has_each_step_once(tmp_path):
 
 def test_every_and_at_end_fire_at_their_steps():
     steps = []
-    hooks = (every(3, lambda r: steps.append(("every", r.step))), at_end(lambda r: steps.append(("end", r.step))))
+    hooks = (
+        every(3, lambda r: steps.append(("every", r.step))),
+        every_and_at_end(3, lambda r: steps.append(("end", r.step))),
+    )
     for record in fit(Line(), batch_at, 7):
         for hook in hooks:
             hook(record)
-    assert steps == [("every", 3), ("every", 6), ("end", 7)]
+    assert steps == [("every", 3), ("end", 3), ("every", 6), ("end", 6), ("end", 7)]
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])

@@ -215,9 +215,9 @@ def every(steps: int, act: Callback) -> Callback:
     return lambda record: act(record) if record.step % steps == 0 else None
 
 
-def at_end(act: Callback) -> Callback:
-    """Call ``act`` after the last step."""
-    return lambda record: act(record) if record.step == record.total else None
+def every_and_at_end(steps: int, act: Callback) -> Callback:
+    """Call ``act`` at each multiple of ``steps`` and after the last step."""
+    return lambda record: act(record) if record.step % steps == 0 or record.step == record.total else None
 
 
 def report_to(watch: Watch, name: str) -> Callback:

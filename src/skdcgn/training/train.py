@@ -14,7 +14,7 @@ from accelerate import Accelerator
 from skdcgn.base.ending import at_success
 from skdcgn.base.errors import UserError
 from skdcgn.base.files import exclusive
-from skdcgn.training.loop import Batch, Callback, Method, Schedule, at_end, constant, every, fit, stop_if_not_finite
+from skdcgn.training.loop import Batch, Callback, Method, Schedule, constant, every_and_at_end, fit, stop_if_not_finite
 from skdcgn.training.processes import launcher_environment, leave, process_index, wait_for_all
 from skdcgn.training.run_folder import RunFolder
 
@@ -62,7 +62,8 @@ def train(
     save: Callback = lambda record: folder.save(method, record.step)  # noqa: E731
     hooks: tuple[Callback, ...] = (stop_if_not_finite, *callbacks)
     if process_index() == 0:
-        hooks = (stop_if_not_finite, every(log_every, folder.log), *callbacks, every(save_every, save), at_end(save))
+        log = every_and_at_end(log_every, folder.log)
+        hooks = (stop_if_not_finite, log, *callbacks, every_and_at_end(save_every, save))
     with exclusive(folder.path / ".lock") if process_index() == 0 else nullcontext():
         wait_for_all()
         start = folder.restore(method)

@@ -1,16 +1,26 @@
 """Shared fixtures: a teacher that is a formula, a random CGN whose batch norms matter, and the command line."""
 
+import multiprocessing
 import sys
 
 import pytest
 import torch
 
+from skdcgn.base import presets
+from skdcgn.base.records import override
 from skdcgn.base.tensors import write_tensors
 from skdcgn.cgn.mechanism import Mechanism, Spec
 from skdcgn.cli import main
 from skdcgn.features.perceptual import VGG16
 from skdcgn.teachers.cgn import CGN, CGNTeacher
 
+SHORT_RUN = {
+    **{f"query.{mechanism}": 40 for mechanism in Mechanism},
+    "query.held_out": 20,
+    "query.shard_size": 40,
+    "distill.steps": 4,
+    "classify.images": 128,
+}
 LINE = torch.linspace(-1, 1, 32)
 
 
@@ -73,6 +83,20 @@ def save_weights():
         torch.save({"state_dict": prefixed} if layout == "nested" else prefixed, path)
 
     return save
+
+
+@pytest.fixture(scope="session")
+def fork_server():
+    """Start processes as forks of one that has imported all: to start Python and torch for each would take longest."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["skdcgn.students.distill", "skdcgn.classifiers.ensemble", "accelerate", "cyclopts"])
+    return context
+
+
+@pytest.fixture
+def short_smoke(monkeypatch):
+    """The preset smoke, a few steps long: for tests of what a study says and writes."""
+    monkeypatch.setitem(presets.RUNS, "smoke", override(presets.RUNS["smoke"], SHORT_RUN, "smoke"))
 
 
 @pytest.fixture

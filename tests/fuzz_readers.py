@@ -241,7 +241,7 @@ def open_all(folder):
 
 
 def own_challenge(folder):
-    photos = synthetic_photos(folder, train=1, test=1, size=8)
+    photos = synthetic_photos(folder, train=1, test=1, size=16)
     write_challenge(photos.test, photos.masks, folder / "in9", ChallengeConfig(8), watch=silent)
 
 

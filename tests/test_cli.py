@@ -286,8 +286,8 @@ def test_bugs_keep_their_traceback(monkeypatch):
 
 
 @pytest.mark.slow
-def test_a_study_ends_in_a_table_and_a_report(tmp_path, skdcgn, monkeypatch, capsys):
-    monkeypatch.setattr(run_study, "run_study", partial(run_study.run_study, compared=300))
+def test_a_study_ends_in_a_table_and_a_report(tmp_path, skdcgn, monkeypatch, capsys, short_smoke):
+    monkeypatch.setattr(run_study, "run_study", partial(run_study.run_study, compared=100))
     status, said, _ = skdcgn("study", "main", "smoke", "--seeds", "1", "--out", tmp_path, "--device", "cpu")
     assert status == 0
     assert [word in said for word in ("published composition", "expected, %", "paper, %")] == [True] * 3

@@ -101,7 +101,8 @@ def test_smaller_variants_are_smaller_and_near(student, files):
     assert away["fp32"] < away["fp16"] < 0.2 < away["int8"] < 6
 
 
-def test_the_file_is_written_with_what_it_costs(student, tmp_path):
+def test_the_file_is_written_with_what_it_costs(student, files, tmp_path, monkeypatch):
+    monkeypatch.setattr("skdcgn.deploy.export.to_onnx", lambda *_: files["fp32"])
     check = export_cgn(student, tmp_path / "cgn.onnx")
     assert check.size == (tmp_path / "cgn.onnx").stat().st_size
     assert 0 < check.mean <= check.greatest < 127.5e-5

@@ -1,7 +1,6 @@
 """Two processes do what one does with the whole batch, are killed and go on; a single process notices nothing."""
 
 import json
-import multiprocessing
 import os
 import signal
 import socket
@@ -60,14 +59,6 @@ def command(verb, places, out):
     return [*(str({**places, "OUT": out}.get(word, word)) for word in COMMANDS[verb]), "--device", "cpu"]
 
 
-@pytest.fixture(scope="module")
-def server():
-    """Forks of a process that has imported all: what starting Python and torch takes, eight times, would be most."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["skdcgn.students.distill", "skdcgn.classifiers.ensemble", "accelerate", "cyclopts"])
-    return context
-
-
 def launched(words, rank, port, errors):
     """Be a process that a launcher starts."""
     place = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": 2, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
@@ -96,16 +87,16 @@ def exit_codes(processes):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("verb", COMMANDS)
-def test_two_processes_killed_once_follow_the_curve_of_one(verb, places, tmp_path, skdcgn, server):
+def test_two_processes_killed_once_follow_the_curve_of_one(verb, places, tmp_path, skdcgn, fork_server):
     assert skdcgn(*command(verb, places, tmp_path / "one"))[0] == 0
     shared, errors = command(verb, places, tmp_path / "two"), tmp_path / "errors.txt"
-    killed, deadline = start_two(server, shared, errors), time.monotonic() + 60
+    killed, deadline = start_two(fork_server, shared, errors), time.monotonic() + 60
     while not list((tmp_path / "two").rglob("checkpoint.safetensors")) and time.monotonic() < deadline:
         time.sleep(0.01)
     for process in killed:
         process.kill()
     assert exit_codes(killed) == [-signal.SIGKILL] * 2, errors.read_text()
-    assert exit_codes(start_two(server, shared, errors)) == [0, 0], errors.read_text()
+    assert exit_codes(start_two(fork_server, shared, errors)) == [0, 0], errors.read_text()
     one, two = (
         [json.loads(line) for line in (tmp_path / n / CURVES[verb]).read_text().splitlines()] for n in ("one", "two")
     )

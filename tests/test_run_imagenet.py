@@ -40,6 +40,9 @@ SMALL = {  # of everything that the preset imagenet has, and one held-out answer
         "batch_size": 16,
         "counterfactuals": 8,
     },
+    "speed_images": 1,
+    "speed_seconds": 0,
+    "pictures": 4,
 }
 IN9 = ("original", "mixed_same", "mixed_rand", "only_bg_b")
 WORDNET = {category: min(ids) for category, ids in CATEGORIES.items()}
@@ -208,6 +211,7 @@ def test_without_real_images_the_cgn_draws_a_stand_in(killed, drawn, tmp_path, s
         (tmp_path / "ensembles" / name).mkdir(parents=True)
         shutil.copy(killed / "ensembles" / "plain" / "result.json", tmp_path / "ensembles" / name)
     budgets = ["--query-shape=16", "--query-texture=16", "--query-background=16", "--distill-steps=1"]
+    budgets += ["--speed-images=1", "--speed-seconds=0", "--pictures=4", "--picture-classes=2"]
     status, said, _ = skdcgn("run", "imagenet-smoke", "--out", tmp_path, "--device", "cpu", *budgets)
     assert status == 0
     assert read_results(tmp_path, ImageNetResults).stand_in

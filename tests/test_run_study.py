@@ -9,7 +9,7 @@ from skdcgn.experiments.studies import miniature
 from skdcgn.results.records import read_study
 
 
-def test_a_study_is_recorded_reported_and_announced_point_by_point(tmp_path):
+def test_a_study_is_recorded_reported_and_announced_point_by_point(tmp_path, short_smoke):
     lines, messages = [], []
 
     def watch(name, total):
@@ -21,7 +21,7 @@ def test_a_study_is_recorded_reported_and_announced_point_by_point(tmp_path):
         tmp_path,
         seeds=1,
         only=["published composition"],
-        compared=300,
+        compared=100,
         device="cpu",
         watch=watch,
         announce=lines.append,

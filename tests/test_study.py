@@ -6,6 +6,7 @@ from threading import Barrier
 
 import pytest
 
+from conftest import SHORT_RUN
 from skdcgn.base.config import TeachConfig
 from skdcgn.base.errors import UserError
 from skdcgn.base.presets import run_preset
@@ -20,7 +21,7 @@ from skdcgn.results.records import read_study, write_study
 from skdcgn.results.statistics import MeanDeviation
 from skdcgn.results.study_record import PointConfig, PointScore, StudyPoint, lay_points
 
-SMOKE = override(run_preset("smoke"), {"distill.steps": 6, "classify.epochs": 1}, "test")
+SMOKE = override(run_preset("smoke"), SHORT_RUN | {"distill.steps": 6}, "test")
 PLANNED = named(
     {
         "plain": {},
@@ -36,7 +37,7 @@ def folders(out):
 
 def measure(points, folder, seeds=(0,), watch=log_progress):
     workspace = Workspace(folder, device="cpu", watch=watch)
-    return list(measure_points(points, workspace, seeds, results=folder / "results.jsonl", compared=300))
+    return list(measure_points(points, workspace, seeds, results=folder / "results.jsonl", compared=100))
 
 
 @pytest.mark.slow

@@ -101,7 +101,7 @@ def test_a_killed_teacher_resumes_to_the_same_bytes(tmp_path):
         if record.step == 3:
             raise KeyboardInterrupt
 
-    config = replace(CONFIG, policy=("shape.spin:180", "texture.noise:0.1"))
+    config = replace(CONFIG, batch_size=4, policy=("shape.spin:180", "texture.noise:0.1"))
 
     def sound(teacher, real, seed):
         return Health(1.0, 1.0, 0.9, 1.1, 0.2, 0.1, 0.0)

@@ -3,10 +3,10 @@
 import json
 import os
 import signal
-import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import redirect_stderr, redirect_stdout
 
 import pytest
 import torch
@@ -18,6 +18,8 @@ from skdcgn.base.errors import TrainingStoppedError, UserError
 from skdcgn.base.files import write_json
 from skdcgn.base.seeds import derive_seed, seed_global
 from skdcgn.base.tensors import read_tensors, write_tensors
+from skdcgn.cgn.mechanism import Mechanism
+from skdcgn.cli import main
 from skdcgn.deploy.generate import write_counterfactuals
 from skdcgn.pairs.query import query_all
 from skdcgn.training.loop import (
@@ -324,32 +326,39 @@ def stored_images(analytic_teacher, tmp_path_factory):
     return write_counterfactuals(analytic_teacher, tmp_path_factory.mktemp("images"), 1200)[0]
 
 
+NARROW = [word for name in Mechanism for word in (f"--{name}-channels", "8") * 2]
 KILLED = {
     "distill": ["distill", "PAIRS", "--out", "OUT", "--steps", "16", "--batch-size", "16", "--device", "cpu",
-                "--feature", "0.5", "--kl", "1", "--adversarial", "0.01", "--save-every", "4"],
+                "--feature", "0.5", "--kl", "1", "--adversarial", "0.01", "--save-every", "4", *NARROW],
     "classify": ["classify", "IMAGES", "--out", "OUT", "--epochs", "1", "--device", "cpu", "--save-every", "10"],
 }  # fmt: skip
 
 
+def killable(words, threads):
+    torch.set_num_threads(threads)  # another number adds in another order
+    sys.argv = ["skdcgn", *words]
+    with open(os.devnull, "w") as nowhere, redirect_stdout(nowhere), redirect_stderr(nowhere):
+        main()
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("verb", KILLED)
-def test_kill_9_and_the_same_command_again_end_with_the_same_bytes(verb, tmp_path, stored_pairs, stored_images, skdcgn):
+def test_kill_9_and_the_same_command_again_end_with_the_same_bytes(
+    verb, tmp_path, stored_pairs, stored_images, skdcgn, fork_server
+):
     def command(out):
         places = {"PAIRS": str(stored_pairs), "IMAGES": str(stored_images), "OUT": str(out)}
         return [places.get(word, word) for word in KILLED[verb]]
 
     whole, killed = tmp_path / "whole", tmp_path / "killed"
-    process = subprocess.Popen(
-        [sys.executable, "-m", "skdcgn", *command(killed)],
-        env={**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())},  # another number adds in another order
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
+    process = fork_server.Process(target=killable, args=(command(killed), torch.get_num_threads()))
+    process.start()
     deadline = time.monotonic() + 60
     while not list(killed.rglob("checkpoint.safetensors")) and time.monotonic() < deadline:
         time.sleep(0.01)
-    process.send_signal(signal.SIGKILL)
-    assert process.wait() == -signal.SIGKILL, "the run ended before it could be killed"
+    process.kill()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL, "the run ended before it could be killed"
     assert skdcgn(*command(killed))[0] == 0  # before the whole run, which could leave something in memory
     assert skdcgn(*command(whole))[0] == 0
     files = sorted(path.relative_to(whole) for path in whole.rglob("*.safetensors"))

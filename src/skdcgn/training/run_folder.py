@@ -201,8 +201,9 @@ class RunFolder:
 
     def _drop_log_after(self, step: int) -> None:
         if process_index() == 0 and self._log.exists():
-            lines = [line.to_json() for line in self.metrics() if line.step <= step]
-            write_bytes(self._log, "".join(lines).encode())
+            kept = "".join(line.to_json() for line in self.metrics() if line.step <= step)
+            if kept != read_text(self._log):
+                write_bytes(self._log, kept.encode())
 
 
 def _changed(stored: dict[str, str] | None, reads: Reads) -> str:

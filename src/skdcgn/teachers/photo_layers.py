@@ -21,10 +21,17 @@ GRID = 6  # patches of a side of a mosaic
 Fill = Callable[[Tensor, Tensor], Tensor]
 
 
-def photo_layers(pictures: Tensor, masks: Tensor, texture: TextureFill, background: BackgroundFill) -> Layers:
-    """Take photographs apart; mosaics take random numbers of PyTorch's global generator."""
+def photo_layers(
+    pictures: Tensor,
+    masks: Tensor,
+    texture: TextureFill,
+    background: BackgroundFill,
+    rng: torch.Generator | None = None,
+) -> Layers:
+    """Take photographs apart; mosaics take random numbers from ``rng``, or from PyTorch's global generator."""
     sharp = sharpened(masks)
-    return Layers(sharp, TEXTURES[texture](pictures, sharp), BACKGROUNDS[background](pictures, masks))
+    surface = mosaic(pictures, sharp, rng) if texture is TextureFill.MOSAIC else spread_object(pictures, sharp)
+    return Layers(sharp, surface, BACKGROUNDS[background](pictures, masks))
 
 
 def sharpened(masks: Tensor) -> Tensor:
@@ -32,10 +39,10 @@ def sharpened(masks: Tensor) -> Tensor:
     return (2 * masks - 0.5).clamp(0, 1)
 
 
-def mosaic(pictures: Tensor, masks: Tensor) -> Tensor:
+def mosaic(pictures: Tensor, masks: Tensor, rng: torch.Generator | None = None) -> Tensor:
     """Lay 6 x 6 patches side by side, each from one of the S places where the mask is largest (CGN, App. C)."""
     size = pictures.shape[-1]
-    return patch_mosaic(pictures, masks, -(-size // GRID), grid=GRID, best=size)[..., :size, :size]
+    return patch_mosaic(pictures, masks, -(-size // GRID), grid=GRID, best=size, rng=rng)[..., :size, :size]
 
 
 def spread_object(pictures: Tensor, masks: Tensor) -> Tensor:
@@ -61,7 +68,6 @@ def _as_it_is(pictures: Tensor, masks: Tensor) -> Tensor:
     return pictures
 
 
-TEXTURES: dict[TextureFill, Fill] = {TextureFill.INPAINT: spread_object, TextureFill.MOSAIC: mosaic}
 BACKGROUNDS: dict[BackgroundFill, Fill] = {
     BackgroundFill.INPAINT: spread_surroundings,
     BackgroundFill.PHOTOGRAPH: _as_it_is,

@@ -31,7 +31,7 @@ from skdcgn.base.errors import UserError
 from skdcgn.base.files import file_version, sha256
 from skdcgn.base.photo_layers import BackgroundFill, TextureFill
 from skdcgn.base.progress import Watch, log_progress
-from skdcgn.base.seeds import generator, seed_global
+from skdcgn.base.seeds import generator
 from skdcgn.base.tensor_writer import Append, Layout, rows_to_tensors
 from skdcgn.base.tensors import open_tensors, read_rows
 from skdcgn.cgn.mechanism import Layers, Mechanism, Spec, as_mechanism, check_query, spec_from_metadata
@@ -196,10 +196,10 @@ def build_photo_cgn(
     small = torch.empty(len(masked), 3 * SIDE**2)
     tell = watch("photographs", len(masked))
     layouts = _layouts(len(masked), spec)
-    with torch.random.fork_rng(devices=()), rows_to_tensors(out, layouts, metadata) as append:
+    with rows_to_tensors(out, layouts, metadata) as append:
         for rows, pictures, cut in _read_batches(masked, image_size):
-            seed_global(seed, "mosaics", rows.start)
-            _append_layers(append, photo_layers(pictures, cut, surface, ground))
+            rng = generator(seed, "mosaics", rows.start)
+            _append_layers(append, photo_layers(pictures, cut, surface, ground, rng))
             small[rows] = F.adaptive_avg_pool2d(pictures, SIDE).flatten(1)
             tell(rows.stop)
         codes = principal_codes(small, labels, noise_dim)

@@ -91,16 +91,19 @@ def style_scale(weight: float) -> float:
     return 5e3 * weight**2
 
 
-def patch_mosaic(images: Tensor, mask: Tensor, patch: int, *, grid: int, best: int) -> Tensor:
+def patch_mosaic(
+    images: Tensor, mask: Tensor, patch: int, *, grid: int, best: int, rng: torch.Generator | None = None
+) -> Tensor:
     """Put ``grid`` x ``grid`` patches, drawn from the ``best`` where the mask is largest, side by side (CGN, App. C).
 
     The mosaic of an image (B, C, H, W) is its object's surface without its shape: (B, C, grid patch, grid patch).
-    Every place of a patch of ``patch`` pixels is a candidate; each patch is drawn independently.
+    Every place of a patch of ``patch`` pixels is a candidate; each patch is drawn independently, from ``rng`` or
+    from PyTorch's global generator.
     """
     coverage = F.avg_pool2d(mask, patch, stride=1)  # (B, 1, H', W')
     places = coverage.flatten(1)
     candidates = places.topk(min(best, places.shape[1])).indices.flip(1)  # the largest last, as an ascending sort
-    draws = torch.randint(candidates.shape[1], (len(images), grid * grid), device=images.device)
+    draws = torch.randint(candidates.shape[1], (len(images), grid * grid), generator=rng, device=images.device)
     top, left = (p[..., None] for p in _row_and_column(candidates.gather(1, draws), coverage.shape[3]))
     within, batch = torch.arange(patch, device=images.device), torch.arange(len(images), device=images.device)
     rows, columns = (top + within)[..., None], (left + within)[:, :, None]  # (B, grid^2, patch, 1), (.., 1, patch)

@@ -32,7 +32,7 @@ from skdcgn.students.collapse import collapse_guard, guard_pairs
 from skdcgn.students.discriminator import Discriminator
 from skdcgn.students.generator import StudentCGN, StudentGenerator, student_size
 from skdcgn.students.meaning import warn_of_meaningless_noise
-from skdcgn.students.start import first_student
+from skdcgn.students.start import first_student, new_student
 from skdcgn.training import losses
 from skdcgn.training.loop import (
     Batch,
@@ -159,10 +159,12 @@ def distill_mechanism(
         **distill_reads(config),
     }
     folder = RunFolder(out, run, reads=reads, extend=extend)
-    if process_index() == 0 and not folder.checkpoint.exists():
+    begun = folder.checkpoint.exists()
+    if process_index() == 0 and not begun:
         warn_of_meaningless_noise(pairs)
     set_seed(seed)
-    method = Distill(config, first_student(config, pairs))
+    student = new_student(config, pairs.mechanism, pairs.spec) if begun else first_student(config, pairs)
+    method = Distill(config, student)
     rows_of = balanced_rows(pairs.labels)
 
     def batch_at(step: int) -> Batch:

@@ -85,11 +85,11 @@ def answers(ensemble: Ensemble, image: Tensor, size: int) -> dict[str, str]:
     }
 
 
-def sheet(rows: list[list[tuple[Tensor, str]]], titles: list[str], out: Path) -> None:
-    """Draw rows of pictures with captions below them, and titles above the columns."""
+def sheet(rows: list[list[tuple[Tensor, str]]], titles: list[str], out: Path, height: float) -> None:
+    """Draw rows of pictures with captions below them, ``height`` inches each, and titles above the columns."""
     wide, high = len(rows[0]), len(rows)
     figure, places = plt.subplots(
-        high, wide, figsize=(2.1 * wide, 2.75 * high), layout="constrained", facecolor="white", squeeze=False
+        high, wide, figsize=(2.5 * wide, height * high), layout="constrained", facecolor="white", squeeze=False
     )
     for line, row in zip(places, rows, strict=True):
         for axes, (image, caption) in zip(line, row, strict=True):
@@ -115,7 +115,7 @@ def draw_heads(cgn: Teacher, ensemble: Ensemble, size: int, out: Path) -> None:
         lines = [f"{m}: {NAMES[y]}\n  head: {words[m]}" for m, y in zip(words, labels, strict=True)]
         row.append((image, "\n".join(lines)))
     rows = [row[:4], row[4:]]
-    sheet(rows, [], out)
+    sheet(rows, [], out, height=3.3)
 
 
 def draw_behind(cgn: Teacher, before: Ensemble, after: Ensemble, size: int, out: Path) -> None:
@@ -128,9 +128,9 @@ def draw_behind(cgn: Teacher, before: Ensemble, after: Ensemble, size: int, out:
         row = []
         for image in images:
             words = [next(iter(answers(one, image, size).values())) for one in (before, after)]
-            row.append((image, f"real alone: {words[0]}\n+ counterfactuals: {words[1]}"))
+            row.append((image, f"real alone: {words[0]}\nand counterfactuals: {words[1]}"))
         rows.append(row)
-    sheet(rows, ["photograph", "its background", "its object elsewhere"], out)
+    sheet(rows, ["photograph", "its background", "its object elsewhere"], out, height=2.8)
 
 
 def main() -> None:

@@ -7,8 +7,9 @@
 ``network`` trains the preset's network from scratch at 64 pixels, ``head`` a head on frozen EfficientNet-Lite0 at 128.
 ``planted`` first writes photographs whose background tells their class: usable objects on crops of a texture per class,
 which is tied to the class in training and random in the test and for the oracle. It segments them again and makes the
-photo CGN of what it finds; the test keeps its masks. Each seed is a run folder under ``--runs``: the same command goes
-on where it stopped. Raw results: ``benchmarks/results/photographs-TABLE.json``.
+photo CGN of what it finds; the test keeps its masks. ``--student`` names a student that ``query`` and
+``distill``, both with the preset ``photos``, made of the photo CGN of seed 0. Each seed is a run folder under
+``--runs``: the same command goes on where it stopped. Raw results: ``benchmarks/results/photographs-TABLE.json``.
 """
 
 import argparse
@@ -36,12 +37,21 @@ from skdcgn.data.textures import load_textures
 from skdcgn.evaluation.imagenet import open_challenges
 from skdcgn.evaluation.scores import HeadScores
 from skdcgn.experiments.ensembles import EnsembleTask, trained_scores
-from skdcgn.experiments.photo_folders import photo_folders
-from skdcgn.experiments.run_photos import make_photo_cgn, photos_reads, real_alone, run_photos, table_rows
-from skdcgn.experiments.stages import Run, Workspace, query_and_distill
+from skdcgn.experiments.photo_folders import PhotoFolders, photo_folders
+from skdcgn.experiments.run_photos import (
+    CHALLENGE,
+    Row,
+    make_photo_cgn,
+    photos_reads,
+    real_alone,
+    run_photos,
+    table_rows,
+)
+from skdcgn.experiments.stages import Run, Workspace
 from skdcgn.features.saliency import mask_source
 from skdcgn.results.photo_record import SCORE
 from skdcgn.results.statistics import mean_and_deviation, with_deviation
+from skdcgn.teachers.load import load_student
 from skdcgn.training.run_folder import RunFolder
 
 RESULTS = Path(__file__).parent / "results"
@@ -61,7 +71,6 @@ def network_config(arguments: argparse.Namespace, seed: int) -> PhotosConfig:
         masks=str(arguments.masks),
         test_masks=str(arguments.test_masks),
         paste=True,
-        student=arguments.student,
         seed=seed,
     )
 
@@ -72,15 +81,17 @@ def head_config(arguments: argparse.Namespace, seed: int) -> PhotosConfig:
     head = replace(
         config.ensemble, backbone="efficientnet-lite0", freeze_backbone=True, image_size=128, epochs=2, weight_decay=0.0
     )
-    return replace(config, image_size=128, student=False, ensemble=head)
+    return replace(config, image_size=128, paste=False, ensemble=head)
 
 
 def planted_config(arguments: argparse.Namespace, seed: int) -> PhotosConfig:
     """Return the preset on planted photographs, written and segmented if they are not there yet."""
     folder = arguments.runs / "planted"
     plant(arguments, folder)
+    config = network_config(arguments, seed)
     return replace(
-        network_config(arguments, seed),
+        config,
+        ensemble=replace(config.ensemble, epochs=12),
         images=str(folder / "biased"),
         masks=str(folder / "masks"),
         test=str(folder / "test"),
@@ -88,23 +99,44 @@ def planted_config(arguments: argparse.Namespace, seed: int) -> PhotosConfig:
     )
 
 
-def planted_scores(config: PhotosConfig, out: Path) -> Scores:
-    """Return the scores of the biased network, of those with counterfactuals, and of the oracle."""
-    space = Workspace(out, device="cpu")
-    folder, folders = RunFolder(out, config, reads=photos_reads(config)), photo_folders(config, out)
-    run = Run(config, make_photo_cgn(folders, config, space), folder, space)
-    student = query_and_distill(run)[1] if config.student else None
+def opened(config: PhotosConfig, out: Path) -> tuple[Run[PhotosConfig], EnsembleTask]:
+    """Return the run of a folder, and what its classifiers are trained and measured on."""
+    space, folder, folders = Workspace(out, device="cpu"), *opened_folders(config, out)
     names = list_photos(folders.train).names
-    challenges = open_challenges(names, images=folders.test)
-    task = EnsembleTask(folders.train, names, challenges)
-    scores = {}
-    for name, row in table_rows(config, run.teacher, student=student).items():
-        if name in PLANTED_ROWS:
-            source = counterfactual_stream(row.cgn, row.config, config.seed) if row.cgn else None
-            scores[name] = trained_scores(run, task, name, row.config, source)
-    decorrelated = replace(task, real=folders.train.parent / ORACLE)
-    alone = real_alone(replace(config.ensemble, heads=Heads.ONE))
-    return scores | {ORACLE: trained_scores(run, decorrelated, ORACLE, alone, None)}
+    challenge = out / CHALLENGE
+    sets = open_challenges(names, images=folders.test, in9_folder=challenge if challenge.exists() else None)
+    run = Run(config, make_photo_cgn(folders, config, space), folder, space)
+    return run, EnsembleTask(folders.train, names, sets)
+
+
+def opened_folders(config: PhotosConfig, out: Path) -> tuple[RunFolder, PhotoFolders]:
+    return RunFolder(out, config, reads=photos_reads(config)), photo_folders(config, out)
+
+
+def trained_row(run: Run[PhotosConfig], task: EnsembleTask, name: str, row: Row) -> dict[str, HeadScores]:
+    """Train the classifier of one row; return its scores."""
+    source = counterfactual_stream(row.cgn, row.config, run.config.seed) if row.cgn else None
+    return trained_scores(run, task, name, row.config, source)
+
+
+def run_scores(config: PhotosConfig, out: Path, student: Path | None) -> Scores:
+    """Return the scores of ``run photos``, and of a network with the counterfactuals of a student of its photo CGN."""
+    scores = run_photos(config, out, device="cpu").classifiers
+    if student is None:
+        return scores
+    run, task = opened(config, out)
+    row = table_rows(config, run.teacher, student=load_student(student))["student"]
+    return scores | {"student": trained_row(run, task, "student", row)}
+
+
+def planted_scores(config: PhotosConfig, out: Path, student: Path | None) -> Scores:
+    """Return the scores of the biased network, of those with counterfactuals, and of the oracle."""
+    run, task = opened(config, out)
+    rows = table_rows(config, run.teacher, student=load_student(student) if student else None)
+    scores = {name: trained_row(run, task, name, rows[name]) for name in PLANTED_ROWS if name in rows}
+    decorrelated = replace(task, real=task.real.parent / ORACLE)
+    alone = Row(real_alone(replace(config.ensemble, heads=Heads.ONE)))
+    return scores | {ORACLE: trained_row(run, decorrelated, ORACLE, alone)}
 
 
 def plant(arguments: argparse.Namespace, folder: Path) -> None:
@@ -182,15 +214,15 @@ def main() -> None:
     for name in ("photos", "test", "masks", "test-masks"):
         parser.add_argument(f"--{name}", type=Path, required=True)
     parser.add_argument("--textures", type=Path)
-    parser.add_argument("--student", action="store_true", help="the student's row too")
+    parser.add_argument("--student", type=Path, help="folder of a student of the photo CGN of seed 0: its row too")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--runs", type=Path, default=Path("runs/photographs"))
     arguments = parser.parse_args()
     results = list[Scores]()
     for seed in arguments.seeds:
         config, out = CONFIGS[arguments.table](arguments, seed), arguments.runs / f"{arguments.table}-{seed}"
-        planted = arguments.table == "planted"
-        results.append(planted_scores(config, out) if planted else run_photos(config, out, device="cpu").classifiers)
+        scores = planted_scores if arguments.table == "planted" else run_scores
+        results.append(scores(config, out, arguments.student))
     summary = table([percentages(result) for result in results])
     raw = {"seeds": arguments.seeds, "table": summary, "runs": [to_dict(result) for result in results]}
     write_json(RESULTS / f"photographs-{arguments.table}.json", raw)

@@ -1,10 +1,9 @@
 """Classifiers of photographs with and without counterfactuals, over seeds: the tables of docs/results/photographs.md.
 
     python benchmarks/photographs.py network --photos TRAIN --test VAL --masks MASKS --test-masks VALMASKS
-    python benchmarks/photographs.py head ...             # as above
     python benchmarks/photographs.py planted ... --textures DIR
 
-``network`` trains the preset's network from scratch at 64 pixels, ``head`` a head on frozen EfficientNet-Lite0 at 128.
+``network`` trains the preset's network from scratch at 64 pixels.
 ``planted`` first writes photographs whose background tells their class: usable objects on crops of a texture per class,
 which is tied to the class in training and random in the test and for the oracle. It segments them again and makes the
 photo CGN of what it finds; the test keeps its masks. ``--student`` names a student that ``query`` and
@@ -73,15 +72,6 @@ def network_config(arguments: argparse.Namespace, seed: int) -> PhotosConfig:
         paste=True,
         seed=seed,
     )
-
-
-def head_config(arguments: argparse.Namespace, seed: int) -> PhotosConfig:
-    """Return the training of a head on frozen EfficientNet-Lite0, which sees photographs of 128 pixels."""
-    config = network_config(arguments, seed)
-    head = replace(
-        config.ensemble, backbone="efficientnet-lite0", freeze_backbone=True, image_size=128, epochs=2, weight_decay=0.0
-    )
-    return replace(config, image_size=128, paste=False, ensemble=head)
 
 
 def planted_config(arguments: argparse.Namespace, seed: int) -> PhotosConfig:
@@ -204,7 +194,7 @@ def markdown(rows: dict[str, dict[str, dict[str, float]]]) -> str:
     return "\n".join(lines)
 
 
-CONFIGS = {"network": network_config, "head": head_config, "planted": planted_config}
+CONFIGS = {"network": network_config, "planted": planted_config}
 
 
 def main() -> None:

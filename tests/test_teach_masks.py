@@ -47,7 +47,8 @@ def test_photographs_without_a_usable_mask_are_left_out_and_counted(tmp_path, ca
     with caplog.at_level("INFO", "skdcgn"):
         data = load_teaching_data(config, None)
     assert (
-        "6 of 10 photographs have a usable mask; left out: 2 without a mask, 1 empty, 1 full, 0 faint, 0 border" in caplog.text
+        "6 of 10 photographs have a usable mask; left out: 2 without a mask, 1 empty, 1 full, 0 faint, 0 border"
+        in caplog.text
     )
     assert data.pictures.labels.tolist() == [0, 0, 0, 1, 1, 1]
     assert data.spec == Spec(32, classes=2, names=("cat", "dog"), tiles=False)

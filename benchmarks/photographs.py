@@ -28,14 +28,13 @@ from skdcgn.base.seeds import generator
 from skdcgn.cgn.compose import blend
 from skdcgn.cgn.mechanism import Layers
 from skdcgn.cgn.pictures import as_rgb
-from skdcgn.classifiers.photo_batches import counterfactual_stream
 from skdcgn.data.folders import as_unit, list_photos, read_picture
 from skdcgn.data.masks import MaskedPhotos, list_masked, read_mask, usable_photos
 from skdcgn.data.segment import segment
 from skdcgn.data.textures import load_textures
 from skdcgn.evaluation.imagenet import open_challenges
 from skdcgn.evaluation.scores import HeadScores
-from skdcgn.experiments.ensembles import EnsembleTask, trained_scores
+from skdcgn.experiments.ensembles import EnsembleTask
 from skdcgn.experiments.photo_folders import PhotoFolders, photo_folders
 from skdcgn.experiments.run_photos import (
     CHALLENGE,
@@ -45,6 +44,7 @@ from skdcgn.experiments.run_photos import (
     real_alone,
     run_photos,
     table_rows,
+    train_row,
 )
 from skdcgn.experiments.stages import Run, Workspace
 from skdcgn.features.saliency import mask_source
@@ -103,12 +103,6 @@ def opened_folders(config: PhotosConfig, out: Path) -> tuple[RunFolder, PhotoFol
     return RunFolder(out, config, reads=photos_reads(config)), photo_folders(config, out)
 
 
-def trained_row(run: Run[PhotosConfig], task: EnsembleTask, name: str, row: Row) -> dict[str, HeadScores]:
-    """Train the classifier of one row; return its scores."""
-    source = counterfactual_stream(row.cgn, row.config, run.config.seed) if row.cgn else None
-    return trained_scores(run, task, name, row.config, source)
-
-
 def run_scores(config: PhotosConfig, out: Path, student: Path | None) -> Scores:
     """Return the scores of ``run photos``, and of a network with the counterfactuals of a student of its photo CGN."""
     scores = run_photos(config, out, device="cpu").classifiers
@@ -116,17 +110,17 @@ def run_scores(config: PhotosConfig, out: Path, student: Path | None) -> Scores:
         return scores
     run, task = opened(config, out)
     row = table_rows(config, run.teacher, student=load_student(student))["student"]
-    return scores | {"student": trained_row(run, task, "student", row)}
+    return scores | {"student": train_row(run, task, "student", row)}
 
 
 def planted_scores(config: PhotosConfig, out: Path, student: Path | None) -> Scores:
     """Return the scores of the biased network, of those with counterfactuals, and of the oracle."""
     run, task = opened(config, out)
     rows = table_rows(config, run.teacher, student=load_student(student) if student else None)
-    scores = {name: trained_row(run, task, name, rows[name]) for name in PLANTED_ROWS if name in rows}
+    scores = {name: train_row(run, task, name, rows[name]) for name in PLANTED_ROWS if name in rows}
     decorrelated = replace(task, real=task.real.parent / ORACLE)
     alone = Row(real_alone(replace(config.ensemble, heads=Heads.ONE)))
-    return scores | {ORACLE: trained_row(run, decorrelated, ORACLE, alone)}
+    return scores | {ORACLE: train_row(run, decorrelated, ORACLE, alone)}
 
 
 def plant(arguments: argparse.Namespace, folder: Path) -> None:

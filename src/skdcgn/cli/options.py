@@ -6,7 +6,7 @@ from typing import Annotated, Any, TypeVar
 
 from cyclopts import Parameter, validators
 
-from skdcgn.base.bounds import MOST_COUNT, MOST_SEED
+from skdcgn.base.bounds import MOST_COUNT, MOST_RANKS, MOST_SEED
 from skdcgn.base.presets import runs_with
 from skdcgn.base.records import digest, merge, override
 from skdcgn.cli.help_page import FURTHER
@@ -48,6 +48,20 @@ ContinueOption = Annotated[
 ]
 SeedOption = Annotated[
     int, Parameter(validator=validators.Number(gte=0, lte=MOST_SEED), help="Seed of all random numbers.")
+]
+RankOption = Annotated[
+    int,
+    Parameter(
+        validator=validators.Number(gte=0, lte=MOST_RANKS), env_var="RANK", help="Number of this process, from 0."
+    ),
+]
+RanksOption = Annotated[
+    int,
+    Parameter(
+        validator=validators.Number(gte=1, lte=MOST_RANKS),
+        env_var="WORLD_SIZE",
+        help="Number of processes that share the work.",
+    ),
 ]
 TruncationOption = Annotated[
     float | None,

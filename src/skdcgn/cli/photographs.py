@@ -5,12 +5,13 @@ from typing import Annotated
 
 from cyclopts import Parameter, validators
 
-from skdcgn.base.bounds import MOST_CHANNELS, MOST_RANKS, MOST_SIDE
+from skdcgn.base.bounds import MOST_CHANNELS, MOST_SIDE
 from skdcgn.base.photo_layers import BackgroundFill, TextureFill
-from skdcgn.cli.options import Device, DeviceOption, SeedOption
+from skdcgn.cli.options import Device, DeviceOption, RankOption, RanksOption, SeedOption
 from skdcgn.cli.terminal import place_of, point_to, progress
 
 LEAST_SIDE = 32  # pixels that U2-Net halves five times
+MasksOption = Annotated[Path, Parameter(help="Their masks: MASKS/CLASS/NAME.png, as segment writes them.")]
 
 
 def segment(
@@ -27,20 +28,8 @@ def segment(
     alpha: Annotated[
         bool, Parameter(negative=(), show_default=False, help="Take the photographs' alpha channels instead.")
     ] = False,
-    rank: Annotated[
-        int,
-        Parameter(
-            validator=validators.Number(gte=0, lte=MOST_RANKS), env_var="RANK", help="Number of this process, from 0."
-        ),
-    ] = 0,
-    ranks: Annotated[
-        int,
-        Parameter(
-            validator=validators.Number(gte=1, lte=MOST_RANKS),
-            env_var="WORLD_SIZE",
-            help="Number of processes that share the work.",
-        ),
-    ] = 1,
+    rank: RankOption = 0,
+    ranks: RanksOption = 1,
     device: DeviceOption = Device.AUTO,
 ) -> None:
     """Write a mask of each photograph."""
@@ -61,7 +50,7 @@ def photos(
     images: Annotated[Path, Parameter(help="Photographs, a sub-folder per class.")],
     /,
     *,
-    masks: Annotated[Path, Parameter(help="Their masks: MASKS/CLASS/NAME.png, as segment writes them.")],
+    masks: MasksOption,
     out: Annotated[Path, Parameter(help="The .safetensors file of the photo CGN.")],
     image_size: Annotated[
         int, Parameter(validator=validators.Number(gte=16, lte=MOST_SIDE), help="Side of the pictures in pixels.")
@@ -99,7 +88,7 @@ def challenge(
     images: Annotated[Path, Parameter(help="Test photographs, a sub-folder per class.")],
     /,
     *,
-    masks: Annotated[Path, Parameter(help="Their masks: MASKS/CLASS/NAME.png, as segment writes them.")],
+    masks: MasksOption,
     out: Annotated[Path, Parameter(help="Folder of the challenge.")],
     image_size: Annotated[
         int, Parameter(validator=validators.Number(gte=1, lte=MOST_SIDE), help="Side of the pictures in pixels.")

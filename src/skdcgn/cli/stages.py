@@ -3,9 +3,8 @@
 from pathlib import Path
 from typing import Annotated, Any
 
-from cyclopts import Parameter, validators
+from cyclopts import Parameter
 
-from skdcgn.base.bounds import MOST_RANKS
 from skdcgn.base.config import DistillConfig, QueryConfig, TeachConfig
 from skdcgn.base.errors import UserError
 from skdcgn.base.presets import DEFAULT, IMAGENET_TEACHERS, TEACHERS, find_stage, find_teaching
@@ -20,6 +19,8 @@ from skdcgn.cli.options import (
     Device,
     DeviceOption,
     OutOption,
+    RankOption,
+    RanksOption,
     SeedOption,
     TrackOption,
     TruncationOption,
@@ -100,20 +101,8 @@ def query(
     seed: SeedOption = 0,
     preset: Annotated[str | None, Parameter(help=preset_words("query"))] = None,
     config: ConfigOption = None,
-    rank: Annotated[
-        int,
-        Parameter(
-            validator=validators.Number(gte=0, lte=MOST_RANKS), env_var="RANK", help="Number of this process, from 0."
-        ),
-    ] = 0,
-    ranks: Annotated[
-        int,
-        Parameter(
-            validator=validators.Number(gte=1, lte=MOST_RANKS),
-            env_var="WORLD_SIZE",
-            help="Number of processes that share the work.",
-        ),
-    ] = 1,
+    rank: RankOption = 0,
+    ranks: RanksOption = 1,
     device: DeviceOption = Device.AUTO,
     changes: dict[str, Any],
 ) -> None:

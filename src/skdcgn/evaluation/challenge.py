@@ -163,9 +163,9 @@ def _other_rows(own: Tensor, classes: Tensor, seed: int, variant: str) -> Tensor
     draws = torch.rand(own.shape, generator=generator(seed, "challenge", variant), dtype=torch.float64)
     same, size = classes == own, counts[classes]
     others = (size - same.long()).clamp(min=1)
-    drawn = (draws * others).long()
-    drawn += (same & (size > 1) & (drawn >= place)).long()
-    return order[first[classes] + drawn]
+    places = (draws * others).long()
+    places += (same & (size > 1) & (places >= place)).long()
+    return order[first[classes] + places]
 
 
 class _Writer:

@@ -186,11 +186,13 @@ def train_rows(
     challenges = open_challenges(names, images=folders.test, in9_folder=run.path / CHALLENGE)
     check_pictures(challenges.files, run.workspace.watch)
     task = EnsembleTask(folders.train, names, challenges)
-    sources = {
-        name: counterfactual_stream(row.cgn, row.config, run.config.seed) if row.cgn else None
-        for name, row in rows.items()
-    }
-    return {name: trained_scores(run, task, name, row.config, sources[name]) for name, row in rows.items()}
+    return {name: train_row(run, task, name, row) for name, row in rows.items()}
+
+
+def train_row(run: Run[PhotosConfig], task: EnsembleTask, name: str, row: Row) -> dict[str, HeadScores]:
+    """Train and measure the classifier of one row; return its scores."""
+    source = counterfactual_stream(row.cgn, row.config, run.config.seed) if row.cgn else None
+    return trained_scores(run, task, name, row.config, source)
 
 
 def count_photos(folders: PhotoFolders, cgn: PhotoCGN, challenge: ChallengeRecord) -> PhotoCounts:

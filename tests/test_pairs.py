@@ -8,13 +8,14 @@ import torch
 from skdcgn.base.config import DistillConfig, Noise, QueryConfig, Store
 from skdcgn.base.errors import UserError
 from skdcgn.base.files import sha256
+from skdcgn.base.rank import Rank
 from skdcgn.base.seeds import derive_seed
 from skdcgn.base.tensors import read_tensors, write_tensors
 from skdcgn.cgn.mechanism import Mechanism
 from skdcgn.evaluation.fidelity import fidelity
 from skdcgn.evaluation.measure import compare_with_pairs
 from skdcgn.pairs.manifest import read_manifest
-from skdcgn.pairs.query import Rank, query_all, query_pairs
+from skdcgn.pairs.query import query_all, query_pairs
 from skdcgn.pairs.stored import MEMORY, StoredPairs, read_pairs
 from skdcgn.students.distill import distill, distill_mechanism
 

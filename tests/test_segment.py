@@ -10,10 +10,11 @@ from PIL import Image
 
 from skdcgn.base.errors import UserError
 from skdcgn.base.progress import silent
+from skdcgn.base.rank import Rank
 from skdcgn.data.folders import list_photos
 from skdcgn.data.mask_sources import Saliency, by_saliency, from_alpha, from_masks, stretch
 from skdcgn.data.masks import MaskState, list_masked, mask_state, read_mask, usable_photos
-from skdcgn.data.segment import Share, segment
+from skdcgn.data.segment import segment
 from skdcgn.features.saliency import load_saliency, mask_source
 from skdcgn.features.u2net import U2Net, Width, calm, folded, standardise, u2net_from
 
@@ -75,9 +76,9 @@ def test_masks_show_the_object_in_the_ratio_of_the_photograph(photos, segmented)
 
 def test_a_killed_segmentation_goes_on_and_ranks_share_it(photos, segmented, tmp_path):
     out, _ = segmented
-    segment(photos, tmp_path / "m", by_red(), size=48, share=Share(1, 2))
+    segment(photos, tmp_path / "m", by_red(), size=48, rank=Rank(1, 2))
     assert not masks_of(tmp_path / "m")  # one batch holds all six
-    segment(photos, tmp_path / "m", by_red(), size=48, share=Share(0, 2))
+    segment(photos, tmp_path / "m", by_red(), size=48, rank=Rank(0, 2))
     assert masks_of(tmp_path / "m") == masks_of(out)
     (tmp_path / "m" / "disc" / "1.png").unlink()
     segment(photos, tmp_path / "m", by_red(), size=48, watch=silent)
@@ -104,7 +105,7 @@ def test_other_masks_are_refused(photos, segmented, tmp_path):
     with pytest.raises(UserError, match="was not written by skdcgn segment"):
         segment(photos, tmp_path, by_red(), size=48)
     with pytest.raises(UserError, match="rank 2 of 2"):
-        segment(photos, out, by_red(), size=48, share=Share(2, 2))
+        segment(photos, out, by_red(), size=48, rank=Rank(2, 2))
     with pytest.raises(UserError, match="lies in"):
         segment(photos, photos / "masks", by_red())
 

@@ -33,14 +33,14 @@ def segment(
     device: DeviceOption = Device.AUTO,
 ) -> None:
     """Write a mask of each photograph."""
+    from skdcgn.base.rank import Rank
     from skdcgn.data.contact import CONTACT
-    from skdcgn.data.segment import Share
     from skdcgn.data.segment import segment as segment_photos
     from skdcgn.features.saliency import mask_source
 
     source = mask_source(saliency, size, masks=masks, alpha=alpha, device=place_of(device))
     with progress() as watch:
-        segmentation = segment_photos(photos, out, source, size=size, share=Share(rank, ranks), watch=watch)
+        segmentation = segment_photos(photos, out, source, size=size, rank=Rank(rank, ranks), watch=watch)
     print(segmentation)
     point_to("masks", out)
     point_to("contact sheet", out / CONTACT)

@@ -108,7 +108,8 @@ def query(
 ) -> None:
     """Ask a teacher for pairs."""
     settings = configure(find_stage("query", preset) if preset else QueryConfig(), config, changes)
-    from skdcgn.pairs.query import Rank, query_all
+    from skdcgn.base.rank import Rank
+    from skdcgn.pairs.query import query_all
     from skdcgn.teachers.load import load_teacher
 
     loaded = load_teacher(teacher, truncation=truncation, device=place_of(device))

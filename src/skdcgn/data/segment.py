@@ -21,6 +21,7 @@ from skdcgn.base.door import is_file, read_record
 from skdcgn.base.errors import UserError
 from skdcgn.base.files import sha256, write_bytes, write_json
 from skdcgn.base.progress import Watch, log_progress
+from skdcgn.base.rank import Rank
 from skdcgn.base.records import to_dict
 from skdcgn.data.contact import CONTACT, write_contact_sheet
 from skdcgn.data.decoding import opened
@@ -40,13 +41,6 @@ class MaskRecord:
     source: str
     sha256: str
     size: Side
-
-
-class Share(NamedTuple):
-    """Which of how many processes this is, from 0: it takes every ``of``-th batch."""
-
-    own: int = 0
-    of: int = 1
 
 
 class Segmentation(NamedTuple):
@@ -70,7 +64,7 @@ def segment(
     source: MaskSource,
     *,
     size: int = SIZE,
-    share: Share = Share(),  # noqa: B008  # immutable
+    rank: Rank = Rank(),  # noqa: B008  # immutable
     watch: Watch = log_progress,
 ) -> Segmentation:
     """Write the mask of every photograph of a folder of classes, and a contact sheet.
@@ -80,18 +74,17 @@ def segment(
         out: folder of the masks, ``out/<class>/<name of the photograph>.png``.
         source: of the masks.
         size: pixels of a mask's longer side.
-        share: which of the batches this process takes; ``out`` may be shared by many.
+        rank: of this process, which takes every ``ranks``-th batch; ``out`` may be shared by many.
 
     Raises:
         UserError: ``out`` lies in ``folder``, holds other masks or those of another source or size; two photographs
             of a class have one name; a photograph cannot be read.
     """
-    if not 0 <= share.own < share.of:
-        raise UserError(f"rank {share.own} of {share.of}: ranks run from 0 to one less than their number")
+    rank.check()
     photos = list_photos(folder)
     files = mask_files(folder, photos, out)
     _begin(out, files, MaskRecord(source.name, source.digest, size))
-    rows = [row for row in range(len(files)) if row // BATCH % share.of == share.own]
+    rows = [row for row in range(len(files)) if row // BATCH % rank.ranks == rank.own]
     with ThreadPoolExecutor(READERS) as pool:
         current = pool.map(_is_current, [photos.files[row] for row in rows], [files[row] for row in rows])
         stale = {row for row, is_current in zip(rows, current, strict=True) if not is_current}

@@ -10,7 +10,6 @@ own, so that no rank waits for another; whole shards are kept even if the next t
 
 from dataclasses import fields
 from pathlib import Path
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -20,6 +19,7 @@ from skdcgn.base.config import Noise, QueryConfig, Store
 from skdcgn.base.errors import UserError, shown
 from skdcgn.base.files import exclusive
 from skdcgn.base.progress import Tell, Watch, ignore, log_progress
+from skdcgn.base.rank import Rank
 from skdcgn.base.records import from_dict, to_dict
 from skdcgn.base.seeds import derive_seed, generator
 from skdcgn.base.tensors import write_tensors
@@ -40,18 +40,6 @@ from skdcgn.pairs.manifest import (
 )
 from skdcgn.pairs.stored import MEMORY
 from skdcgn.pairs.stores import encode
-
-
-class Rank(NamedTuple):
-    """Which of how many processes this is, from 0."""
-
-    own: int = 0
-    ranks: int = 1
-
-    @property
-    def manifest(self) -> str:
-        """The file that this process alone writes."""
-        return "manifest.json" if self.ranks == 1 else f"manifest-{self.own}.json"
 
 
 def query_pairs(
@@ -75,8 +63,7 @@ def query_pairs(
     is not queried.
     """
     _check_sizes(mechanism, teacher.spec, count, shard_size)
-    if not 0 <= rank.own < rank.ranks:
-        raise UserError(f"rank {rank.own} of {rank.ranks}: ranks run from 0 to one less than their number")
+    rank.check()
     plan = Plan(
         mechanism=mechanism,
         purpose=purpose,
@@ -200,6 +187,7 @@ def _begin(folder: Path, plan: Plan, rank: Rank) -> tuple[Manifest, dict[str, Sh
     changes = [name for name in names if any(getattr(m, name) != getattr(plan, name) for m in manifests)]
     if changes:
         raise UserError(f"{folder} holds other pairs (differs in {', '.join(changes)}): choose another --out")
-    path = folder / rank.manifest
+    # the file that this process alone writes
+    path = folder / ("manifest.json" if rank.ranks == 1 else f"manifest-{rank.own}.json")
     own = read_manifest_file(path) if path.exists() else manifest_of(plan)
     return own, {shard.file: shard for manifest in manifests for shard in manifest.shards}

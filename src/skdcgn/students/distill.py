@@ -19,6 +19,7 @@ from skdcgn.base.config import Distance, DistillConfig, QueryConfig
 from skdcgn.base.contents import NOTHING, Reads, file_reads, value_reads
 from skdcgn.base.errors import UserError
 from skdcgn.base.progress import Watch, log_progress
+from skdcgn.base.rank import Rank
 from skdcgn.base.records import to_dict
 from skdcgn.base.seeds import generator, set_seed
 from skdcgn.cgn.mechanism import Mechanism, Teacher
@@ -26,7 +27,7 @@ from skdcgn.cgn.subset import of_classes, parse_classes
 from skdcgn.features.perceptual import load_features
 from skdcgn.features.reads import feature_reads
 from skdcgn.pairs.manifest import TRAIN, read_plans
-from skdcgn.pairs.query import Rank, query_all
+from skdcgn.pairs.query import query_all
 from skdcgn.pairs.stored import StoredPairs
 from skdcgn.students.collapse import collapse_guard, guard_pairs
 from skdcgn.students.discriminator import Discriminator

@@ -42,6 +42,11 @@ from skdcgn.pairs.stored import MEMORY
 from skdcgn.pairs.stores import encode
 
 
+def manifest_name(rank: Rank) -> str:
+    """Return the name of the file that this process alone writes."""
+    return "manifest.json" if rank.ranks == 1 else f"manifest-{rank.own}.json"
+
+
 def query_pairs(
     teacher: Teacher,
     mechanism: Mechanism,
@@ -77,7 +82,7 @@ def query_pairs(
         classes=classes_of(teacher),
     )
     from_dict(Plan, to_dict(plan), str(folder))  # else nobody could read its manifest
-    with exclusive(folder / f".{rank.manifest}.lock"):
+    with exclusive(folder / f".{manifest_name(rank)}.lock"):
         manifest, stored = _begin(folder, plan, rank)
         shards, queries = {shard.file: shard for shard in manifest.shards}, manifest.queries
         for index in range(rank.own, -(-count // shard_size), rank.ranks):
@@ -85,9 +90,9 @@ def query_pairs(
             size = min(shard_size, count - index * shard_size)
             if not (name in stored and stored[name].intact(folder)):
                 queries += size if store is not Store.NONE else 0
-                manifest_of(plan, queries, shards.values()).write(folder / rank.manifest)
+                manifest_of(plan, queries, shards.values()).write(folder / manifest_name(rank))
                 shards[name] = Shard(name, size, write_tensors(folder / name, _shard(teacher, size, index, plan)))
-                manifest_of(plan, queries, shards.values()).write(folder / rank.manifest)
+                manifest_of(plan, queries, shards.values()).write(folder / manifest_name(rank))
             tell(index * shard_size + size)
         return manifest_of(plan, queries, shards.values())
 
@@ -187,7 +192,6 @@ def _begin(folder: Path, plan: Plan, rank: Rank) -> tuple[Manifest, dict[str, Sh
     changes = [name for name in names if any(getattr(m, name) != getattr(plan, name) for m in manifests)]
     if changes:
         raise UserError(f"{folder} holds other pairs (differs in {', '.join(changes)}): choose another --out")
-    # the file that this process alone writes
-    path = folder / ("manifest.json" if rank.ranks == 1 else f"manifest-{rank.own}.json")
+    path = folder / manifest_name(rank)
     own = read_manifest_file(path) if path.exists() else manifest_of(plan)
     return own, {shard.file: shard for manifest in manifests for shard in manifest.shards}

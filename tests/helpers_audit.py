@@ -42,7 +42,7 @@ def small_record() -> AuditRecord:
             name: tuple(CurvePoint(a, near(flip * a), near(flip * a / 2)) for a in (0.25, 0.5, 0.75, 1.0))
             for name, flip in FLIPS.items()
         },
-        confusion={name: ((50, 10, 5), (8, 60, 7), (20, 10, 30)) for name in MECHANISMS},
+        confusion=dict.fromkeys(MECHANISMS, ((50, 10, 5), (8, 60, 7), (20, 10, 30))),
         pairs=(
             Pair("background", (0, 1, 1), 2, 0, 2, 98.0, 91.0, 7),
             Pair("background", (1, 0, 0), 2, 1, 2, 90, 88, 9),

@@ -4,8 +4,8 @@ import json
 from pathlib import Path
 
 import pytest
-from helpers_audit import small_record
 
+from helpers_audit import small_record
 from skdcgn import UserError
 from skdcgn.base.files import write_json
 from skdcgn.evaluation.audit_record import FILE, Interval, read_audit

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from skdcgn.base.progress import progress_bars
     from skdcgn.cgn.compose import Counterfactuals, compose, compose_batches
     from skdcgn.cgn.mechanism import Layers, Mechanism, Spec, Teacher
+    from skdcgn.deploy.dataset import CounterfactualDataset
     from skdcgn.experiments.evaluate import evaluate_cgn, evaluate_classifier
     from skdcgn.experiments.run_mnist import run_mnist
     from skdcgn.experiments.run_study import run_study
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _MODULES = {
+    "CounterfactualDataset": "deploy.dataset",
     "Counterfactuals": "cgn.compose",
     "DistillConfig": "base.config",
     "Layers": "cgn.mechanism",
@@ -48,6 +50,7 @@ _MODULES = {
 }
 
 __all__ = [
+    "CounterfactualDataset",
     "Counterfactuals",
     "DistillConfig",
     "Layers",

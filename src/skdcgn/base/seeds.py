@@ -5,6 +5,8 @@ Nothing carries a random state from one step to the next; step s of seed n draws
 """
 
 import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 
@@ -39,3 +41,14 @@ def seed_global(*parts: int | str) -> None:
     torch.default_generator.manual_seed(seed)
     if torch.cuda.is_initialized():
         torch.cuda.manual_seed_all(seed)
+
+
+@contextmanager
+def seeded(*parts: int | str) -> Iterator[None]:
+    """Draw from torch's global generator of the CPU, in the block, as seeded by the parts; restore its state after."""
+    state = torch.default_generator.get_state()
+    torch.default_generator.manual_seed(derive_seed(*parts))
+    try:
+        yield
+    finally:
+        torch.default_generator.set_state(state)

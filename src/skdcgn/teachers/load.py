@@ -68,6 +68,32 @@ class CallableTeacher:
         return self.function(as_mechanism(mechanism).value, noise, labels)
 
 
+class NamedTeacher:
+    """The teacher that :func:`load_teacher` returns for a name or a path; pickled, it is its name, loaded again."""
+
+    def __init__(self, name: str | Path) -> None:
+        self.name, self._teacher = name, load_teacher(name)
+
+    def __reduce__(self) -> tuple[type["NamedTeacher"], tuple[str | Path]]:
+        return NamedTeacher, (self.name,)
+
+    @property
+    def spec(self) -> Spec:
+        return self._teacher.spec
+
+    @property
+    def digest(self) -> str:
+        return self._teacher.digest
+
+    @property
+    def size(self) -> int | None:
+        return self._teacher.size
+
+    def query(self, mechanism: str, noise: Tensor, labels: Tensor) -> Tensor:
+        """Draw (B, C, H, W) for noise (B, Z) and labels (B,) int64."""
+        return self._teacher.query(mechanism, noise, labels)
+
+
 def load_teacher(
     source: str | Path | QueryFunction,
     *,

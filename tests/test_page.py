@@ -10,6 +10,7 @@ import json
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from skdcgn.report.mnist import write_mnist_report
 from skdcgn.report.study import write_study_report
 from skdcgn.results.study_record import StudyPoint
 from test_report import write_run
+from test_report_audit import HOSTILE, record_of, write_audit
 from test_report_study import record
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -109,6 +111,13 @@ const use = async (tables, [bands, dots]) => ({
 });
 </script>
 """
+USE_AUDIT = """<script>
+const use = async (tables, [dots]) => ({
+  sorted: sortBy(tables[0], 1),
+  pressed: [["Home"], ["End"]].map((keys) => press(dots, ...keys)),
+});
+</script>
+"""
 
 pytestmark = pytest.mark.skipif(BROWSER is None, reason="no chromium, chromium-browser or google-chrome here")
 
@@ -151,11 +160,13 @@ def browse(folder: Path, width: int, scheme: str, reports: dict[Path, str]) -> t
 @pytest.mark.parametrize(("width", "scheme"), [(390, "dark"), (1200, "light")])
 def test_readers_find_what_they_look_for(tmp_path: Path, width: int, scheme: str) -> None:
     run, study = write_mnist_report(write_run(tmp_path / "run")), study_report(tmp_path / "study")
-    (messages,), console = browse(tmp_path, width, scheme, {run: USE_RUN, study: USE_STUDY})
-    assert console == ["the reader was here"] * 2
+    audit = write_audit(tmp_path / "audit", replace(record_of(HOSTILE), classifier=HOSTILE[1]))
+    (messages,), console = browse(tmp_path, width, scheme, {run: USE_RUN, study: USE_STUDY, audit: USE_AUDIT})
+    assert console == ["the reader was here"] * 3
     observed: dict[str, dict[str, Any]] = json.loads(html.unescape(messages))
     of_run, of_study = observed["double-colored-digits · skdcgn report"], observed["shape, smoke · skdcgn report"]
-    for one in (of_run, of_study):
+    of_audit = observed[f"Audit of {HOSTILE[1]} · skdcgn report"]
+    for one in (of_run, of_study, of_audit):
         assert one["width"] == [width, width]
         assert one["dark"] == (scheme == "dark")
         assert one["focusable"]
@@ -163,6 +174,7 @@ def test_readers_find_what_they_look_for(tmp_path: Path, width: int, scheme: str
     assert of_study["scrolling"] == [width < 500]
     check_run(of_run)
     check_study(of_study)
+    check_audit(of_audit)
     check_picture(tmp_path / "picture.png", scheme)
 
 
@@ -201,11 +213,25 @@ def check_study(observed: dict[str, Any]) -> None:
     assert observed["pointed"] == [["70.0 ± 0.5", "teacher, amount 10"], ["80.0 ± 0.5", f"student, {plain}"]]
 
 
+def check_audit(observed: dict[str, Any]) -> None:
+    assert observed["headings"] == [8, 0, 0, 0, 0]
+    subsets = ["shape + texture", "shape + background", "texture + background", "shape + texture + background"]
+    assert observed["sorted"] == [
+        ["ascending", "texture", "background", "shape", *subsets],
+        ["descending", *subsets, "shape", "background", "texture"],
+        ["none", "shape", "texture", "background", *subsets],
+    ]
+    assert observed["pressed"] == [
+        ["5.0 % [4.0, 6.0]", "noise alone is new (noise floor), shape"],
+        ["60 % [59, 61]", "it becomes the new class (follow), shape + texture + background"],
+    ]
+
+
 def check_picture(path: Path, scheme: str) -> None:
-    """Both pages are there, on paper of the right colour, with something on them."""
+    """All pages are there, on paper of the right colour, with something on them."""
     with Image.open(path) as picture:
         pixels = picture.convert("RGB")
-    for top in (0, HEIGHT):
+    for top in (0, HEIGHT, 2 * HEIGHT):
         page = pixels.crop((0, top, 390, top + HEIGHT))
         assert page.getpixel((1, 1)) == PAPER[scheme]
         assert len(page.getcolors(page.width * page.height) or []) > 20

@@ -35,8 +35,13 @@ class Interval:
 
     def __str__(self) -> str:
         """Return ``34 % [31, 37]``; one digit after the point where the value is below 10."""
+        return self.text(" %")
+
+    def text(self, unit: str = "") -> str:
+        """Return ``34 [31, 37]``, or with a unit after the value."""
         digits = 0 if abs(self.value) >= 9.95 else 1
-        return f"{self.value:.{digits}f} % [{self.low:.{digits}f}, {self.high:.{digits}f}]"
+        value, low, high = (f"{number:z.{digits}f}" for number in (self.value, self.low, self.high))
+        return f"{value}{unit} [{low}, {high}]"
 
 
 @dataclass(frozen=True)

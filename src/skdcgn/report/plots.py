@@ -40,7 +40,7 @@ class Key(NamedTuple):
 
     label: str
     color: str
-    form: Literal["line", "dashed", "bar", "band"] = "line"
+    form: Literal["line", "dashed", "bar", "band", "dot", "tick"] = "line"
 
 
 def line_keys(labels: Sequence[str]) -> list[Key]:

@@ -1,7 +1,7 @@
 """Planted truth for audits: a CGN whose mechanisms draw the class in an obvious way, and classifiers that read it.
 
-A class is a grey level of a texture and of a background, and the side of the square that a mask shows. Noise shifts the
-square by a pixel, and tints the pictures too little to change what is read.
+A class is a grey level of a texture and of a background, and the column of a mark in a mask. Noise tints the pictures
+and one pixel of the mask, too little to change what is read.
 """
 
 from collections.abc import Callable
@@ -22,7 +22,7 @@ def obvious_cgn(classes: int = 10, *, blank: str = "", names: tuple[str, ...] = 
     def query(mechanism: str, noise: Tensor, labels: Tensor) -> Tensor:
         labels = torch.zeros_like(labels) if mechanism == blank else labels
         if mechanism == "shape":
-            return _squares(labels, noise, classes)
+            return _masks(labels, noise)
         level = (2 * labels + 1) / classes - 1  # the middle of the class's share of [-1, 1]
         tint = 0.3 / classes * noise[:, :1, None, None].clamp(-1, 1)
         return (
@@ -34,12 +34,12 @@ def obvious_cgn(classes: int = 10, *, blank: str = "", names: tuple[str, ...] = 
     return load_teacher(query, spec=Spec(SIDE, 4, classes, names=names, tiles=False))
 
 
-def _squares(labels: Tensor, noise: Tensor, classes: int) -> Tensor:
-    """Return masks (B, 1, H, W): rows 4 to 12 and, in row 2, a mark whose column says the class."""
+def _masks(labels: Tensor, noise: Tensor) -> Tensor:
+    """Return masks (B, 1, H, W): a square and, in row 0, a mark whose column says the class."""
     mask = torch.zeros(len(labels), 1, SIDE, SIDE)
     mask[:, :, 4:12, 4:12] = 1
     mask[torch.arange(len(labels)), 0, 0, labels] = 1
-    mask[:, 0, 14, 8] = (noise[:, 0] > 0).float()
+    mask[:, 0, 14, 8] = noise[:, 0].sigmoid()
     return mask
 
 

@@ -17,6 +17,7 @@ MOST_LAYERS = 12  # each doubles the side
 MOST_CLASSES = 10**6
 MOST_SEEDS = 1000  # of a study
 MOST_COMPARED = 10**6  # counterfactuals whose features are held in memory
+LEAST_AUDITED, MOST_AUDITED = 50, 10**6  # base pictures of an audit, whose decisions are held in memory
 MOST_FRAMES = 1000  # of an interpolation, held in memory
 MOST_RANKS = 10**5
 MOST_THREADS = 1024

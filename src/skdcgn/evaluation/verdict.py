@@ -29,9 +29,25 @@ def sanity_warning(agree: Interval, classes: int) -> str | None:
 
 def carried_warning(mechanism: str, carried: Carried) -> str | None:
     """Return a warning if a mechanism's layers hardly carry their class, else None."""
-    if not near_chance(carried.low, carried.chance):
+    if not _blank(carried):
         return None
     return f"the CGN's {_plural(mechanism)} carry their class in {_carried(carried)}"
+
+
+def obstacle(shape: Reaction, carried: Mapping[str, Carried], classes: int) -> str | None:
+    """Return one sentence if these pictures cannot tell what the decision follows, else None."""
+    one, guessing = carried.get("shape"), 100 / classes
+    if one and _blank(one):
+        return (
+            f"cannot tell what it follows: the shapes of this CGN carry their class in {_carried(one)}, "
+            "so that no classifier can read them"
+        )
+    if near_chance(shape.agree.low, guessing):
+        return (
+            f"cannot tell what it follows: it is right in {shape.agree} of pictures whose three labels agree "
+            f"(guessing: {_percent(guessing)}); {CHECK}"
+        )
+    return None
 
 
 def verdict(
@@ -39,26 +55,17 @@ def verdict(
     floors: Mapping[str, Floor],
     follows: tuple[str, ...],
     carried: Mapping[str, Carried],
-    classes: int,
 ) -> str:
-    """Return one sentence: what the decision follows, or why these pictures cannot tell."""
-    silent = [name for name, one in carried.items() if near_chance(one.low, one.chance)]
-    agree = reactions["shape"].agree
-    if "shape" in silent:
-        return (
-            f"cannot tell what it follows: the shapes of this CGN carry their class in {_carried(carried['shape'])}, "
-            "so that no classifier can read them"
-        )
-    if near_chance(agree.low, 100 / classes):
-        return (
-            f"cannot tell what it follows: it is right in {agree} of pictures whose three labels agree "
-            f"(guessing: {_percent(100 / classes)}); {CHECK}"
-        )
+    """Return one sentence: what the decision follows, and how it reacts to the rest."""
     parts = [_reaction(name, reactions[name], floors[name], name in follows) for name in _order(follows)]
     if not follows:
         parts.append(_reaction("shape", reactions["shape"], floors["shape"], True))
-    blind = [name for name in PICTURES if name in silent and name not in follows]
+    blind = [name for name in PICTURES if name in carried and name not in follows and _blank(carried[name])]
     return f"{_head(follows, reactions['shape'], blind)}: {'; '.join(parts)}{_blind(blind, carried)}"
+
+
+def _blank(one: Carried) -> bool:
+    return near_chance(one.low, one.chance)
 
 
 def _head(follows: tuple[str, ...], shape: Reaction, blind: list[str]) -> str:

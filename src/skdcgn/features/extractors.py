@@ -20,8 +20,8 @@ from skdcgn.base.door import is_file, is_folder, read_record
 from skdcgn.base.errors import UserError
 from skdcgn.base.files import sha256
 from skdcgn.base.home import from_home
+from skdcgn.base.onnx_models import onnx_errors, open_onnx
 from skdcgn.base.tensors import read_tensors
-from skdcgn.features.onnx_models import onnx_errors, open_onnx
 from skdcgn.zoo.efficientnet import EFFICIENTNET, load_efficientnet, normalise
 
 BATCH = 250

@@ -12,11 +12,11 @@ from skdcgn.base.door import is_file, read_bytes, regular_file
 from skdcgn.base.errors import UserError
 from skdcgn.base.files import sha256
 from skdcgn.base.home import from_home
+from skdcgn.base.onnx_models import initializers, onnx_errors, open_onnx
 from skdcgn.base.pytorch_files import MOST_WEIGHTS
 from skdcgn.base.seeds import generator
 from skdcgn.base.weights import on_meta, read_state_dict
 from skdcgn.data.mask_sources import MaskSource, Saliency, by_saliency, from_alpha, from_masks
-from skdcgn.features.onnx_models import initializers, onnx_errors, open_onnx
 from skdcgn.features.u2net import SMALL, U2Net, folded, u2net_from
 
 U2NETP = "u2netp"

@@ -1,0 +1,78 @@
+"""What a classifier of any origin answers: one tensor of logits or probabilities (B, K), or one line that says why not.
+
+Networks return what their authors liked: a tensor, an array, a tuple whose first part is the prediction, a mapping with
+``logits``.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from skdcgn.base.errors import UserError, as_line, shortened
+
+Run = Callable[[Tensor], Any]  # input (B, 3, S, S), float32 on the CPU -> the answer
+UNIT_SUM = 1e-3  # how far the sum of class probabilities may lie from 1
+LOGITS = "logits"
+CODE_ERRORS = (  # of code and networks that are not ours
+    *(ArithmeticError, AssertionError, AttributeError, BufferError, EOFError, ImportError, LookupError, MemoryError),
+    *(NameError, OSError, RuntimeError, SyntaxError, TypeError, ValueError),
+)
+
+
+@contextmanager
+def code_errors(action: str, mend: str) -> Iterator[None]:
+    """Raise UserError for an error of foreign code in the block: ``action`` (its type and first line): mend."""
+    try:
+        yield
+    except CODE_ERRORS as error:
+        raise UserError(f"{action} ({error_line(error)}): {mend}") from error
+
+
+def error_line(error: BaseException) -> str:
+    """Return the type of an error and the first line of its text."""
+    text = next(iter(str(error).strip().splitlines()), "")
+    return f"{type(error).__name__}: {shortened(as_line(text))}" if text else type(error).__name__
+
+
+def answer(run: Run, images: Tensor, origin: str, mend: str) -> Tensor:
+    """Return what ``run`` answers to images as float32 (B, K) on the CPU.
+
+    Raises:
+        UserError: it refuses the images, or answers something other than finite numbers (B, K), K at least 2.
+    """
+    side = images.shape[-1]
+    with torch.inference_mode(), code_errors(f"{origin} does not take pictures of {side} pixels", mend):
+        result = run(images)
+    values = _as_tensor(result, origin)
+    if values.ndim == 4 and values.shape[2:] == (1, 1):
+        values = values.flatten(1)
+    if values.ndim != 2 or len(values) != len(images) or values.shape[1] < 2:
+        raise UserError(
+            f"{origin} answers {tuple(values.shape)} to {len(images)} images: a classifier answers one number for each "
+            "image and class, (B, K) with two classes or more"
+        )
+    if not bool(values.isfinite().all()):
+        raise UserError(f"{origin}: its outputs are NaN or infinity: check its weights, --preprocess and --size")
+    return values
+
+
+def _as_tensor(result: Any, origin: str) -> Tensor:
+    """Return the prediction in an answer, float32 on the CPU."""
+    if isinstance(result, Mapping) and LOGITS in result:
+        result = result[LOGITS]
+    elif isinstance(result, tuple | list) and result:
+        result = result[0]
+    if isinstance(result, np.ndarray) and result.dtype.kind in "fiu":
+        result = torch.from_numpy(result)
+    if not isinstance(result, Tensor) or result.is_complex():
+        raise UserError(f"{origin} answers a {type(result).__name__}: a classifier answers a tensor of numbers (B, K)")
+    return result.detach().float().cpu()
+
+
+def are_probabilities(values: Tensor) -> bool:
+    """Say whether every row of (B, K) is non-negative and has the sum 1."""
+    return bool((values >= 0).all()) and bool(((values.sum(1) - 1).abs() < UNIT_SUM).all())

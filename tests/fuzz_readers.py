@@ -39,7 +39,9 @@ from skdcgn.cgn.compose import compose
 from skdcgn.cgn.mechanism import Mechanism, Spec
 from skdcgn.cgn.pictures import save_picture
 from skdcgn.cgn.subset import parse_classes
+from skdcgn.classifiers.any import open_classifier
 from skdcgn.classifiers.backbones import load_backbone
+from skdcgn.classifiers.class_names import read_names
 from skdcgn.classifiers.ensemble import load_ensemble, train_ensemble
 from skdcgn.classifiers.small_cnn import classify, load_classifier
 from skdcgn.cli.options import configure
@@ -357,6 +359,18 @@ def onnx_extractor(folder):
     save(model, folder / "features.onnx")
 
 
+def onnx_classifier(folder):
+    from onnx_classifiers import write_colour_classifier
+
+    metadata = {"names": "{0: 'red', 1: 'green', 2: 'blue'}", "mean": "[0.5, 0.4, 0.3]", "std": "0.25"}
+    write_colour_classifier(folder / "classifier.onnx", metadata=metadata)
+
+
+def class_names(folder):
+    (folder / "names.json").write_text('{"0": "red", "1": "green", "2": "blue"}')
+    (folder / "names.txt").write_text("red\ngreen\nblue\n")
+
+
 def embeddings(folder):
     save_file({"table": torch.zeros(3, 2)}, folder / "embeddings.safetensors")
 
@@ -506,6 +520,22 @@ READERS = {
     ),
     "onnx extractor": Reader(
         onnx_extractor, ("features.onnx",), lambda folder: load_extractor(folder / "features.onnx", device="cpu")
+    ),
+    "onnx classifier": Reader(
+        onnx_classifier,
+        ("classifier.onnx",),
+        lambda folder: open_classifier(folder / "classifier.onnx").probabilities(torch.zeros(2, 3, 8, 8)),
+    ),
+    "any classifier": Reader(
+        classifier,
+        ("config.json", "checkpoint.safetensors"),
+        lambda folder: open_classifier(folder).probabilities(images().images),
+        0.3,
+    ),
+    "class names": Reader(
+        class_names,
+        ("names.json", "names.txt"),
+        lambda folder: [read_names(folder / name) for name in ("names.json", "names.txt")],
     ),
     "embeddings": Reader(
         embeddings, ("embeddings.safetensors",), lambda folder: read_embeddings(folder / "embeddings.safetensors", 3, 2)

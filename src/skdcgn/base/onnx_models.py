@@ -35,14 +35,19 @@ def open_onnx(path: Path) -> Any:
 @contextmanager
 def onnx_errors(path: Path) -> Iterator[None]:
     """Raise UserError for an error of ONNX Runtime in the block."""
+    try:
+        yield
+    except runtime_errors() as error:
+        reason = shortened(next(iter(str(error).splitlines()), type(error).__name__))
+        raise UserError(f"{path} is not an ONNX model that runs here ({reason}): export it again") from None
+
+
+def runtime_errors() -> tuple[type[Exception], ...]:
+    """Return the kinds of errors that ONNX Runtime raises."""
     from onnxruntime.capi import onnxruntime_pybind11_state as state
 
     kinds = (state.Fail, state.InvalidArgument, state.InvalidGraph, state.InvalidProtobuf, state.RuntimeException)
-    try:
-        yield
-    except (*kinds, state.NotImplemented, state.NoModel, state.EPFail, RuntimeError, ValueError) as error:
-        reason = shortened(next(iter(str(error).splitlines()), type(error).__name__))
-        raise UserError(f"{path} is not an ONNX model that runs here ({reason}): export it again") from None
+    return (*kinds, state.NotImplemented, state.NoModel, state.EPFail, RuntimeError, ValueError)
 
 
 def initializers(model: bytes) -> dict[str, Tensor]:

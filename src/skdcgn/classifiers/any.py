@@ -29,6 +29,7 @@ from skdcgn.base.seeds import generator
 from skdcgn.cgn.classes import Classes, listed, match_classes
 from skdcgn.classifiers.answers import Run, answer, are_probabilities
 from skdcgn.classifiers.class_names import checked_names, grouping, read_names
+from skdcgn.classifiers.onnx_source import is_onnx, of_onnx
 from skdcgn.classifiers.preprocess import Preprocess, parse_preprocess
 from skdcgn.classifiers.sources import (
     MODULE_NAME,
@@ -48,7 +49,7 @@ NUMBERS_AT_ONCE = 2**21  # of the images of a batch: they and their first featur
 TRIED = (32, 64, 128, 224, 256, 299, 384, 28)  # sides of pictures that say which size a network takes
 NAME_CLASSES = "name the classifier's classes by --names FILE, as the CGN names its own"
 SHARED = ("name", "digest", "kind", "module", "run", "batch")  # fields of a Source and of a classifier
-ANY = "pass a run folder, efficientnet-lite0, module:function, a PyTorch module or a callable"
+ANY = "pass a run folder, an .onnx file, efficientnet-lite0, module:function or, in Python, a module or a callable"
 
 
 class Notes(NamedTuple):
@@ -183,7 +184,7 @@ def open_classifier(
     *,
     preprocess: str | None = None,
     size: int | None = None,
-    names: Path | Sequence[str] | None = None,
+    names: str | Path | Sequence[str] | None = None,
     bgr: bool = False,
     device: str = "cpu",
     side: int | None = None,
@@ -191,7 +192,8 @@ def open_classifier(
     """Return a classifier.
 
     Args:
-        source: a run folder that classify or ensemble wrote, ``efficientnet-lite0``, ``module:name`` (the name stands
+        source: a run folder that classify or ensemble wrote, an ``.onnx`` file
+            (:mod:`skdcgn.classifiers.onnx_source`), ``efficientnet-lite0``, ``module:name`` (the name stands
             for a module, for a function or class without required arguments that returns a module or a callable, or for
             a callable; the working directory is on the path), a PyTorch module, or a callable: images (B, 3, S, S) ->
             logits or probabilities (B, K).
@@ -242,9 +244,17 @@ def _opened(source: str | Path | nn.Module | Callable[[Tensor], Any], device: st
     path = Path(from_home(str(source)))
     if is_folder(path):
         return of_folder(path, device)
-    if MODULE_NAME.fullmatch(str(source)) and not is_file(path):
+    if is_file(path):
+        return _of_file(path)
+    if MODULE_NAME.fullmatch(str(source)):
         return of_name(str(source), device)
     raise UserError(f"no classifier {shown(str(source))}: {ANY}")
+
+
+def _of_file(path: Path) -> Source:
+    if is_onnx(path):
+        return of_onnx(path)
+    raise UserError(f"{path} is no classifier: {ANY}")
 
 
 def _way(opened: Source, preprocess: str | None, bgr: bool) -> Preprocess:
@@ -283,10 +293,10 @@ def _fits(at: Callable[[int, str], Tensor], pixels: int) -> bool:
     return True
 
 
-def _class_names(opened: Source, names: Path | Sequence[str] | None, outputs: int) -> tuple[tuple[str, ...], str]:
+def _class_names(opened: Source, names: str | Path | Sequence[str] | None, outputs: int) -> tuple[tuple[str, ...], str]:
     """Return the names of the outputs, and in words where they come from."""
-    if isinstance(names, Path):
-        words, origin = read_names(names), f"as {names} names them"
+    if isinstance(names, str | Path):
+        words, origin = read_names(Path(from_home(str(names)))), f"as {names} names them"
     elif names is not None:
         words, origin = checked_names(names, "names"), "as --names says"
     elif opened.names:

@@ -1,12 +1,13 @@
 """Options that several verbs share, and what lays them over a preset."""
 
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 from cyclopts import Parameter, validators
 
-from skdcgn.base.bounds import MOST_COUNT, MOST_RANKS, MOST_SEED
+from skdcgn.base.bounds import MOST_COUNT, MOST_RANKS, MOST_SEED, MOST_SIDE
 from skdcgn.base.presets import runs_with
 from skdcgn.base.records import digest, merge, override
 from skdcgn.cli.help_page import FURTHER
@@ -67,7 +68,29 @@ TruncationOption = Annotated[
     float | None,
     Parameter(show_default=False, help="Factor on the noise of an ImageNet CGN. Default: its own."),
 ]
+ModelArgument = Annotated[str, Parameter(help="Run folder, .onnx file, module:function or efficientnet-lite0.")]
 CGNArgument = Annotated[str, Parameter(help="A teacher's name, a .safetensors or .pth file, or a student's folder.")]
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class ClassifierOptions:
+    """What a user says of a classifier's input and classes, by the names of :func:`open_classifier`'s arguments."""
+
+    preprocess: Annotated[
+        str | None, Parameter(help="imagenet, unit, signed or MEAN,DEVIATION. Default: the model's.")
+    ] = None
+    size: Annotated[
+        int | None,
+        Parameter(validator=validators.Number(gte=1, lte=MOST_SIDE), help="Pixels of a side. Default: the model's."),
+    ] = None
+    names: Annotated[Path | None, Parameter(help="File of class names, in order. Default: the model's.")] = None
+    bgr: Annotated[
+        bool, Parameter(negative=(), show_default=False, help="The model takes blue first.", group=FURTHER)
+    ] = False
+
+
+DEFAULT_CLASSIFIER = ClassifierOptions()
 
 
 def preset_words(stage: str) -> str:

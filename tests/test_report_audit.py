@@ -54,7 +54,7 @@ def test_the_page_says_every_number_of_the_record(tmp_path: Path) -> None:
     for text in (floor.flip.text(), floor.follow.text(), "80 [75, 85]", "33.3", "1234", "mine.onnx", "98 %", "91 %"):
         assert text in page.text.replace("\u00a0", " ")
     assert "background: cat → fox" in page.text
-    verdict, warning = page.text.index(record.verdict[1:]), page.text.index(record.warnings[0])
+    verdict, warning = page.text.index(record.verdict), page.text.index(record.warnings[0])
     assert warning < verdict < page.text.index("background: cat → fox") < page.text.index("Noise floor: flip")
     assert "skdcgn audit mine.onnx --cgn teacher -n 200 --seed 1234" in page.text
 

@@ -92,7 +92,7 @@ def test_a_name_stands_for_a_module_what_returns_one_or_a_function_of_images(nam
     [
         ("their_net:missing", "their_net has no missing .*check the name"),
         ("their_net:several", "several takes 2 arguments: give it a name for a module"),
-        ("their_net:number", "number is a int, no classifier"),
+        ("their_net:number", "number is of type int, no classifier"),
         ("their_net:fails", r"fails\(\) fails \(KeyError: 'no weights"),
         ("no_such_net:f", r"no_such_net cannot be imported \(ModuleNotFoundError: No module named 'no_such_net'\)"),
         ("broken_net:f", r"broken_net cannot be imported \(SyntaxError"),
@@ -236,7 +236,8 @@ def test_names_that_are_not_one_for_each_output_are_refused(tmp_path):
 )
 def test_names_come_as_lines_as_a_list_or_by_number(text, tmp_path):
     (tmp_path / "names").write_text(text)
-    assert open_classifier(colour_network(), names=tmp_path / "names").classes.names == COLOURS
+    for path in (tmp_path / "names", str(tmp_path / "names")):
+        assert open_classifier(colour_network(), names=path).classes.names == COLOURS
 
 
 @pytest.mark.parametrize(

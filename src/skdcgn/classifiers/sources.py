@@ -149,7 +149,7 @@ def of_name(words: str, device: str) -> Source:
     if isinstance(value, nn.Module):
         return of_module(value, words, "a PyTorch module", device)
     if not callable(value):
-        raise UserError(f"{words} is a {type(value).__name__}, no classifier: {TAKES}")
+        raise UserError(f"{words} is of type {type(value).__name__}, no classifier: {TAKES}")
     return replace(of_callable(value, words), usual=IMAGENET)
 
 

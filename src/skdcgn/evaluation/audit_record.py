@@ -134,6 +134,8 @@ class AuditRecord:
         follows: ``texture``, ``background``, ``texture+background``: those whose class the decision follows.
         warnings: one line each.
         verdict: one sentence.
+        description: the line that says what was understood of the classifier; empty if there is none.
+        command: repeats the audit; empty if a callable was audited, or a CGN that no name stands for.
     """
 
     classifier: str
@@ -151,6 +153,8 @@ class AuditRecord:
     follows: tuple[str, ...]
     warnings: tuple[str, ...]
     verdict: str
+    description: str = ""
+    command: str = ""
 
     def __post_init__(self) -> None:
         _check_keys("mechanisms", self.mechanisms, MECHANISMS)

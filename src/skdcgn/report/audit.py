@@ -1,6 +1,5 @@
 """``report.html`` of an audit: which mechanism a classifier follows, how sure that is, and pairs that show it."""
 
-import shlex
 from pathlib import Path
 from typing import NamedTuple
 
@@ -69,8 +68,6 @@ def write_audit_report(out: Path) -> Path:
         maps=confusion_maps(record.classes, record.confusion),
         headings=HEADINGS,
         carried=carried(record),
-        command=f"skdcgn audit {shlex.quote(record.classifier)} --cgn {shlex.quote(record.cgn)}"
-        f" -n {record.images} --seed {record.seed}",
         count=count,
     )
 

@@ -1,5 +1,6 @@
 """Data sets for a :class:`torch.utils.data.DataLoader`: their loader, and the check of their numbers."""
 
+from abc import abstractmethod
 from typing import Any
 
 from torch import Tensor
@@ -36,8 +37,9 @@ class Loadable(IterableDataset[Item]):
             )
         return DataLoader(self._in_batches_of(size), batch_size=size, num_workers=workers, **options)
 
+    @abstractmethod
     def _in_batches_of(self, size: int) -> "Loadable":
-        raise NotImplementedError
+        """Return the same data set with this batch size."""
 
 
 def check_whole(name: str, value: int | None, least: int, most: int | None = MOST_COUNT) -> None:

@@ -71,7 +71,7 @@ def test_a_folder_of_another_kind_is_named(tmp_path):
         evaluate_classifier(tmp_path / "run")
     with pytest.raises(UserError, match=r"is a classifier, not an ensemble: .*skdcgn ensemble"):
         evaluate_ensemble(tmp_path / "classifier")
-    with pytest.raises(UserError, match=r"no folder .*none: check the path"):
+    with pytest.raises(UserError, match=r"no classifier .*none': pass a run folder"):
         evaluate_classifier(tmp_path / "none")
 
 

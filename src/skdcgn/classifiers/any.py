@@ -29,7 +29,7 @@ from skdcgn.base.seeds import generator
 from skdcgn.cgn.classes import Classes, listed, match_classes
 from skdcgn.classifiers.answers import Run, answer, are_probabilities
 from skdcgn.classifiers.class_names import checked_names, grouping, read_names
-from skdcgn.classifiers.onnx_source import is_onnx, of_onnx
+from skdcgn.classifiers.onnx_source import is_onnx, is_onnx_cgn, of_onnx
 from skdcgn.classifiers.preprocess import Preprocess, parse_preprocess
 from skdcgn.classifiers.sources import (
     MODULE_NAME,
@@ -255,6 +255,20 @@ def _of_file(path: Path) -> Source:
     if is_onnx(path):
         return of_onnx(path)
     raise UserError(f"{path} is no classifier: {ANY}")
+
+
+def names_classifier(words: str) -> bool:
+    """Say whether words that name no folder name a classifier, not a CGN: a bundled name, a file, ``module:name``.
+
+    Raises:
+        UserError: an ONNX file that is damaged, or is a CGN.
+    """
+    path = Path(from_home(words))
+    if not is_file(path):
+        return words == EFFICIENTNET or bool(MODULE_NAME.fullmatch(words))
+    if is_onnx(path) and is_onnx_cgn(path):
+        raise UserError(f"{path} is a CGN as one file: pass the student or the teacher that it was exported from")
+    return is_onnx(path)
 
 
 def _way(opened: Source, preprocess: str | None, bgr: bool) -> Preprocess:

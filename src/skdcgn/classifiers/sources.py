@@ -29,6 +29,7 @@ from skdcgn.zoo.efficientnet import EFFICIENTNET, folded_efficientnet
 
 SIGNED, IMAGENET = PREPROCESSES["signed"], PREPROCESSES["imagenet"]
 ENSEMBLE_KEY, CLASSIFIER_KEY = "backbone", "cooldown"  # of the configurations of run folders, of theirs alone
+SMALL = "a classifier of skdcgn"  # the kind of one that classify wrote
 _WORD = r"[^\W\d]\w*(\.[^\W\d]\w*)*"
 MODULE_NAME = re.compile(rf"{_WORD}:{_WORD}")
 TAKES = "give it a name for a module, a function without required arguments that returns one, or a function of images"
@@ -80,7 +81,7 @@ def of_folder(folder: Path, device: str) -> Source:
         source = replace(source, names=names, size=read_ensemble_form(folder).image_size)
     else:
         form = read_form(folder)
-        source = of_module(load_classifier(folder), name, "a classifier of skdcgn", device)
+        source = of_module(load_classifier(folder), name, SMALL, device)
         source = replace(source, names=form.names, size=form.image_size)
     return replace(source, digest=sha256(folder / "checkpoint.safetensors"), preprocess=signed)
 

@@ -8,7 +8,18 @@ from cyclopts import App, Group, Parameter, validators
 from skdcgn.base.bounds import MOST_BATCH, MOST_COMPARED
 from skdcgn.base.presets import DEFAULT
 from skdcgn.cli.help_page import ARGUMENTS, OPTIONS
-from skdcgn.cli.options import POSITIVE, CGNArgument, DataRoot, Device, DeviceOption, NumbersOption, TruncationOption
+from skdcgn.cli.options import (
+    DEFAULT_CLASSIFIER,
+    POSITIVE,
+    CGNArgument,
+    ClassifierOptions,
+    DataRoot,
+    Device,
+    DeviceOption,
+    ModelArgument,
+    NumbersOption,
+    TruncationOption,
+)
 from skdcgn.cli.terminal import (
     place_of,
     save_numbers,
@@ -32,6 +43,15 @@ TestPreset = Annotated[str, Parameter(help="Preset whose decorrelated test image
 Textures = Annotated[Path | None, Parameter(help="Folder of texture pictures. Default: the preset's.")]
 TestPictures = Annotated[Path | None, Parameter(help="Your own test pictures instead, a sub-folder per class.")]
 
+CueConflict = Annotated[
+    Path | None, Parameter(help="Cue-conflict images, as airplane/airplane1-bear2.png: shape bias.")
+]
+ImageNet9 = Annotated[Path | None, Parameter(help="ImageNet-9, as mixed_rand/val/00_dog/x.JPEG: BG-gap.")]
+ImageNet9Map = Annotated[
+    Path | None,
+    Parameter(help="JSON of which of the nine classes each class is. Default: in_to_in9.json in or beside --in9."),
+]
+
 
 def name_kind(tokens: tuple[str, ...]) -> tuple[str, ...]:
     """Insert the detected kind of PATH after ``evaluate``, unless the user named it."""
@@ -46,25 +66,42 @@ def name_kind(tokens: tuple[str, ...]) -> tuple[str, ...]:
 
 @evaluate.command
 def classifier(
-    folder: Annotated[Path, Parameter(help="Folder that classify wrote, or one of a run's classifiers.")],
+    model: ModelArgument,
     /,
     *,
     images: TestPictures = None,
     cgn: Annotated[
         str | None, Parameter(help="CGN whose counterfactuals show which mechanism's label the classifier follows.")
     ] = None,
+    cue_conflict: CueConflict = None,
+    in9: ImageNet9 = None,
+    in9_map: ImageNet9Map = None,
     preset: TestPreset = DEFAULT,
     textures: Textures = None,
+    options: ClassifierOptions = DEFAULT_CLASSIFIER,
     out: NumbersOption = None,
     data_root: DataRoot = None,
+    device: DeviceOption = Device.AUTO,
 ) -> None:
-    """Test a classifier out of domain, and show which class it takes for which.
+    """Test any classifier out of domain: which class it takes for which, shape bias, the effect of backgrounds.
 
-    Out of domain: on images whose colours and textures are independent of the class.
+    Out of domain: on images whose colours and textures are independent of the class, or on folders of your own.
     """
     from skdcgn.experiments.evaluate import evaluate_classifier
 
-    result = evaluate_classifier(folder, images=images, cgn=cgn, preset=preset, textures=textures, data_root=data_root)
+    result = evaluate_classifier(
+        model,
+        images=images,
+        cgn=cgn,
+        cue_conflict=cue_conflict,
+        in9=in9,
+        in9_map=in9_map,
+        preset=preset,
+        textures=textures,
+        data_root=data_root,
+        device=device,
+        **vars(options),
+    )
     show_classifier(result)
     save_numbers(out, result.to_dict())
 
@@ -132,14 +169,9 @@ def ensemble(
     /,
     *,
     images: Annotated[Path | None, Parameter(help="Photographs, a sub-folder per class: top-1, top-5.")] = None,
-    cue_conflict: Annotated[
-        Path | None, Parameter(help="Cue-conflict images, as airplane/airplane1-bear2.png: shape bias.")
-    ] = None,
-    in9: Annotated[Path | None, Parameter(help="ImageNet-9, as mixed_rand/val/00_dog/x.JPEG: BG-gap.")] = None,
-    in9_map: Annotated[
-        Path | None,
-        Parameter(help="JSON of which of the nine classes each class is. Default: in_to_in9.json in or beside --in9."),
-    ] = None,
+    cue_conflict: CueConflict = None,
+    in9: ImageNet9 = None,
+    in9_map: ImageNet9Map = None,
     out: NumbersOption = None,
     device: DeviceOption = Device.AUTO,
 ) -> None:

@@ -179,9 +179,16 @@ def show_photos(results: "PhotosResults") -> None:
 
 
 def show_classifier(evaluation: "ClassifierEvaluation") -> None:
-    """Print accuracy, confusion and sensitivity."""
-    print(f"out-of-domain accuracy on {evaluation.test}: {evaluation.ood_accuracy:.2f} %")
-    show_confusion(evaluation.confusion, evaluation.names)
+    """Print accuracy and confusion, if they were measured; the scores on folders of photographs; sensitivity."""
+    from skdcgn.results.head_lines import classifier_sentence, cue_scope
+
+    if evaluation.ood_accuracy is not None:
+        print(f"out-of-domain accuracy on {evaluation.test}: {evaluation.ood_accuracy:.2f} %")
+        show_confusion(evaluation.confusion, evaluation.names)
+    for metric, scores in evaluation.scores.items():
+        print(classifier_sentence(metric, scores))
+    if scope := cue_scope(evaluation.scores):
+        print(scope)
     for mechanism, one in evaluation.sensitivity.items():
         print(
             f"{mechanism} varied: {one.accuracy:.1f} % right, {one.unchanged:.1f} % unchanged, "

@@ -101,7 +101,7 @@ def bg_gap(shares: dict[str, dict[str, Share]]) -> dict[str, float | None]:
 
 
 def open_challenges(
-    names: Sequence[str],
+    own: Classes | Sequence[str],
     *,
     images: Path | None = None,
     cue_conflict: Path | None = None,
@@ -111,9 +111,9 @@ def open_challenges(
     """List the images of the folders that are given.
 
     Args:
-        names: of the ensemble's classes, in order.
+        own: the classes of a classifier, or the names of an ensemble's, in order.
         images: labelled photographs, for top-k.
-        cue_conflict: the cue-conflict stimuli, for shape bias; those between categories that the ensemble has classes
+        cue_conflict: the cue-conflict stimuli, for shape bias; those between categories that the classifier has classes
             for are kept.
         in9_folder: ImageNet-9, for BG-gap.
         in9_map: JSON of which of the nine classes each class is. Default: ``in_to_in9.json`` in ``in9_folder`` or in
@@ -123,8 +123,8 @@ def open_challenges(
         UserError: a folder or the map has another layout than its data set, or no cues conflict between two categories
             that the classifier has classes for.
     """
-    cues = conflicts_among(list_cue_conflicts(cue_conflict), covered(names)) if cue_conflict else None
-    own = Classes("the ensemble", len(names), tuple(names))
+    own = own if isinstance(own, Classes) else Classes("the ensemble", len(own), tuple(own))
+    cues = conflicts_among(list_cue_conflicts(cue_conflict), covered(own.words)) if cue_conflict else None
     photos = list_photos(images, own) if images else None
     if in9_folder is None:
         return ChallengeSets(photos, cues, None, None)
@@ -136,17 +136,22 @@ def open_challenges(
 def measure_ensemble(
     ensemble: Ensemble, names: Sequence[str], size: int, challenges: ChallengeSets
 ) -> dict[str, HeadScores]:
+    """Measure an ensemble and each of its heads (:func:`measure_logits`)."""
+    return measure_logits(head_logits(ensemble), names, size, challenges)
+
+
+def measure_logits(logits: Logits, names: Sequence[str], size: int, challenges: ChallengeSets) -> dict[str, HeadScores]:
     """Measure ``top-1``, ``top-5``, ``shape bias``, ImageNet-9's variants and ``BG-gap``, on the sets available.
 
     The shape bias of a head without a decision for either shape or texture is None.
 
     Args:
-        ensemble: the classifier.
-        names: of its classes, in order.
-        size: pixels of a side of its inputs.
+        logits: images (B, 3, size, size) in [-1, 1] -> logits (B, K) by head.
+        names: of the classes, in order.
+        size: pixels of a side of the images.
         challenges: the image sets; see :func:`open_challenges`.
     """
-    logits, scores = head_logits(ensemble), dict[str, HeadScores]()
+    scores = dict[str, HeadScores]()
     if challenges.photos:
         scores |= _top_k_scores(top_k(logits, challenges.photos, size))
     if challenges.cues:

@@ -6,6 +6,8 @@ from typing import Any
 
 from skdcgn.base.door import is_folder, read_object
 from skdcgn.base.errors import UserError
+from skdcgn.classifiers.any import names_classifier
+from skdcgn.classifiers.sources import CLASSIFIER_KEY, ENSEMBLE_KEY, run_folder_kind
 from skdcgn.results.records import RESULTS_FILE
 
 
@@ -27,20 +29,20 @@ _PASS = {
 
 
 def artifact_kind(path: str | Path) -> ArtifactKind:
-    """Say what ``path`` holds; what is no folder names a CGN.
+    """Say what ``path`` holds; what is no folder and names no classifier names a CGN.
 
     Raises:
-        UserError: a folder that holds none of them.
+        UserError: a folder that holds none of them, or a damaged ONNX file.
     """
     folder = Path(path)
     if not is_folder(folder):
-        return ArtifactKind.CGN
-    config = read_object(folder / "config.json") if (folder / "config.json").exists() else {}
-    if "backbone" in config:
+        return ArtifactKind.CLASSIFIER if names_classifier(str(path)) else ArtifactKind.CGN
+    kind = run_folder_kind(folder)
+    if kind == ENSEMBLE_KEY:
         return ArtifactKind.ENSEMBLE
     if (folder / RESULTS_FILE).exists():
         return _kind_of_run(read_object(folder / RESULTS_FILE))
-    if "cooldown" in config:  # of the configurations of run folders, a classifier's alone
+    if kind == CLASSIFIER_KEY:
         return ArtifactKind.CLASSIFIER
     if (folder / "model.safetensors").exists():
         return ArtifactKind.CGN

@@ -36,12 +36,12 @@ def test_it_names_the_mechanism_that_a_classifier_reads(classes: int) -> None:
 def test_a_mixture_follows_the_background_as_often_as_planted() -> None:
     """With probability 0.3 the background decides: follow is 30 %, whatever the noise floor of the hash."""
     covered = 0
-    for seed in range(8):
+    for seed in range(5):
         one = audited(mixture(0.3), n=300, seed=seed).mechanisms["background"]
         covered += one.follow.low <= 30 <= one.follow.high
         assert one.excess.low > 15
         assert one.flip.value > one.follow.value + 10  # the hash of another picture decides otherwise
-    assert covered >= 6
+    assert covered >= 4
 
 
 def test_both_together_are_followed_where_neither_alone_is() -> None:

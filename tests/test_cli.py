@@ -39,6 +39,7 @@ VERBS = (
     "query",
     "distill",
     "photos",
+    "audit",
     "challenge",
     "generate",
     "export",

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from skdcgn.cgn.compose import Counterfactuals, compose, compose_batches
     from skdcgn.cgn.mechanism import Layers, Mechanism, Spec, Teacher
     from skdcgn.deploy.dataset import CounterfactualDataset
+    from skdcgn.experiments.audit import audit
     from skdcgn.experiments.evaluate import evaluate_cgn, evaluate_classifier
     from skdcgn.experiments.run_mnist import run_mnist
     from skdcgn.experiments.run_study import run_study
@@ -37,6 +38,7 @@ _MODULES = {
     "StudentCGN": "students.generator",
     "Teacher": "cgn.mechanism",
     "UserError": "base.errors",
+    "audit": "experiments.audit",
     "compose": "cgn.compose",
     "compose_batches": "cgn.compose",
     "distill": "students.distill",
@@ -61,6 +63,7 @@ __all__ = [
     "Teacher",
     "UserError",
     "__version__",
+    "audit",
     "compose",
     "compose_batches",
     "distill",

@@ -61,6 +61,8 @@ VERBS = {
         "It has a head for shape, one for texture and one for background."),
     "measuring:evaluate": Words(MEASURING, "Measure a classifier, a CGN or an ensemble, or show the table of a run.",
         "PATH is a folder, a CGN's file or a teacher's name. Without KIND, it is detected from PATH."),
+    "auditing:audit": Words(MEASURING, "Measure which mechanism a classifier follows: shape, texture or background.",
+        "MODEL may be your own. Exit status: 0 whatever the verdict; see --fail-above."),
     "photographs:challenge": Words(MEASURING, "Write a background challenge of your own photographs.",
         "It has the layout of ImageNet-9, with your classes: skdcgn evaluate ensemble reads it by --in9."),
     "measuring:bench": Words(MEASURING, "Time student and teacher: eager, channels-last, compiled, in ONNX Runtime.",

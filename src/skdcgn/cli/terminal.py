@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from skdcgn.base.config import RunConfig
     from skdcgn.deploy.bench import BenchResults
     from skdcgn.evaluation.attribution import Axioms
+    from skdcgn.evaluation.audit_record import AuditRecord
     from skdcgn.evaluation.scores import HeadScores
     from skdcgn.experiments.doctor import Finding
     from skdcgn.experiments.evaluate import CGNEvaluation, ClassifierEvaluation
@@ -214,6 +215,21 @@ def show_confusion(counts: Sequence[Sequence[int]], names: Sequence[str]) -> Non
     for label, row in zip(rows, counts, strict=True):
         shown.add_row(label, *(f"{100 * count / max(sum(row), 1):.0f}" if count else "" for count in row))
     output().print(shown)
+
+
+def show_audit(record: "AuditRecord") -> None:
+    """Print a row per mechanism and subset with its noise floor, the warnings, and the verdict."""
+    columns = ["flip", "follow", "accuracy", "agree", "noise floor: flip"]
+    shown = new_table(f"new label of; {record.images:,} base pictures, seed {record.seed}, %", ["mechanism"], columns)
+    for name, one in (record.mechanisms | record.subsets).items():
+        cells = (one.flip, one.follow, one.accuracy, one.agree, record.noise_floor[name].flip)
+        shown.add_row(name.replace("+", " + "), *(cell.text() for cell in cells))
+    output().print(shown)
+    for name, layer in record.carried.items():
+        print(f"{name} carries its class in {layer.value:.0f} % (guessing: {layer.chance:.3g} %)")
+    for warning in record.warnings:
+        logger.warning(warning)
+    print(f"verdict: {record.verdict}")
 
 
 def show_cgn(evaluation: "CGNEvaluation") -> None:

@@ -24,10 +24,11 @@ from torch import Tensor
 from skdcgn.base.progress import Watch, silent
 from skdcgn.cgn.mechanism import Mechanism, Teacher
 from skdcgn.evaluation.audit_answers import Answers, Probabilities, ask
-from skdcgn.evaluation.audit_record import MECHANISMS, SUBSETS, AuditRecord, Carried
+from skdcgn.evaluation.audit_record import MECHANISMS, SUBSETS, AuditRecord
+from skdcgn.evaluation.carried import carried
 from skdcgn.evaluation.reactions import curves, reactions
 from skdcgn.evaluation.telling_pairs import draw_pairs, telling_pairs
-from skdcgn.evaluation.verdict import obstacle, sanity_warning, verdict
+from skdcgn.evaluation.verdict import carried_warning, obstacle, sanity_warning, verdict
 
 MOST_CONFUSED = 100  # classes of a confusion that is kept
 IMAGES = 2000
@@ -66,8 +67,9 @@ def audit_classifier(
     """
     answers = ask(classifier, cgn, n, seed=seed, watch=watch)
     parts = reactions(answers, seed=seed)
-    shape, carried = parts.reactions["shape"], dict[str, Carried]()
-    doubt, warning = obstacle(shape, carried, answers.classes), sanity_warning(shape.agree, answers.classes)
+    shape, basis = parts.reactions["shape"], carried(cgn, n, seed=seed)
+    doubt = obstacle(shape, basis, answers.classes)
+    warnings = (sanity_warning(shape.agree, answers.classes), *(carried_warning(m, one) for m, one in basis.items()))
     follows = () if doubt else parts.follows
     pairs = telling_pairs(answers, follows)
     record = AuditRecord(
@@ -79,13 +81,13 @@ def audit_classifier(
         mechanisms={key: parts.reactions[key] for key in MECHANISMS},
         noise_floor=parts.floors,
         subsets={key: parts.reactions[key] for key in SUBSETS},
-        carried=carried,
+        carried=basis,
         curves=curves(answers, seed=seed),
         confusion=_confusion(answers),
         pairs=pairs,
         follows=follows,
-        warnings=(warning,) if warning else (),
-        verdict=doubt or verdict(parts.reactions, parts.floors, follows, carried),
+        warnings=tuple(warning for warning in warnings if warning),
+        verdict=doubt or verdict(parts.reactions, parts.floors, follows, basis),
     )
     return Audit(record, draw_pairs(cgn, pairs, n, seed=seed))
 

@@ -170,6 +170,13 @@ class AuditRecord:
             if pair.mechanism not in MECHANISMS or max(numbers) >= count:
                 raise UserError(f"a pair is not of {count} classes and three mechanisms")
 
+    def followed_above(self, percent: float) -> tuple[str, ...]:
+        """Return texture, background and the two together, as far as ``follow`` is above a percentage."""
+        reactions = {"texture": self.mechanisms["texture"], "background": self.mechanisms["background"]}
+        return tuple(
+            name for name, one in (reactions | {BOTH: self.subsets[BOTH]}).items() if one.follow.value > percent
+        )
+
     def to_dict(self) -> dict[str, Any]:
         """Return JSON values."""
         return to_dict(self)

@@ -26,7 +26,7 @@ from skdcgn.evaluation.audit_record import Carried
 from skdcgn.evaluation.reactions import intervals
 from skdcgn.metrics.intervals import share_draws, share_ends
 
-LEAST, MOST = 300, 1500  # layers of a mechanism, as many as base pictures between these
+LEAST, MOST = 300, 1000  # layers of a mechanism, as many as base pictures between these
 MOST_CLASSES = 20  # that the probe tells apart; of more, a seeded selection
 HELD_OUT = 0.3  # share of the pictures
 BATCH = 64

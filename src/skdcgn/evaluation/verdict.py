@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from skdcgn.evaluation.audit_record import BOTH, Carried, Floor, Interval, Reaction
 
 PICTURES = ("texture", "background")
+DOUBT = "cannot tell what it follows"
 CHECK = "check how it reads pictures (--preprocess, --size, channel order) and its class names"
 
 
@@ -39,12 +40,11 @@ def obstacle(shape: Reaction, carried: Mapping[str, Carried], classes: int) -> s
     one, guessing = carried.get("shape"), 100 / classes
     if one and _blank(one):
         return (
-            f"cannot tell what it follows: the shapes of this CGN carry their class in {_carried(one)}, "
-            "so that no classifier can read them"
+            f"{DOUBT}: the shapes of this CGN carry their class in {_carried(one)}, so that no classifier can read them"
         )
     if near_chance(shape.agree.low, guessing):
         return (
-            f"cannot tell what it follows: it is right in {shape.agree} of pictures whose three labels agree "
+            f"{DOUBT}: it is right in {shape.agree} of pictures whose three labels agree "
             f"(guessing: {_percent(guessing)}); {CHECK}"
         )
     return None

@@ -1,11 +1,14 @@
 """The audit reports what is planted: classifiers that read one mechanism, mixtures, chance, CGNs that show nothing."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import Tensor
 
 from audited import answering, chance_of, mixture, obvious_cgn, of_background, of_shape, of_texture
 from skdcgn import UserError
+from skdcgn.cgn.mechanism import Mechanism
 from skdcgn.evaluation.audit import audit_classifier
 from skdcgn.evaluation.audit_answers import ask
 from skdcgn.evaluation.audit_pictures import BASE, SUBSETS, DrawnLayers, Variant, recipe, sample_trial
@@ -77,6 +80,22 @@ def test_an_intervention_keeps_all_else() -> None:
     assert bool((trial.labels != trial.new_labels[:, None]).all())
     agree = layers.picture(recipe(Variant.AGREE, SUBSETS["background"]))
     assert of_background(agree).tolist() == trial.inputs.shape_labels.tolist()
+
+
+def test_whole_objects_have_one_label_and_one_noise() -> None:
+    """As photographs do: a CGN whose pictures do not tile is audited so, unless told otherwise."""
+    cgn = obvious_cgn()
+    trial = sample_trial(cgn.spec, 64, 0, 0, whole=True)
+    shape, texture = (trial.inputs.query(m) for m in (Mechanism.SHAPE, Mechanism.TEXTURE))
+    assert torch.equal(shape.noise, texture.noise)
+    assert torch.equal(shape.labels, texture.labels)
+    assert bool((trial.inputs.background_labels != shape.labels).any())
+    assert (
+        audit_classifier(answering(of_texture), cgn, n=64, whole=True).record.mechanisms["texture"].follow.value == 100
+    )
+    untiled = replace(cgn, spec=replace(cgn.spec, tiles=False))
+    assert audit_classifier(answering(of_shape), untiled, n=64).record.whole
+    assert not audit_classifier(answering(of_shape), untiled, n=64, whole=False).record.whole
 
 
 def test_curves_and_confusion_agree_with_the_reactions() -> None:

@@ -32,6 +32,10 @@ def audit(
             help="Number of base pictures; each is shown 18 times.",
         ),
     ] = 2000,
+    whole: Annotated[
+        bool | None,
+        Parameter(show_default=False, help="Vary whole objects. Default: if the CGN's pictures do not tile."),
+    ] = None,
     out: Annotated[Path | None, Parameter(help="Folder of the audit. Default: runs/audit-DIGEST.")] = None,
     seed: SeedOption = 0,
     fail_above: Annotated[
@@ -50,7 +54,7 @@ def audit(
     subject = open_subject(model, cgn, **vars(reading), device=device)
     print(subject.classifier)
     with progress() as watch:
-        results = write_audit(subject, AuditConfig(n, seed), out, watch=watch)
+        results = write_audit(subject, AuditConfig(n, seed, whole), out, watch=watch)
     show_audit(results.record)
     point_to("report", results.report)
     followed = () if fail_above is None else results.record.followed_above(fail_above)

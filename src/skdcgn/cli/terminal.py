@@ -220,7 +220,8 @@ def show_confusion(counts: Sequence[Sequence[int]], names: Sequence[str]) -> Non
 def show_audit(record: "AuditRecord") -> None:
     """Print a row per mechanism and subset with its noise floor, the warnings, and the verdict."""
     columns = ["flip", "follow", "accuracy", "agree", "noise floor: flip"]
-    shown = new_table(f"new label of; {record.images:,} base pictures, seed {record.seed}, %", ["mechanism"], columns)
+    pictures = f"{record.images:,} base pictures{' of whole objects' if record.whole else ''}"
+    shown = new_table(f"new label of; {pictures}, seed {record.seed}, %", ["mechanism"], columns)
     for name, one in (record.mechanisms | record.subsets).items():
         cells = (one.flip, one.follow, one.accuracy, one.agree, record.noise_floor[name].flip)
         shown.add_row(name.replace("+", " + "), *(cell.text() for cell in cells))

@@ -46,6 +46,7 @@ def audit_classifier(
     cgn: Teacher,
     *,
     n: int = IMAGES,
+    whole: bool | None = None,
     seed: int = 0,
     watch: Watch = silent,
     name: str = "the classifier",
@@ -57,6 +58,9 @@ def audit_classifier(
         classifier: images (B, 3, H, W) in [-1, 1] -> probabilities (B, classes), in the order of the CGN's classes.
         cgn: a teacher or a student.
         n: base pictures; memory holds one decision and one probability of each picture, and one batch of images.
+        whole: base pictures show whole objects, texture and shape of one photograph
+            (:mod:`skdcgn.evaluation.audit_pictures`), or the labels of all three are independent; None: whole objects
+            of a CGN whose pictures do not tile.
         seed: of the pictures and of the bootstrap.
         watch: shows progress.
         name: of the classifier in the record.
@@ -65,7 +69,8 @@ def audit_classifier(
     Raises:
         UserError: a CGN of one class, or answers that are no probabilities of its classes.
     """
-    answers = ask(classifier, cgn, n, seed=seed, watch=watch)
+    whole = not cgn.spec.tiles if whole is None else whole
+    answers = ask(classifier, cgn, n, whole=whole, seed=seed, watch=watch)
     parts = reactions(answers, seed=seed)
     shape, basis = parts.reactions["shape"], carried(cgn, n, seed=seed)
     doubt = obstacle(shape, basis, answers.classes)
@@ -77,6 +82,7 @@ def audit_classifier(
         cgn=cgn_name,
         classes=cgn.spec.class_names,
         images=n,
+        whole=whole,
         seed=seed,
         mechanisms={key: parts.reactions[key] for key in MECHANISMS},
         noise_floor=parts.floors,
@@ -89,7 +95,7 @@ def audit_classifier(
         warnings=tuple(warning for warning in warnings if warning),
         verdict=doubt or verdict(parts.reactions, parts.floors, follows, basis),
     )
-    return Audit(record, draw_pairs(cgn, pairs, n, seed=seed))
+    return Audit(record, draw_pairs(cgn, pairs, n, whole=whole, seed=seed))
 
 
 def _confusion(answers: Answers) -> dict[str, tuple[tuple[int, ...], ...]]:

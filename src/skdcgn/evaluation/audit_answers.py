@@ -105,11 +105,14 @@ def mixed(n: int) -> int:
     return min(n, -(-min(MIXED, n // MIXED_SHARE) // BATCH) * BATCH)
 
 
-def ask(classifier: Probabilities, cgn: Teacher, n: int, *, seed: int = 0, watch: Watch = silent) -> Answers:
+def ask(
+    classifier: Probabilities, cgn: Teacher, n: int, *, whole: bool = False, seed: int = 0, watch: Watch = silent
+) -> Answers:
     """Show a classifier the pictures of ``n`` base pictures, batch by batch; keep decisions and their probabilities.
 
     Args:
         classifier: images (B, 3, H, W) in [-1, 1] -> probabilities (B, classes), in the order of the CGN's classes.
+        whole: base pictures show whole objects (:mod:`skdcgn.evaluation.audit_pictures`).
 
     Raises:
         UserError: the CGN has one class, or an answer is no probabilities of its classes.
@@ -118,7 +121,7 @@ def ask(classifier: Probabilities, cgn: Teacher, n: int, *, seed: int = 0, watch
     tell, trials = watch("audit", n), list[Trial]()
     answers = defaultdict[Recipe, list[tuple[Tensor, Tensor]]](list)
     for index in range(-(-n // BATCH)):
-        trials.append(trial := sample_trial(cgn.spec, n, index, seed))
+        trials.append(trial := sample_trial(cgn.spec, n, index, seed, whole=whole))
         layers, curves = DrawnLayers(cgn, trial), MIXTURES if index * BATCH < mixed(n) else ()
         for of in (*RECIPES, *curves):
             answers[of].append(decide(classifier, layers.picture(of), cgn.spec.classes))

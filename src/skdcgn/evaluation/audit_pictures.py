@@ -8,6 +8,10 @@ others, independent of the other two, which works from two classes on. Of each m
 - ``noise``: other noise, label and crop as before,
 - ``agree``: do(label := the label of the shape), noise and crop as before (of texture and background).
 
+Base pictures of *whole* objects are those of photographs as they are: the texture has the label and the noise of its
+shape, so that a photo CGN draws the whole object of one photograph, before a background of its own. An intervention on
+the shape or the texture then takes the object apart.
+
 A picture takes one layer of each mechanism. With an amount a < 1 it takes (1 - a) * base + a * layer.
 """
 
@@ -99,14 +103,16 @@ def check_classes(spec: Spec) -> None:
         raise UserError("a CGN of one class has no other label to give: pass one with two or more")
 
 
-def sample_trial(spec: Spec, n: int, index: int, seed: int) -> Trial:
-    """Draw what batch ``index`` of ``n`` base pictures is drawn from."""
+def sample_trial(spec: Spec, n: int, index: int, seed: int, *, whole: bool = False) -> Trial:
+    """Draw what batch ``index`` of ``n`` base pictures, of whole objects or not, is drawn from."""
     count, rng = min(BATCH, n - index * BATCH), generator(seed, "audit", index)
     inputs, fresh = sample_inputs(spec, count, rng), sample_inputs(spec, count, rng)
     new = torch.randint(spec.classes, (count,), generator=rng)
     for mechanism in Mechanism:
         labels = (new + torch.randint(1, spec.classes, (count,), generator=rng)) % spec.classes
         inputs = inputs.with_query(mechanism, Query(inputs.query(mechanism).noise, labels))
+    if whole:
+        inputs = inputs.with_query(Mechanism.TEXTURE, inputs.query(Mechanism.SHAPE))
     return Trial(inputs, fresh, new)
 
 

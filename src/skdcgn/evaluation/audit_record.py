@@ -124,6 +124,7 @@ class AuditRecord:
         classifier, cgn: their names.
         classes: names, or numbers as words, in the CGN's order, which all class numbers here follow.
         images: number of base pictures.
+        whole: they show whole objects, shape and texture of one photograph; else all three labels are independent.
         mechanisms, subsets: reactions to new labels.
         noise_floor: by mechanism and by subset.
         carried: how well each mechanism's layers carry their class; empty if not measured.
@@ -143,6 +144,7 @@ class AuditRecord:
     classes: tuple[str, ...]
     images: Count
     seed: Seed
+    whole: bool = False
     mechanisms: dict[str, Reaction]
     noise_floor: dict[str, Floor]
     subsets: dict[str, Reaction]

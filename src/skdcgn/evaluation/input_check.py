@@ -17,18 +17,19 @@ BATCHES = 2
 GAIN = 0.05  # of the accuracy, above which the lower end of its interval lies
 
 
-def better_preprocess(classifier: AnyClassifier, cgn: Teacher, *, seed: int = 0) -> str | None:
+def better_preprocess(classifier: AnyClassifier, cgn: Teacher, *, whole: bool = False, seed: int = 0) -> str | None:
     """Return a warning that names the preprocess with which a classifier decides clearly better, None without one.
 
     Args:
         classifier: decides among the CGN's classes, in their order.
         cgn: its pictures whose three labels agree are decided, ``BATCHES`` batches of them.
+        whole: as an audit takes it.
         seed: of the pictures.
     """
     own = classifier.preprocess
     ways = [replace(way, bgr=bgr) for way in PREPROCESSES.values() for bgr in (False, True)]
     ways = [own, *(way for way in ways if _key(way) != _key(own))]
-    right = torch.stack(_right(classifier, cgn, ways, seed), dim=1)
+    right = torch.stack(_right(classifier, cgn, ways, seed, whole), dim=1)
     draws = share_draws(right, generator(seed, "input check"))
     gains = ends(draws[:, 1:] - draws[:, :1])[0]
     best = int(right[:, 1:].sum(0).argmax())  # the first of equals
@@ -48,11 +49,11 @@ def _key(way: Preprocess) -> tuple[object, ...]:
     return way.mean, way.deviation, way.bgr
 
 
-def _right(classifier: AnyClassifier, cgn: Teacher, ways: list[Preprocess], seed: int) -> list[Tensor]:
+def _right(classifier: AnyClassifier, cgn: Teacher, ways: list[Preprocess], seed: int, whole: bool) -> list[Tensor]:
     """Return, for each way, (N,) bool: the decision is the class that all labels have."""
     right = list[list[Tensor]]([] for _ in ways)
     for index in range(BATCHES):
-        trial = sample_trial(cgn.spec, BATCHES * BATCH, index, seed)
+        trial = sample_trial(cgn.spec, BATCHES * BATCH, index, seed, whole=whole)
         images = DrawnLayers(cgn, trial).picture(ALL_AGREE)
         for row, way in zip(right, ways, strict=True):
             other = replace(classifier, preprocess=way)

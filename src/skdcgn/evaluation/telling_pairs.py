@@ -57,13 +57,13 @@ def _candidates(answers: Answers, mechanism: Mechanism) -> list[Pair]:
     ]
 
 
-def draw_pairs(cgn: Teacher, pairs: Sequence[Pair], n: int, *, seed: int = 0) -> Tensor:
+def draw_pairs(cgn: Teacher, pairs: Sequence[Pair], n: int, *, whole: bool = False, seed: int = 0) -> Tensor:
     """Draw the pictures of pairs among ``n`` base pictures again: (P, 2, 3, H, W) uint8, before and after."""
     size = cgn.spec.image_size
     pictures = torch.zeros(len(pairs), 2, 3, size, size, dtype=torch.uint8)
     for place, pair in enumerate(pairs):
         index, row = divmod(pair.row, BATCH)
-        layers = DrawnLayers(cgn, sample_trial(cgn.spec, n, index, seed).rows(slice(row, row + 1)))
+        layers = DrawnLayers(cgn, sample_trial(cgn.spec, n, index, seed, whole=whole).rows(slice(row, row + 1)))
         new = recipe(Variant.LABEL, (Mechanism(pair.mechanism),))
         pictures[place] = as_rgb(torch.cat([layers.picture(BASE), layers.picture(new)]).cpu())
     return pictures

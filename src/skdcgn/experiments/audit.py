@@ -40,10 +40,11 @@ Model = str | Path | nn.Module | Callable[[Tensor], Any] | AnyClassifier
 
 @dataclass(frozen=True)
 class AuditConfig:
-    """The settings of an audit: base pictures, seed."""
+    """The settings of an audit: base pictures, seed, whole objects (None: if the CGN's pictures do not tile)."""
 
     images: int = IMAGES
     seed: int = 0
+    whole: bool | None = None
 
     def __post_init__(self) -> None:
         if not LEAST_AUDITED <= self.images <= MOST_AUDITED:
@@ -87,7 +88,10 @@ class Subject:
         """Return the command that repeats the audit; empty if there is none."""
         if not self.words:
             return ""
-        return shlex.join(["skdcgn", "audit", *self.words, "-n", str(config.images), "--seed", str(config.seed)])
+        whole = [] if config.whole is None else ["--whole" if config.whole else "--no-whole"]
+        return shlex.join(
+            ["skdcgn", "audit", *self.words, "-n", str(config.images), "--seed", str(config.seed), *whole]
+        )
 
 
 class WrittenAudit(NamedTuple):
@@ -102,6 +106,7 @@ def audit(
     cgn: str | Path | Teacher,
     *,
     n: int = IMAGES,
+    whole: bool | None = None,
     seed: int = 0,
     out: str | Path | None = None,
     preprocess: str | None = None,
@@ -118,6 +123,7 @@ def audit(
             :func:`skdcgn.classifiers.any.open_classifier` takes: a run folder, an ONNX file, ``module:name``, ...
         cgn: a CGN with some of the classifier's classes, matched by name, or its name, file or folder.
         n: base pictures.
+        whole: see :func:`skdcgn.evaluation.audit.audit_classifier`.
         seed: the same seed gives the same record on the same machine.
         out: folder for ``audit.json``, the telling pairs and ``report.html``; None: nothing is written.
         preprocess, size, names, bgr: how the classifier reads pictures, and its classes, as ``open_classifier`` takes
@@ -129,7 +135,7 @@ def audit(
         UserError: a model or a CGN that cannot be read, classes that do not fit, ``n`` out of range, or another run in
             ``out``.
     """
-    config = AuditConfig(n, seed)
+    config = AuditConfig(n, seed, whole)
     subject = open_subject(model, cgn, preprocess=preprocess, size=size, names=names, bgr=bgr, device=device)
     if out is None:
         return measure(subject, config, watch).record
@@ -169,6 +175,7 @@ def measure(subject: Subject, config: AuditConfig, watch: Watch = silent) -> Aud
         classifier.probabilities,
         cgn,
         n=config.images,
+        whole=config.whole,
         seed=config.seed,
         watch=watch,
         name=classifier.name,
@@ -176,7 +183,7 @@ def measure(subject: Subject, config: AuditConfig, watch: Watch = silent) -> Aud
     )
     record, agree = measured.record, measured.record.mechanisms["shape"].agree
     guessed = classifier.preprocess.origin == DEFAULT or near_chance(agree.low, 100 / len(record.classes))
-    hint = better_preprocess(classifier, cgn, seed=config.seed) if guessed else None
+    hint = better_preprocess(classifier, cgn, whole=record.whole, seed=config.seed) if guessed else None
     record = replace(
         record,
         warnings=(*record.warnings, *([hint] if hint else [])),

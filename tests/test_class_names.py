@@ -22,7 +22,8 @@ from skdcgn.data.folders import load_pictures
 from skdcgn.data.images import LabelledImages
 from skdcgn.deploy.generate import write_counterfactuals
 from skdcgn.evaluation.measure import compare_with_pairs
-from skdcgn.experiments.evaluate import evaluate_cgn, evaluate_classifier, evaluate_ensemble
+from skdcgn.experiments.evaluate import evaluate_cgn, evaluate_ensemble
+from skdcgn.experiments.evaluate_classifier import evaluate_classifier
 from skdcgn.students.distill import distill
 from skdcgn.teachers.load import load_student, load_teacher
 from skdcgn.teachers.teach import teach

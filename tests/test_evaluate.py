@@ -12,7 +12,8 @@ from skdcgn.classifiers.small_cnn import classify
 from skdcgn.cli.terminal import show_cgn
 from skdcgn.data.images import LabelledImages
 from skdcgn.experiments.artifacts import artifact_kind
-from skdcgn.experiments.evaluate import evaluate_cgn, evaluate_classifier, evaluate_ensemble, evaluate_run
+from skdcgn.experiments.evaluate import evaluate_cgn, evaluate_ensemble, evaluate_run
+from skdcgn.experiments.evaluate_classifier import evaluate_classifier
 from skdcgn.teachers.load import load_teacher
 
 

@@ -38,7 +38,7 @@ def test_a_linear_classifier_of_scikit_learn_is_read_by_its_metadata(tmp_path):
     assert (opened.size, opened.classes.names, str(opened.preprocess)) == (8, COLOURS, "unit")
     line = str(opened)
     assert "is an ONNX file: pictures of 8 pixels" in line
-    assert "unit (as the file says)" in line
+    assert "unit (as it states)" in line
     assert "3 classes as it names them (red, green, blue)" in line
 
 

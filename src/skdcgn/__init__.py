@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from skdcgn.cgn.mechanism import Layers, Mechanism, Spec, Teacher
     from skdcgn.deploy.dataset import CounterfactualDataset
     from skdcgn.experiments.audit import audit
-    from skdcgn.experiments.evaluate import evaluate_cgn, evaluate_classifier
+    from skdcgn.experiments.evaluate import evaluate_cgn
+    from skdcgn.experiments.evaluate_classifier import evaluate_classifier
     from skdcgn.experiments.run_mnist import run_mnist
     from skdcgn.experiments.run_study import run_study
     from skdcgn.students.distill import distill
@@ -43,7 +44,7 @@ _MODULES = {
     "compose_batches": "cgn.compose",
     "distill": "students.distill",
     "evaluate_cgn": "experiments.evaluate",
-    "evaluate_classifier": "experiments.evaluate",
+    "evaluate_classifier": "experiments.evaluate_classifier",
     "load_student": "teachers.load",
     "load_teacher": "teachers.load",
     "progress_bars": "base.progress",

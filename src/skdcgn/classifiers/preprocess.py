@@ -18,7 +18,7 @@ from skdcgn.data.photos import IMAGENET_DEVIATION, IMAGENET_MEAN
 
 Triple = tuple[float, float, float]  # of red, green and blue
 HALF = (0.5, 0.5, 0.5)
-DEFAULT, FLAG, FILE = "by default", "as --preprocess says", "as the file says"
+DEFAULT, FLAG, FILE = "by default", "as --preprocess says", "as it states"
 
 
 @dataclass(frozen=True)

@@ -87,7 +87,7 @@ def classifier(
 
     Out of domain: on images whose colours and textures are independent of the class, or on folders of your own.
     """
-    from skdcgn.experiments.evaluate import evaluate_classifier
+    from skdcgn.experiments.evaluate_classifier import evaluate_classifier
 
     result = evaluate_classifier(
         model,

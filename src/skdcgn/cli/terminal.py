@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from skdcgn.evaluation.audit_record import AuditRecord
     from skdcgn.evaluation.scores import HeadScores
     from skdcgn.experiments.doctor import Finding
-    from skdcgn.experiments.evaluate import CGNEvaluation, ClassifierEvaluation
+    from skdcgn.experiments.evaluate import CGNEvaluation
+    from skdcgn.experiments.evaluate_classifier import ClassifierEvaluation
     from skdcgn.results.photo_record import PhotosResults
     from skdcgn.results.records import ImageNetResults, MnistResults
     from skdcgn.results.study_record import StudyRecord

@@ -71,7 +71,7 @@ def classifier(
     *,
     images: TestPictures = None,
     cgn: Annotated[
-        str | None, Parameter(help="CGN whose counterfactuals show which mechanism's label the classifier follows.")
+        str | None, Parameter(help="CGN: adds the effect of each label; skdcgn audit says how sure it is.")
     ] = None,
     cue_conflict: CueConflict = None,
     in9: ImageNet9 = None,

@@ -1,0 +1,304 @@
+"""Cure: fine-tune a classifier on what makes its shortcut useless, and measure what that changes.
+
+The audit (:mod:`skdcgn.evaluation.audit`) names the mechanisms whose class the decision follows. The network then
+learns from real pictures mixed with counterfactuals in which these mechanisms' labels are independent of the shape's, and the
+labels of the others are the shape's (:mod:`skdcgn.classifiers.finetune`). A second audit, on the same pictures, and the
+accuracy on held-out real pictures say whether that is a cure.
+"""
+
+import copy
+import tempfile
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, NamedTuple, cast
+
+import torch
+from torch import Tensor, nn
+
+from skdcgn.base.config import CureConfig, Trained
+from skdcgn.base.contents import Reads, value_reads
+from skdcgn.base.door import is_folder, read_record
+from skdcgn.base.errors import UserError, shown
+from skdcgn.base.files import write_bytes, write_json
+from skdcgn.base.progress import Watch, log_progress, silent
+from skdcgn.base.records import to_dict
+from skdcgn.base.seeds import generator
+from skdcgn.base.tensors import write_tensors
+from skdcgn.cgn.classes import Classes
+from skdcgn.cgn.mechanism import Teacher
+from skdcgn.classifiers.any import AnyClassifier, open_classifier
+from skdcgn.classifiers.ensemble import WORKERS
+from skdcgn.classifiers.finetune import FineTune, Reading, cure_batches, photo_accuracy
+from skdcgn.classifiers.schedules import Epochs, one_cycle
+from skdcgn.classifiers.sources import MeanOfHeads
+from skdcgn.data.counterfactuals import stream_from_cgn
+from skdcgn.data.folders import check_pictures, list_photos
+from skdcgn.data.images import PhotoFiles
+from skdcgn.data.reads import photo_reads
+from skdcgn.evaluation.audit import IMAGES, audit_classifier
+from skdcgn.evaluation.audit_record import FILE as AUDIT_FILE
+from skdcgn.evaluation.audit_record import AuditRecord
+from skdcgn.experiments.cure_record import FILE, CureRecord, cure_policy, follow_words, varied_mechanisms
+from skdcgn.teachers.load import load_teacher
+from skdcgn.training.loop import report_to
+from skdcgn.training.run_folder import RunFolder
+from skdcgn.training.train import make_accelerator, train
+
+HELD_OUT = 10  # one picture of so many of a class is held out
+CURED, WEIGHTS = "cured", "cured.safetensors"
+TAKES = "cure trains modules of PyTorch: pass a run folder, module:function or an nn.Module"
+
+
+@dataclass(frozen=True)
+class _Task:
+    """What is cured, by what, on which pictures, and where."""
+
+    classifier: AnyClassifier
+    cgn: Teacher
+    cgn_name: str
+    photos: PhotoFiles
+    held_out: PhotoFiles
+    reading: Reading
+    layers: Trained
+    config: CureConfig
+    n: int
+    seed: int
+    watch: Watch
+
+    def audit(self, folder: Path) -> AuditRecord:
+        """Audit the classifier as it is; read what an earlier call wrote."""
+        file = folder / AUDIT_FILE
+        if file.exists():
+            return read_record(file, AuditRecord)
+        one, name = self.classifier, self.classifier.name
+        found = audit_classifier(
+            one.probabilities, self.cgn, n=self.n, seed=self.seed, watch=self.watch, name=name, cgn_name=self.cgn_name
+        )
+        write_json(file, found.record.to_dict())
+        return found.record
+
+
+class Cure(NamedTuple):
+    """The record of a cure, and the cured copy of the module; None unless it was kept."""
+
+    record: CureRecord
+    module: nn.Module | None
+
+
+def cure(
+    module: nn.Module | str | Path,
+    cgn: Teacher | str | Path,
+    real: str | Path,
+    *,
+    out: Path | None = None,
+    layers: str = Trained.LAST,
+    test: str | Path | None = None,
+    most_lost: float = 2.0,
+    config: CureConfig | None = None,
+    n: int = IMAGES,
+    seed: int = 0,
+    preprocess: str | None = None,
+    size: int | None = None,
+    names: Path | Sequence[str] | None = None,
+    bgr: bool = False,
+    crops: bool | None = None,
+    device: str = "auto",
+    watch: Watch = log_progress,
+) -> Cure:
+    """Cure a classifier of the shortcuts that an audit finds; resumes where it was killed.
+
+    Nothing is trained if the audit finds none. The caller's module never changes.
+
+    Args:
+        module: a module of PyTorch, a run folder of ours, ``module:function``, or ``efficientnet-lite0``.
+        cgn: a teacher or a student, or the name or path of one.
+        real: folder of real pictures, a sub-folder per class, called as the CGN's classes.
+        out: folder of the run. It keeps the audits, the record, and the weights: of a run folder of ours the run folder
+            ``cured``, of other modules the state dict ``cured.safetensors``. None: a folder that is deleted at the end.
+        layers: ``last``, the linear layer that decides, or ``all``.
+        test: held-out real pictures; None: a tenth of each class of ``real``.
+        most_lost: points of accuracy on held-out pictures that may be lost; if more are, nothing is kept.
+        config: of the training.
+        n: base pictures of each audit.
+        seed: of all random numbers.
+        preprocess, size, names, bgr: of the classifier, as
+            :func:`skdcgn.classifiers.any.open_classifier` takes them.
+        crops: whether training sees random, mirrored crops of pictures; None: unless the CGN's pictures tile.
+        device: ``auto``, ``cpu`` or ``cuda``.
+
+    Raises:
+        UserError: a classifier that is no module of PyTorch or has no last layer, other classes than the CGN's,
+            pictures that cannot be read, or a folder that holds another run.
+    """
+    trained = _as_layers(layers)
+    if not 0 <= most_lost <= 100:
+        raise UserError(f"most_lost is {most_lost}: pass points of accuracy, 0 to 100")
+    teacher, place = cgn if isinstance(cgn, Teacher) else load_teacher(cgn), str(make_accelerator(device).device)
+    cgn_name = str(cgn) if isinstance(cgn, str | Path) else "the CGN"
+    own = Classes.of(cgn_name, teacher.spec)
+    source = copy.deepcopy(module) if isinstance(module, nn.Module) else module
+    opened = open_classifier(
+        source, preprocess=preprocess, size=size, names=names, bgr=bgr, device=place, side=teacher.spec.image_size
+    )
+    classifier = _trainable(opened).on_classes(own)
+    photos, held_out = _split(Path(real), None if test is None else Path(test), own, seed)
+    reading = Reading(opened.size or teacher.spec.image_size, not teacher.spec.tiles if crops is None else crops)
+    settings = config or CureConfig()
+    task = _Task(classifier, teacher, cgn_name, photos, held_out, reading, trained, settings, n, seed, watch)
+    with _folder(out) as path, ThreadPoolExecutor(WORKERS) as pool:
+        record = _run(
+            task, RunFolder(path, _identity(task), reads=_reads(task, Path(real), test)), most_lost, pool, place
+        )
+        _keep(classifier, module, path, record.kept)
+        write_json(path / FILE, record.to_dict())
+    return Cure(record, classifier.module if record.kept else None)
+
+
+def _as_layers(layers: str) -> Trained:
+    if layers not in list(Trained):
+        raise UserError(f"layers {shown(layers)}: use last or all")
+    return Trained(layers)
+
+
+def _trainable(classifier: AnyClassifier) -> AnyClassifier:
+    """Return a classifier whose module can learn; raise UserError for another."""
+    if classifier.module is None or classifier.batch is not None:
+        raise UserError(f"{classifier.name} is {classifier.kind}: {TAKES}")
+    return classifier
+
+
+def _split(real: Path, test: Path | None, own: Classes, seed: int) -> tuple[PhotoFiles, PhotoFiles]:
+    """Return the pictures to learn from, and those held out: a tenth of each class, at least one of two or more."""
+    photos = list_photos(real, own)
+    check_pictures(photos.files, silent)
+    if test is not None:
+        held_out = list_photos(test, own)
+        check_pictures(held_out.files, silent)
+        return photos, held_out
+    apart = torch.zeros(len(photos), dtype=torch.bool)
+    for label in photos.labels.unique().tolist():
+        rows = (photos.labels == label).nonzero().flatten()
+        order = torch.randperm(len(rows), generator=generator(seed, "held out", label))
+        apart[rows[order[: max(len(rows) // HELD_OUT, min(1, len(rows) - 1))]]] = True
+    if not bool(apart.any()):
+        raise UserError(f"{real} has one picture of each class, so that none can be held out: pass --test")
+    return _rows(photos, ~apart), _rows(photos, apart)
+
+
+def _rows(photos: PhotoFiles, mask: Tensor) -> PhotoFiles:
+    rows = mask.nonzero().flatten()
+    return PhotoFiles([photos.files[row] for row in rows.tolist()], photos.labels[rows], photos.names)
+
+
+@contextmanager
+def _folder(out: Path | None) -> Iterator[Path]:
+    """Give the folder of the run; for None one that is deleted at the end."""
+    if out is not None:
+        yield out
+        return
+    with tempfile.TemporaryDirectory(prefix="skdcgn-cure-") as place:
+        yield Path(place)
+
+
+def _identity(task: _Task) -> dict[str, Any]:
+    """Return the settings of a run that decide on its weights and audits."""
+    one, reading = task.classifier, task.reading
+    values = {"layers": str(task.layers), "audit_images": task.n, "seed": task.seed}
+    values |= {"preprocess": str(one.preprocess), "size": reading.size, "crops": reading.crops}
+    return {**to_dict(task.config), **values}
+
+
+def _reads(task: _Task, real: Path, test: str | Path | None) -> Reads:
+    reads = {**photo_reads("pictures", real, task.photos)}
+    if test is not None:
+        reads |= photo_reads("test pictures", Path(test), task.held_out)
+    reads |= value_reads("classifier", task.classifier.digest, f"the classifier {task.classifier.name}")
+    return reads | value_reads("cgn", task.cgn.digest, f"the CGN {task.cgn_name}")
+
+
+def _run(task: _Task, folder: RunFolder, most_lost: float, pool: Executor, device: str) -> CureRecord:
+    """Audit, train, audit again; without a shortcut the first audit is all."""
+    path, one = folder.path, task.classifier
+    before = task.audit(path / "audit-before")
+    accurate = photo_accuracy(one, task.held_out, task.reading, pool)
+    varied = varied_mechanisms(before)
+    record = CureRecord(
+        classifier=one.name,
+        cgn=task.cgn_name,
+        seed=task.seed,
+        layers=task.layers,
+        varied=varied,
+        before=before,
+        after=None,
+        accuracy_before=accurate,
+        accuracy_after=None,
+        held_out=len(task.held_out),
+        most_lost=most_lost,
+        kept=False,
+        verdict=f"nothing to cure: {before.verdict}",
+    )
+    if not varied:
+        return record
+    _train(task, folder, varied, pool, device)
+    after = task.audit(path / "audit-after")
+    record = replace(record, after=after, accuracy_after=photo_accuracy(one, task.held_out, task.reading, pool))
+    return _judged(record)
+
+
+def _train(task: _Task, folder: RunFolder, varied: tuple[str, ...], pool: Executor, device: str) -> None:
+    config, seed = task.config, task.seed
+    passes = -(-config.steps * config.batch_size // len(task.photos)) + 1
+    epochs = Epochs(len(task.photos), config.batch_size, passes, seed)
+    source = stream_from_cgn(task.cgn, config.counterfactuals, policy=cure_policy(varied), seed=seed)
+    train(
+        FineTune(task.classifier, task.layers, config),
+        cure_batches(task.photos, source, epochs, task.reading, pool),
+        folder,
+        steps=config.steps,
+        seed=seed,
+        schedule=one_cycle,
+        save_every=config.save_every,
+        callbacks=(report_to(task.watch, "cure"),),
+        device=device,
+    )
+
+
+def _judged(record: CureRecord) -> CureRecord:
+    """Return the record with its verdict: kept unless too much accuracy is lost."""
+    after, accurate = cast(AuditRecord, record.after), cast(float, record.accuracy_after)
+    real = f"accuracy on held-out real pictures {record.accuracy_before:.1f} % before, {accurate:.1f} % after"
+    lost = record.accuracy_before - accurate
+    if lost > record.most_lost:
+        words = f"not kept: {lost:.1f} points are lost, more than --most-lost {record.most_lost:g} ({real})"
+        return replace(record, verdict=f"{words}: use fewer --steps, a lower --learning-rate or another --layers")
+    names = record.varied
+    words = f"follows before: {follow_words(record.before, names)}; after: {follow_words(after, names)}; {real}"
+    return replace(record, kept=True, verdict=words)
+
+
+def _keep(classifier: AnyClassifier, source: object, out: Path, kept: bool) -> None:
+    """Write the cured weights; remove those of an earlier call if they are not kept."""
+    folder, file, module = out / CURED, out / WEIGHTS, cast(nn.Module, classifier.module)
+    if not kept:
+        for old in (file, folder / "checkpoint.safetensors", folder / "config.json"):
+            old.unlink(missing_ok=True)
+    elif isinstance(source, nn.Module) or not is_folder(Path(str(source))):
+        write_tensors(file, _own_memory(module.state_dict()))
+    else:
+        own, prefix = (module.ensemble, "ensemble/") if isinstance(module, MeanOfHeads) else (module, "classifier/")
+        state = {f"{prefix}{name}": value for name, value in _own_memory(own.state_dict()).items()}
+        write_tensors(folder / "checkpoint.safetensors", state)
+        write_bytes(folder / "config.json", (Path(str(source)) / "config.json").read_bytes())
+
+
+def _own_memory(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return copies, for tensors that share memory cannot be written."""
+    return {name: value.detach().clone() for name, value in state.items()}
+
+
+def weights_place(out: Path) -> Path:
+    """Return where a folder that :func:`cure` wrote keeps the cured classifier."""
+    return out / CURED if (out / CURED / "config.json").exists() else out / WEIGHTS

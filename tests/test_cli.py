@@ -45,6 +45,7 @@ VERBS = (
     "export",
     "bench",
     "classify",
+    "cure",
     "ensemble",
     "evaluate",
     "doctor",

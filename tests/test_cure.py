@@ -1,16 +1,22 @@
 """Cure: a planted shortcut is cured, what it may cost is bounded, nothing changes where there is none."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from PIL import Image
 from torch import nn
 
+from helpers_audit import small_record
 from skdcgn.base.config import CureConfig
+from skdcgn.base.errors import UserError
+from skdcgn.base.tensors import read_tensors
 from skdcgn.cgn.compose import compose
 from skdcgn.cgn.mechanism import Mechanism, Spec
 from skdcgn.cgn.pictures import as_rgb
 from skdcgn.experiments.cure import cure
-from skdcgn.experiments.cure_record import cure_rows, read_cure
+from skdcgn.experiments.cure_record import cure_policy, cure_rows, read_cure, varied_mechanisms
+from skdcgn.teachers.load import load_teacher
 
 CLASSES = ("a", "b", "c")
 SHORT = CureConfig(steps=60, batch_size=12, counterfactuals=24, save_every=20)
@@ -52,15 +58,19 @@ def linear(**weights):
     return network
 
 
+def write_folder(folder, data, names):
+    for number, (image, label) in enumerate(zip(as_rgb(data.images), data.shape_labels.tolist(), strict=True)):
+        place = folder / names[label]
+        place.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image.permute(1, 2, 0).numpy()).save(place / f"{number}.png")
+
+
 @pytest.fixture(scope="module")
 def real(tmp_path_factory):
     """Twenty pictures of each class, whose texture and background are those of the class."""
     folder = tmp_path_factory.mktemp("real")
     data = compose(Stripes(), 60, policy=["texture.correlate:1", "background.correlate:1"], seed=1)
-    for number, (image, label) in enumerate(zip(as_rgb(data.images), data.shape_labels.tolist(), strict=True)):
-        place = folder / CLASSES[label]
-        place.mkdir(exist_ok=True)
-        Image.fromarray(image.permute(1, 2, 0).numpy()).save(place / f"{number}.png")
+    write_folder(folder, data, CLASSES)
     return folder
 
 
@@ -69,26 +79,31 @@ def cured(module, real, **options):
     return cure(module, Stripes(), real, **options)
 
 
-@pytest.mark.parametrize(
-    ("weights", "varied"),
-    [
-        ({"background": 1.0, "shape": 0.2}, ("background",)),
-        ({"texture": 0.5, "shape": 0.2}, ("texture",)),
-        ({"texture": 0.5, "background": 1.0, "shape": 0.1}, ("texture", "background")),
-    ],
-)
-def test_a_planted_shortcut_is_cured(weights, varied, real):
-    module = linear(**weights)
+@pytest.mark.parametrize("weights", [{"background": 1.0, "shape": 0.2}, {"texture": 0.5, "shape": 0.2}])
+def test_a_planted_shortcut_is_cured_and_no_other_takes_its_place(weights, real):
+    module, shortcut = linear(**weights), next(iter(weights))
     record, network = cured(module, real)
-    assert record.varied == varied
-    for name in varied:
-        assert record.before.mechanisms[name].follow.value > 20
-        assert record.after.mechanisms[name].follow.value < record.before.mechanisms[name].follow.value / 4
+    assert record.varied == ("texture", "background")
+    assert record.before.mechanisms[shortcut].follow.value > 90
+    assert all(record.after.mechanisms[name].follow.value < 5 for name in record.varied)
+    assert record.after.mechanisms["shape"].accuracy.value > 90
     assert record.kept
     assert record.accuracy_after == 100
     assert torch.equal(module[1].weight, linear(**weights)[1].weight)
     assert not torch.equal(network[1].weight, module[1].weight)
     assert len(cure_rows(record)) == 17
+
+
+def test_counterfactuals_vary_what_is_followed_and_nothing_else():
+    def varied(*follows):
+        return varied_mechanisms(replace(small_record(), follows=follows))
+
+    assert varied("background") == ("background",)
+    assert varied("texture+background") == varied("background", "texture+background") == ("texture", "background")
+    assert varied() == ()
+    images = compose(Stripes(), 200, policy=cure_policy(("background",)))
+    assert torch.equal(images.texture_labels, images.shape_labels)
+    assert not torch.equal(images.background_labels, images.shape_labels)
 
 
 def test_without_a_shortcut_nothing_changes(real, tmp_path):
@@ -137,15 +152,62 @@ def test_a_killed_cure_ends_with_the_same_bytes(real, tmp_path, monkeypatch):
 
 
 def test_the_last_layer_alone_learns_and_norms_keep_their_statistics(real):
-    body = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten())
-    module = nn.Sequential(body, nn.Linear(4 * 64, 3))
-    for layers, learns in (("last", {"1.weight", "1.bias"}), ("all", set(dict(module.named_parameters())))):
-        options = {"layers": layers, "config": CureConfig(steps=3), "most_lost": 100}
-        torch.manual_seed(0)
-        module[1].weight.data = torch.randn(3, 256)
-        network = cured(module, real, **options).module
-        if network is None:
-            pytest.fail("a random network follows colours")
-        state = module.state_dict()
-        assert {name for name, value in network.state_dict().items() if not torch.equal(value, state[name])} == learns
+    module = nn.Sequential(nn.Conv2d(3, 3, 1, bias=False), nn.BatchNorm2d(3), *linear(background=1.0))
+    module[0].weight.data = torch.eye(3)[..., None, None]
+    options = {"config": CureConfig(steps=3), "most_lost": 100}
+    weights, state = {"0.weight", "1.weight", "1.bias", "3.weight"}, module.state_dict()
+    for layers, learn in (("last", {"3.weight"}), ("all", weights)):
+        after = cured(module, real, layers=layers, **options).module.state_dict()
+        assert {name for name, value in after.items() if not torch.equal(value, state[name])} == learn
     assert all(p.grad is None for p in module.parameters())
+
+
+MINE = """
+import torch
+from torch import nn
+import skdcgn
+
+def network():
+    teacher, labels = skdcgn.load_teacher("double-colored-digits"), torch.arange(10).repeat(8)
+    colours = teacher.query("background", torch.randn(80, 32, generator=torch.manual_seed(0)), labels).mean((2, 3))
+    means = colours.view(8, 10, 3).mean(0)
+    head = nn.Linear(3, 10)
+    head.weight.data, head.bias.data = 40 * means, -20 * means.square().sum(1)
+    return nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), head)
+"""
+
+
+def test_the_command_cures_a_function_of_mine_or_says_that_it_costs_too_much(tmp_path, monkeypatch, skdcgn):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "my_network.py").write_text(MINE)
+    data = compose(load_teacher("double-colored-digits"), 60, policy=["texture.correlate:1", "background.correlate:1"])
+    write_folder(tmp_path / "real", data, tuple("0123456789"))
+    words = ("cure", "my_network:network", "--cgn", "double-colored-digits", "--train", "real", "-n", "100")
+    words += ("--preprocess", "signed", "--steps", "2", "--device", "cpu", "--out", "out")
+    status, output, _ = skdcgn(*words, "--most-lost", "100")
+    assert status == 0
+    assert "cured classifier: out/cured.safetensors" in output
+    network = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, 10))
+    network.load_state_dict(read_tensors(tmp_path / "out" / "cured.safetensors")[0])
+    status, output, _ = skdcgn(*words[:-1], "spoiled", "--learning-rate", "1000", "--most-lost", "0")
+    assert status == 1
+    assert "not kept:" in output
+    assert read_cure(tmp_path / "spoiled").kept is False
+
+
+MISTAKES = {
+    "a callable": (lambda real: cured(lambda images: images.mean((2, 3)), real), "cure trains modules of PyTorch"),
+    "no last layer": (lambda real: cured(nn.Sequential(nn.Conv2d(3, 3, 8), nn.Flatten()), real), "--layers all"),
+    "layers": (lambda real: cured(linear(background=1.0), real, layers="first"), "layers 'first': use last or all"),
+    "no pictures": (lambda real: cured(linear(background=1.0), real / "nowhere"), "no folder"),
+    "pictures of other classes": (lambda real: cured(linear(background=1.0), real.parent), "which the CGN lacks"),
+    "a limit": (lambda real: cured(linear(background=1.0), real, most_lost=-1), "most_lost is -1"),
+}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_a_mistake_ends_in_one_line(mistake, real):
+    call, words = MISTAKES[mistake]
+    with pytest.raises(UserError, match=words) as raised:
+        call(real)
+    assert "\n" not in str(raised.value)

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from skdcgn.cgn.mechanism import Layers, Mechanism, Spec, Teacher
     from skdcgn.deploy.dataset import CounterfactualDataset
     from skdcgn.experiments.audit import audit
+    from skdcgn.experiments.cure import cure
     from skdcgn.experiments.evaluate import evaluate_cgn
     from skdcgn.experiments.evaluate_classifier import evaluate_classifier
     from skdcgn.experiments.run_mnist import run_mnist
@@ -42,6 +43,7 @@ _MODULES = {
     "audit": "experiments.audit",
     "compose": "cgn.compose",
     "compose_batches": "cgn.compose",
+    "cure": "experiments.cure",
     "distill": "students.distill",
     "evaluate_cgn": "experiments.evaluate",
     "evaluate_classifier": "experiments.evaluate_classifier",
@@ -67,6 +69,7 @@ __all__ = [
     "audit",
     "compose",
     "compose_batches",
+    "cure",
     "distill",
     "evaluate_cgn",
     "evaluate_classifier",

@@ -194,11 +194,11 @@ class EnsembleConfig:
 class CureConfig:
     """Training of a cure; its loss is stated in :mod:`skdcgn.classifiers.finetune`."""
 
-    steps: Count = option(400, "training steps")
-    batch_size: Batch = option(32, "real pictures per step")
-    counterfactuals: Batch = option(32, "counterfactuals per step")
+    steps: Count = option(1000, "training steps")
+    batch_size: Batch = option(16, "real pictures per step")
+    counterfactuals: Batch = option(64, "counterfactuals per step")
     weight: Weight = option(1.0, "weight of the loss on counterfactuals")
-    learning_rate: Rate | None = option(None, "AdamW learning rate; default: 1e-2 of the last layer, 1e-3 of all")
+    learning_rate: Rate | None = option(None, "AdamW learning rate; default: 1e-2 of the last layer, 4e-3 of all")
     weight_decay: Weight = option(1e-4, "AdamW weight decay")
     save_every: Count = option(100, "steps between checkpoints")
 

@@ -33,7 +33,7 @@ from skdcgn.data.photos import in_batches, middle_crop, random_crop, read_ahead
 from skdcgn.training.loop import Batch, Method, Step
 from skdcgn.training.processes import own_share
 
-RATES = {Trained.LAST: 1e-2, Trained.ALL: 1e-3}
+RATES = {Trained.LAST: 1e-2, Trained.ALL: 4e-3}
 LEAST_AREA = 0.35  # of a random crop
 LEAST = 1e-12  # of a probability whose logarithm is taken
 AT_ONCE = 64  # pictures that are classified at once

@@ -59,6 +59,8 @@ VERBS = {
     "classifiers:classify": Words(STAGES, "Train a classifier on counterfactuals, whose shape is the class."),
     "classifiers:ensemble": Words(STAGES, "Train the invariant ensemble on photographs and counterfactuals.",
         "It has a head for shape, one for texture and one for background."),
+    "curing:cure": Words(STAGES, "Cure a classifier: audit, fine-tune, audit again.",
+        "It learns from real pictures and counterfactuals. Exit status: 1 if too much accuracy is lost, else 0."),
     "measuring:evaluate": Words(MEASURING, "Measure a classifier, a CGN or an ensemble, or show the table of a run.",
         "PATH is a folder, a CGN's file or a teacher's name. Without KIND, it is detected from PATH."),
     "auditing:audit": Words(MEASURING, "Measure which mechanism a classifier follows: shape, texture or background.",

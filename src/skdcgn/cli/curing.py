@@ -5,13 +5,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter, validators
 
-from skdcgn.base.bounds import MOST_SIDE
 from skdcgn.base.config import CureConfig, Trained
 from skdcgn.base.records import to_dict
 from skdcgn.cli.flags import with_flags
 from skdcgn.cli.help_page import FURTHER
 from skdcgn.cli.options import (
+    DEFAULT_CLASSIFIER,
     POSITIVE,
+    ClassifierOptions,
     ConfigOption,
     Device,
     DeviceOption,
@@ -46,13 +47,7 @@ def cure(
         ),
     ] = 2.0,
     seed: SeedOption = 0,
-    preprocess: Annotated[str | None, Parameter(help="Its input: imagenet, unit, signed or mean,deviation.")] = None,
-    size: Annotated[
-        int | None,
-        Parameter(validator=validators.Number(gte=1, lte=MOST_SIDE), help="Pixels of a side of its input."),
-    ] = None,
-    names: Annotated[Path | None, Parameter(help="File of the names of its classes, in order.")] = None,
-    bgr: Annotated[bool, Parameter(group=FURTHER, negative=(), help="It takes blue first.")] = False,
+    reading: ClassifierOptions = DEFAULT_CLASSIFIER,
     crops: Annotated[
         bool | None, Parameter(group=FURTHER, help="Train on mirrored crops. Default: unless the CGN tiles.")
     ] = None,
@@ -81,10 +76,7 @@ def cure(
             config=settings,
             n=n,
             seed=seed,
-            preprocess=preprocess,
-            size=size,
-            names=names,
-            bgr=bgr,
+            **vars(reading),
             crops=crops,
             device=device,
             watch=watch,

@@ -9,7 +9,7 @@ from cyclopts import Group, Parameter
 from skdcgn.base.records import Leaf, leaves
 from skdcgn.cli.help_page import FURTHER, OPTIONS
 
-Verb = Callable[..., None]
+Verb = Callable[..., int | None]  # the exit status, if it is another than 0
 
 
 def with_flags(*configs: Any, main: Collection[str] = (), leave_out: Collection[str] = ()) -> Callable[[Verb], Verb]:
@@ -34,9 +34,9 @@ def with_flags(*configs: Any, main: Collection[str] = (), leave_out: Collection[
         ]
         extra = [_parameter(name, leaf, leaf.path in main) for name, leaf in options.items()]
 
-        def verb(*positional: Any, **named: Any) -> None:
+        def verb(*positional: Any, **named: Any) -> int | None:
             changes = {leaf.path: named.pop(name) for name, leaf in options.items() if name in named}
-            function(*positional, **named, changes=changes)
+            return function(*positional, **named, changes=changes)
 
         verb.__signature__ = inspect.Signature(own + extra)  # type: ignore[attr-defined]
         verb.__annotations__ = {p.name: p.annotation for p in own + extra}

@@ -1,9 +1,9 @@
 """Cure: fine-tune a classifier on what makes its shortcut useless, and measure what that changes.
 
 The audit (:mod:`skdcgn.evaluation.audit`) names the mechanisms whose class the decision follows. The network then
-learns from real pictures mixed with counterfactuals in which these mechanisms' labels are independent of the shape's, and the
-labels of the others are the shape's (:mod:`skdcgn.classifiers.finetune`). A second audit, on the same pictures, and the
-accuracy on held-out real pictures say whether that is a cure.
+learns from real pictures mixed with counterfactuals in which these mechanisms' labels are independent of the shape's,
+and the labels of the others are the shape's (:mod:`skdcgn.classifiers.finetune`). A second audit, on the same pictures,
+and the accuracy on held-out real pictures say whether that is a cure.
 """
 
 import copy
@@ -31,7 +31,7 @@ from skdcgn.cgn.classes import Classes
 from skdcgn.cgn.mechanism import Teacher
 from skdcgn.classifiers.any import AnyClassifier, open_classifier
 from skdcgn.classifiers.ensemble import WORKERS
-from skdcgn.classifiers.finetune import FineTune, Reading, cure_batches, photo_accuracy
+from skdcgn.classifiers.finetune import FineTune, Reading, cure_batches, last_layer, photo_accuracy
 from skdcgn.classifiers.schedules import Epochs, one_cycle
 from skdcgn.classifiers.sources import MeanOfHeads
 from skdcgn.data.counterfactuals import stream_from_cgn
@@ -143,7 +143,7 @@ def cure(
     opened = open_classifier(
         source, preprocess=preprocess, size=size, names=names, bgr=bgr, device=place, side=teacher.spec.image_size
     )
-    classifier = _trainable(opened).on_classes(own)
+    classifier = _trainable(opened, trained).on_classes(own)
     photos, held_out = _split(Path(real), None if test is None else Path(test), own, seed)
     reading = Reading(opened.size or teacher.spec.image_size, not teacher.spec.tiles if crops is None else crops)
     settings = config or CureConfig()
@@ -163,10 +163,12 @@ def _as_layers(layers: str) -> Trained:
     return Trained(layers)
 
 
-def _trainable(classifier: AnyClassifier) -> AnyClassifier:
-    """Return a classifier whose module can learn; raise UserError for another."""
+def _trainable(classifier: AnyClassifier, layers: Trained) -> AnyClassifier:
+    """Return a classifier whose module can learn; raise UserError for another, or one without a last layer."""
     if classifier.module is None or classifier.batch is not None:
         raise UserError(f"{classifier.name} is {classifier.kind}: {TAKES}")
+    if layers is Trained.LAST:
+        last_layer(classifier)
     return classifier
 
 

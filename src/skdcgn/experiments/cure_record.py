@@ -62,7 +62,11 @@ class CureRow(NamedTuple):
 
 
 def varied_mechanisms(audit: AuditRecord) -> tuple[str, ...]:
-    """Return the mechanisms whose class the decision follows, alone or together: those that a cure varies."""
+    """Return what a cure varies: the mechanisms whose class the decision follows, alone or together.
+
+    Who follows one of texture and background mostly follows the two together, and both vary: with one alone the
+    decision moves to the other (Li et al., "A Whac-A-Mole Dilemma", CVPR 2023).
+    """
     followed = {name for one in audit.follows for name in one.split("+")}
     return tuple(name for name in PICTURES if name in followed)
 

@@ -5,13 +5,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter, validators
 
+from skdcgn.base.bounds import LEAST_AUDITED, MOST_AUDITED
 from skdcgn.base.config import CureConfig, Trained
 from skdcgn.base.records import to_dict
 from skdcgn.cli.flags import with_flags
 from skdcgn.cli.help_page import FURTHER
 from skdcgn.cli.options import (
     DEFAULT_CLASSIFIER,
-    POSITIVE,
     ClassifierOptions,
     ConfigOption,
     Device,
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 NOT_KEPT = 1  # exit status
 
 
-@with_flags(CureConfig(), main=("steps", "learning_rate"))
+@with_flags(CureConfig(), main=("steps",))
 def cure(
     module: Annotated[str, Parameter(help="Run folder of a classifier or an ensemble, or module:function.")],
     /,
@@ -52,7 +52,13 @@ def cure(
         bool | None, Parameter(group=FURTHER, help="Train on mirrored crops. Default: unless the CGN tiles.")
     ] = None,
     n: Annotated[
-        int, Parameter(name=("--images", "-n"), validator=POSITIVE, group=FURTHER, help="Base pictures of an audit.")
+        int,
+        Parameter(
+            name=("--n", "-n"),
+            validator=validators.Number(gte=LEAST_AUDITED, lte=MOST_AUDITED),
+            group=FURTHER,
+            help="Number of base pictures of an audit.",
+        ),
     ] = 2000,
     config: ConfigOption = None,
     device: DeviceOption = Device.AUTO,

@@ -19,8 +19,8 @@ import torch
 from torch import Tensor, nn
 
 from skdcgn.base.config import CureConfig, Trained
-from skdcgn.base.contents import Reads, value_reads
-from skdcgn.base.door import is_folder, read_record
+from skdcgn.base.contents import Reads
+from skdcgn.base.door import is_folder
 from skdcgn.base.errors import UserError, shown
 from skdcgn.base.files import write_bytes, write_json
 from skdcgn.base.progress import Watch, log_progress, silent
@@ -29,7 +29,7 @@ from skdcgn.base.seeds import generator
 from skdcgn.base.tensors import write_tensors
 from skdcgn.cgn.classes import Classes
 from skdcgn.cgn.mechanism import Teacher
-from skdcgn.classifiers.any import AnyClassifier, open_classifier
+from skdcgn.classifiers.any import AnyClassifier
 from skdcgn.classifiers.ensemble import WORKERS
 from skdcgn.classifiers.finetune import FineTune, Reading, cure_batches, last_layer, photo_accuracy
 from skdcgn.classifiers.schedules import Epochs, one_cycle
@@ -38,14 +38,13 @@ from skdcgn.data.counterfactuals import stream_from_cgn
 from skdcgn.data.folders import check_pictures, list_photos
 from skdcgn.data.images import PhotoFiles
 from skdcgn.data.reads import photo_reads
-from skdcgn.evaluation.audit import IMAGES, audit_classifier
-from skdcgn.evaluation.audit_record import FILE as AUDIT_FILE
+from skdcgn.evaluation.audit import IMAGES
 from skdcgn.evaluation.audit_record import AuditRecord
+from skdcgn.experiments.audit import AuditConfig, Subject, open_subject, write_audit
 from skdcgn.experiments.cure_record import FILE, CureRecord, cure_policy, follow_words, varied_mechanisms
-from skdcgn.teachers.load import load_teacher
 from skdcgn.training.loop import report_to
 from skdcgn.training.run_folder import RunFolder
-from skdcgn.training.train import make_accelerator, train
+from skdcgn.training.train import train
 
 HELD_OUT = 10  # one picture of so many of a class is held out
 CURED, WEIGHTS = "cured", "cured.safetensors"
@@ -54,31 +53,28 @@ TAKES = "cure trains modules of PyTorch: pass a run folder, module:function or a
 
 @dataclass(frozen=True)
 class _Task:
-    """What is cured, by what, on which pictures, and where."""
+    """What is cured, by what, on which pictures."""
 
-    classifier: AnyClassifier
-    cgn: Teacher
-    cgn_name: str
+    subject: Subject
     photos: PhotoFiles
     held_out: PhotoFiles
     reading: Reading
     layers: Trained
     config: CureConfig
-    n: int
-    seed: int
+    audits: AuditConfig
     watch: Watch
+
+    @property
+    def classifier(self) -> AnyClassifier:
+        return self.subject.classifier
+
+    @property
+    def seed(self) -> int:
+        return self.audits.seed
 
     def audit(self, folder: Path) -> AuditRecord:
         """Audit the classifier as it is; read what an earlier call wrote."""
-        file = folder / AUDIT_FILE
-        if file.exists():
-            return read_record(file, AuditRecord)
-        one, name = self.classifier, self.classifier.name
-        found = audit_classifier(
-            one.probabilities, self.cgn, n=self.n, seed=self.seed, watch=self.watch, name=name, cgn_name=self.cgn_name
-        )
-        write_json(file, found.record.to_dict())
-        return found.record
+        return write_audit(self.subject, self.audits, folder, watch=self.watch).record
 
 
 class Cure(NamedTuple):
@@ -136,25 +132,20 @@ def cure(
     trained = _as_layers(layers)
     if not 0 <= most_lost <= 100:
         raise UserError(f"most_lost is {most_lost}: pass points of accuracy, 0 to 100")
-    teacher, place = cgn if isinstance(cgn, Teacher) else load_teacher(cgn), str(make_accelerator(device).device)
-    cgn_name = str(cgn) if isinstance(cgn, str | Path) else "the CGN"
-    own = Classes.of(cgn_name, teacher.spec)
     source = copy.deepcopy(module) if isinstance(module, nn.Module) else module
-    opened = open_classifier(
-        source, preprocess=preprocess, size=size, names=names, bgr=bgr, device=place, side=teacher.spec.image_size
-    )
-    classifier = _trainable(opened, trained).on_classes(own)
+    subject = open_subject(source, cgn, preprocess=preprocess, size=size, names=names, bgr=bgr, device=device)
+    _check_trainable(subject.classifier, trained)
+    spec = subject.cgn.spec
+    own = Classes.of(subject.cgn_name, spec)
     photos, held_out = _split(Path(real), None if test is None else Path(test), own, seed)
-    reading = Reading(opened.size or teacher.spec.image_size, not teacher.spec.tiles if crops is None else crops)
-    settings = config or CureConfig()
-    task = _Task(classifier, teacher, cgn_name, photos, held_out, reading, trained, settings, n, seed, watch)
+    reading = Reading(subject.classifier.size or spec.image_size, not spec.tiles if crops is None else crops)
+    task = _Task(subject, photos, held_out, reading, trained, config or CureConfig(), AuditConfig(n, seed), watch)
     with _folder(out) as path, ThreadPoolExecutor(WORKERS) as pool:
-        record = _run(
-            task, RunFolder(path, _identity(task), reads=_reads(task, Path(real), test)), most_lost, pool, place
-        )
-        _keep(classifier, module, path, record.kept)
+        folder = RunFolder(path, _identity(task), reads=_reads(task, Path(real), test))
+        record = _run(task, folder, most_lost, pool, device)
+        _keep(subject.classifier, module, path, record.kept)
         write_json(path / FILE, record.to_dict())
-    return Cure(record, classifier.module if record.kept else None)
+    return Cure(record, subject.classifier.module if record.kept else None)
 
 
 def _as_layers(layers: str) -> Trained:
@@ -163,13 +154,12 @@ def _as_layers(layers: str) -> Trained:
     return Trained(layers)
 
 
-def _trainable(classifier: AnyClassifier, layers: Trained) -> AnyClassifier:
-    """Return a classifier whose module can learn; raise UserError for another, or one without a last layer."""
+def _check_trainable(classifier: AnyClassifier, layers: Trained) -> None:
+    """Raise UserError unless a classifier's module can learn, and has a last layer if that alone is trained."""
     if classifier.module is None or classifier.batch is not None:
         raise UserError(f"{classifier.name} is {classifier.kind}: {TAKES}")
     if layers is Trained.LAST:
         last_layer(classifier)
-    return classifier
 
 
 def _split(real: Path, test: Path | None, own: Classes, seed: int) -> tuple[PhotoFiles, PhotoFiles]:
@@ -207,18 +197,13 @@ def _folder(out: Path | None) -> Iterator[Path]:
 
 def _identity(task: _Task) -> dict[str, Any]:
     """Return the settings of a run that decide on its weights and audits."""
-    one, reading = task.classifier, task.reading
-    values = {"layers": str(task.layers), "audit_images": task.n, "seed": task.seed}
-    values |= {"preprocess": str(one.preprocess), "size": reading.size, "crops": reading.crops}
-    return {**to_dict(task.config), **values}
+    values = {"layers": str(task.layers), "crops": task.reading.crops, "side": task.reading.size}
+    return {**to_dict(task.config), **values, **to_dict(task.audits)}
 
 
 def _reads(task: _Task, real: Path, test: str | Path | None) -> Reads:
-    reads = {**photo_reads("pictures", real, task.photos)}
-    if test is not None:
-        reads |= photo_reads("test pictures", Path(test), task.held_out)
-    reads |= value_reads("classifier", task.classifier.digest, f"the classifier {task.classifier.name}")
-    return reads | value_reads("cgn", task.cgn.digest, f"the CGN {task.cgn_name}")
+    tests = {} if test is None else photo_reads("tests", Path(test), task.held_out)
+    return {**photo_reads("pictures", real, task.photos), **tests, **task.subject.reads}
 
 
 def _run(task: _Task, folder: RunFolder, most_lost: float, pool: Executor, device: str) -> CureRecord:
@@ -229,7 +214,7 @@ def _run(task: _Task, folder: RunFolder, most_lost: float, pool: Executor, devic
     varied = varied_mechanisms(before)
     record = CureRecord(
         classifier=one.name,
-        cgn=task.cgn_name,
+        cgn=task.subject.cgn_name,
         seed=task.seed,
         layers=task.layers,
         varied=varied,
@@ -254,7 +239,7 @@ def _train(task: _Task, folder: RunFolder, varied: tuple[str, ...], pool: Execut
     config, seed = task.config, task.seed
     passes = -(-config.steps * config.batch_size // len(task.photos)) + 1
     epochs = Epochs(len(task.photos), config.batch_size, passes, seed)
-    source = stream_from_cgn(task.cgn, config.counterfactuals, policy=cure_policy(varied), seed=seed)
+    source = stream_from_cgn(task.subject.cgn, config.counterfactuals, policy=cure_policy(varied), seed=seed)
     train(
         FineTune(task.classifier, task.layers, config),
         cure_batches(task.photos, source, epochs, task.reading, pool),

@@ -366,6 +366,12 @@ def onnx_classifier(folder):
     write_colour_classifier(folder / "classifier.onnx", metadata=metadata)
 
 
+def torchscript(folder):
+    from test_any_classifier import colour_network, save_script
+
+    save_script(colour_network(), folder / "net.pt")
+
+
 def class_names(folder):
     (folder / "names.json").write_text('{"0": "red", "1": "green", "2": "blue"}')
     (folder / "names.txt").write_text("red\ngreen\nblue\n")
@@ -530,6 +536,12 @@ READERS = {
         classifier,
         ("config.json", "checkpoint.safetensors"),
         lambda folder: open_classifier(folder).probabilities(images().images),
+        0.3,
+    ),
+    "torchscript": Reader(
+        torchscript,
+        ("net.pt",),
+        lambda folder: open_classifier(folder / "net.pt").probabilities(torch.zeros(2, 3, 8, 8)),
         0.3,
     ),
     "class names": Reader(

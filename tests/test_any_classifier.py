@@ -1,5 +1,7 @@
 """Any classifier: networks of other makers are opened, prepared, matched to a CGN's classes; refusals are one line."""
 
+import warnings
+
 import pytest
 import torch
 from torch import nn
@@ -262,3 +264,40 @@ def test_folded_norms_change_no_logit_and_efficientnet_knows_imagenets_classes()
     assert torch.allclose(classifier.probabilities(images), logits.softmax(1), atol=1e-5)
     assert (classifier.size, classifier.classes.names) == (224, WORDNET_IDS)
     assert not any(isinstance(part, nn.BatchNorm2d) for part in classifier.module.modules())
+
+
+def save_script(module, path):
+    with warnings.catch_warnings(action="ignore"):  # that TorchScript is deprecated
+        torch.jit.script(module).save(path)
+
+
+def test_a_torchscript_file_and_a_program_of_torch_export(tmp_path):
+    images, labels = pictures(size=8)
+    save_script(colour_network(), tmp_path / "net.pt")
+    scripted = open_classifier(tmp_path / "net.pt", names=COLOURS)
+    assert torch.equal(scripted.probabilities(images).argmax(1), labels)
+    assert "is a TorchScript file: pictures of any size, preprocess imagenet (by default)" in str(scripted)
+    free = ({0: torch.export.Dim("batch", min=1)},)
+    program = torch.export.export(colour_network(), (torch.zeros(2, 3, 8, 8),), dynamic_shapes=free)
+    exported = open_classifier(program.module(), size=8)
+    assert torch.allclose(exported.probabilities(images), scripted.probabilities(images), atol=1e-6)
+    torch.export.save(program, tmp_path / "net.pt2")
+    with pytest.raises(UserError, match=r"net\.pt2 is a program of torch\.export, .*to ONNX, or .*module:name"):
+        open_classifier(tmp_path / "net.pt2")
+
+
+class Writes(nn.Module):
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        torch.save(images, "stolen.pt")
+        return images.mean((2, 3))
+
+
+def test_a_torchscript_file_that_writes_files_and_one_that_is_damaged_are_refused(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    save_script(Writes(), tmp_path / "writes.pt")
+    with pytest.raises(UserError, match=r"writes\.pt uses torch\.save, which reads or writes files"):
+        open_classifier(tmp_path / "writes.pt")
+    assert not (tmp_path / "stolen.pt").exists()
+    torch.save({"a": torch.zeros(2)}, tmp_path / "state.pth")
+    with pytest.raises(UserError, match=r"state\.pth is no classifier: pass"):
+        open_classifier(tmp_path / "state.pth")

@@ -100,3 +100,40 @@ def test_the_axioms_are_measured_by_classifiers_of_another_cgns_counterfactuals(
     assert all(word in shown for word in ("effectiveness", "minimality", "composition 0 ", "realism", "digits@"))
     with pytest.raises(UserError, match="--mechanism-classifiers DIR"):
         evaluate_cgn(teacher, teacher=teacher)
+
+
+def test_any_classifier_is_measured_on_photographs_cue_conflicts_and_a_cgn(tmp_path):
+    """A classifier by mean colour, of another maker: its decisions are counted again by hand."""
+
+    def by_colour(images):
+        return 20 * images.mean((2, 3))
+
+    colours = {"bear": (200, 0, 0), "cat": (0, 200, 0), "dog": (0, 0, 200)}
+    for name, colour in colours.items():
+        for folder, file in ((f"val/{name}", "0.png"), (f"cues/{name}", f"{name}1-cat1.png")):
+            (tmp_path / folder).mkdir(parents=True)
+            Image.new("RGB", (12, 12), colour).save(tmp_path / folder / file)
+    folders = {"images": tmp_path / "val", "cue_conflict": tmp_path / "cues"}
+    names = ("bear", "cat", "dog")
+    scores = evaluate_classifier(by_colour, names=names, size=8, device="cpu", **folders).scores
+    assert scores["top-1"].percent == {"ensemble": 100.0}
+    assert (scores["shape bias"].percent["ensemble"], scores["shape bias"].images) == (100.0, 2)
+    turned = evaluate_classifier(by_colour, names=names[::-1], size=8, device="cpu", images=tmp_path / "val")
+    assert turned.scores["top-1"].percent["ensemble"] == pytest.approx(100 / 3)
+    assert turned.ood_accuracy is None
+    assert "is a callable: pictures of 8 pixels (as --size says), preprocess signed" in turned.classifier
+
+
+def test_words_that_name_a_classifier_are_told_from_a_cgn():
+    assert artifact_kind("efficientnet-lite0") == artifact_kind("package.module:network") == "a classifier"
+    assert artifact_kind("double-colored-digits") == "a CGN"
+
+
+def test_an_onnx_file_is_a_classifier_or_a_cgn(tmp_path):
+    pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnx")
+    from onnx_classifiers import write_colour_classifier
+
+    assert artifact_kind(write_colour_classifier(tmp_path / "mine.onnx")) == "a classifier"
+    with pytest.raises(UserError, match=r"cgn\.onnx is a CGN as one file: pass the student or the teacher"):
+        artifact_kind(write_colour_classifier(tmp_path / "cgn.onnx", metadata={"spec": "{}"}))

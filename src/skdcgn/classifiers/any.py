@@ -41,6 +41,7 @@ from skdcgn.classifiers.sources import (
     of_module,
     of_name,
 )
+from skdcgn.classifiers.torchscript import is_torchscript, of_torchscript
 from skdcgn.data.categories import CATEGORIES, averages
 from skdcgn.data.imagenet_classes import WORDNET_IDS
 from skdcgn.zoo.efficientnet import EFFICIENTNET
@@ -49,7 +50,10 @@ NUMBERS_AT_ONCE = 2**21  # of the images of a batch: they and their first featur
 TRIED = (32, 64, 128, 224, 256, 299, 384, 28)  # sides of pictures that say which size a network takes
 NAME_CLASSES = "name the classifier's classes by --names FILE, as the CGN names its own"
 SHARED = ("name", "digest", "kind", "module", "run", "batch")  # fields of a Source and of a classifier
-ANY = "pass a run folder, an .onnx file, efficientnet-lite0, module:function or, in Python, a module or a callable"
+ANY = (
+    "pass a run folder, an .onnx or TorchScript file, efficientnet-lite0, module:function or, in Python, a module or a "
+    "callable"
+)
 
 
 class Notes(NamedTuple):
@@ -193,7 +197,7 @@ def open_classifier(
 
     Args:
         source: a run folder that classify or ensemble wrote, an ``.onnx`` file
-            (:mod:`skdcgn.classifiers.onnx_source`), ``efficientnet-lite0``, ``module:name`` (the name stands
+            (:mod:`skdcgn.classifiers.onnx_source`), TorchScript, ``efficientnet-lite0``, ``module:name`` (it stands
             for a module, for a function or class without required arguments that returns a module or a callable, or for
             a callable; the working directory is on the path), a PyTorch module, or a callable: images (B, 3, S, S) ->
             logits or probabilities (B, K).
@@ -245,15 +249,17 @@ def _opened(source: str | Path | nn.Module | Callable[[Tensor], Any], device: st
     if is_folder(path):
         return of_folder(path, device)
     if is_file(path):
-        return _of_file(path)
+        return _of_file(path, device)
     if MODULE_NAME.fullmatch(str(source)):
         return of_name(str(source), device)
     raise UserError(f"no classifier {shown(str(source))}: {ANY}")
 
 
-def _of_file(path: Path) -> Source:
+def _of_file(path: Path, device: str) -> Source:
     if is_onnx(path):
         return of_onnx(path)
+    if is_torchscript(path):
+        return of_torchscript(path, device)
     raise UserError(f"{path} is no classifier: {ANY}")
 
 
@@ -268,7 +274,7 @@ def names_classifier(words: str) -> bool:
         return words == EFFICIENTNET or bool(MODULE_NAME.fullmatch(words))
     if is_onnx(path) and is_onnx_cgn(path):
         raise UserError(f"{path} is a CGN as one file: pass the student or the teacher that it was exported from")
-    return is_onnx(path)
+    return is_onnx(path) or is_torchscript(path)
 
 
 def _way(opened: Source, preprocess: str | None, bgr: bool) -> Preprocess:

@@ -7,6 +7,7 @@ import hashlib
 import re
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import reduce
 from importlib import import_module, invalidate_caches
@@ -111,7 +112,9 @@ def of_module(module: nn.Module, name: str, kind: str, device: str) -> Source:
     module.to(device)
 
     def run(images: Tensor) -> Any:
-        return module.eval()(images.to(device))
+        with suppress(NotImplementedError):  # of a program of torch.export, which has one mode
+            module.eval()
+        return module(images.to(device))
 
     return Source(name, module_digest(module), kind, run, module)
 

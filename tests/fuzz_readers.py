@@ -17,6 +17,7 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
+from helpers_audit import small_record
 from skdcgn.base.config import (
     ClassifyConfig,
     DistillConfig,
@@ -25,6 +26,7 @@ from skdcgn.base.config import (
     RunConfig,
     StudentConfig,
     TeachConfig,
+    Trained,
 )
 from skdcgn.base.door import read_json
 from skdcgn.base.files import write_json
@@ -60,6 +62,7 @@ from skdcgn.evaluation.in9 import read_in9_map
 from skdcgn.evaluation.scores import HeadScores, PixelL1
 from skdcgn.evaluation.shape_bias import list_cue_conflicts
 from skdcgn.experiments.artifacts import artifact_kind
+from skdcgn.experiments.cure_record import CureRecord, cure_rows, read_cure
 from skdcgn.experiments.studies import Study
 from skdcgn.experiments.study import study_record
 from skdcgn.features.extractors import load_extractor
@@ -423,7 +426,18 @@ def saliency(name):
     return lambda folder: load_saliency(folder / name).network(torch.zeros(2, 3, 8, 8))
 
 
+def cure_file(folder: Path) -> None:
+    """Write cure.json."""
+    audit = small_record()
+    record = CureRecord(
+        classifier="mine", cgn="teacher", seed=0, layers=Trained.LAST, varied=("background",), before=audit,
+        after=audit, accuracy_before=90.0, accuracy_after=89.5, held_out=50, most_lost=2.0, kept=True, verdict="follows less",
+    )  # fmt: skip
+    write_json(folder / "cure.json", record.to_dict())
+
+
 READERS = {
+    "cure": Reader(cure_file, ("cure.json",), lambda folder: cure_rows(read_cure(folder))),
     "student": Reader(
         lambda folder: student(folder / "student"),
         ("student/config.json", "student/model.safetensors"),

@@ -75,7 +75,7 @@ def real(tmp_path_factory):
 
 
 def cured(module, real, **options):
-    options = {"config": SHORT, "n": 200, "crops": False, "preprocess": "signed", "device": "cpu", **options}
+    options = {"config": SHORT, "n": 100, "crops": False, "preprocess": "signed", "device": "cpu", **options}
     return cure(module, Stripes(), real, **options)
 
 
@@ -177,6 +177,7 @@ def network():
 """
 
 
+@pytest.mark.slow
 def test_the_command_cures_a_function_of_mine_or_says_that_it_costs_too_much(tmp_path, monkeypatch, skdcgn):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "my_network.py").write_text(MINE)

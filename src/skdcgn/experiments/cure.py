@@ -40,7 +40,7 @@ from skdcgn.data.images import PhotoFiles
 from skdcgn.data.reads import photo_reads
 from skdcgn.evaluation.audit import IMAGES
 from skdcgn.evaluation.audit_record import AuditRecord
-from skdcgn.experiments.audit import AuditConfig, Subject, open_subject, write_audit
+from skdcgn.experiments.audit import AuditConfig, Subject, measure, open_subject, write_audit
 from skdcgn.experiments.cure_record import FILE, CureRecord, cure_policy, follow_words, varied_mechanisms
 from skdcgn.training.loop import report_to
 from skdcgn.training.run_folder import RunFolder
@@ -63,6 +63,7 @@ class _Task:
     config: CureConfig
     audits: AuditConfig
     watch: Watch
+    kept_audits: bool
 
     @property
     def classifier(self) -> AnyClassifier:
@@ -72,8 +73,10 @@ class _Task:
     def seed(self) -> int:
         return self.audits.seed
 
-    def audit(self, folder: Path) -> AuditRecord:
-        """Audit the classifier as it is; read what an earlier call wrote."""
+    def audit(self, folder: Path | None) -> AuditRecord:
+        """Audit the classifier as it is; read what an earlier call wrote into a folder."""
+        if folder is None:
+            return measure(self.subject, self.audits, self.watch).record
         return write_audit(self.subject, self.audits, folder, watch=self.watch).record
 
 
@@ -139,7 +142,17 @@ def cure(
     own = Classes.of(subject.cgn_name, spec)
     photos, held_out = _split(Path(real), None if test is None else Path(test), own, seed)
     reading = Reading(subject.classifier.size or spec.image_size, not spec.tiles if crops is None else crops)
-    task = _Task(subject, photos, held_out, reading, trained, config or CureConfig(), AuditConfig(n, seed), watch)
+    task = _Task(
+        subject,
+        photos,
+        held_out,
+        reading,
+        trained,
+        config or CureConfig(),
+        AuditConfig(n, seed),
+        watch,
+        out is not None,
+    )
     with _folder(out) as path, ThreadPoolExecutor(WORKERS) as pool:
         folder = RunFolder(path, _identity(task), reads=_reads(task, Path(real), test))
         record = _run(task, folder, most_lost, pool, device)
@@ -209,7 +222,7 @@ def _reads(task: _Task, real: Path, test: str | Path | None) -> Reads:
 def _run(task: _Task, folder: RunFolder, most_lost: float, pool: Executor, device: str) -> CureRecord:
     """Audit, train, audit again; without a shortcut the first audit is all."""
     path, one = folder.path, task.classifier
-    before = task.audit(path / "audit-before")
+    before = task.audit(path / "audit-before" if task.kept_audits else None)
     accurate = photo_accuracy(one, task.held_out, task.reading, pool)
     varied = varied_mechanisms(before)
     record = CureRecord(
@@ -230,7 +243,7 @@ def _run(task: _Task, folder: RunFolder, most_lost: float, pool: Executor, devic
     if not varied:
         return record
     _train(task, folder, varied, pool, device)
-    after = task.audit(path / "audit-after")
+    after = task.audit(path / "audit-after" if task.kept_audits else None)
     record = replace(record, after=after, accuracy_after=photo_accuracy(one, task.held_out, task.reading, pool))
     return _judged(record)
 

@@ -8,12 +8,15 @@ from PIL import Image
 from torch import nn
 
 from helpers_audit import small_record
-from skdcgn.base.config import CureConfig
+from skdcgn.base.config import ClassifyConfig, CureConfig
 from skdcgn.base.errors import UserError
 from skdcgn.base.tensors import read_tensors
 from skdcgn.cgn.compose import compose
 from skdcgn.cgn.mechanism import Mechanism, Spec
 from skdcgn.cgn.pictures import as_rgb
+from skdcgn.classifiers.any import open_classifier
+from skdcgn.classifiers.small_cnn import classify
+from skdcgn.data.images import LabelledImages
 from skdcgn.experiments.cure import cure
 from skdcgn.experiments.cure_record import cure_policy, cure_rows, read_cure, varied_mechanisms
 from skdcgn.teachers.load import load_teacher
@@ -28,9 +31,16 @@ class Stripes:
     Each is readable by a linear layer alone: texture and background in red, the shape in green.
     """
 
-    spec, digest, size = Spec(image_size=8, noise_dim=2, classes=3, names=CLASSES, tiles=False), "stripes", None
+    size = None
+
+    def __init__(self, scale=1):
+        self.spec = Spec(image_size=8 * scale, noise_dim=2, classes=3, names=CLASSES, tiles=False)
+        self.scale, self.digest = scale, f"stripes, {scale}"
 
     def query(self, mechanism, noise, labels):
+        return nn.functional.interpolate(self.draw(mechanism, noise, labels), scale_factor=self.scale)
+
+    def draw(self, mechanism, noise, labels):
         rows = (torch.arange(8)[None] // 2 == labels[:, None]).float()  # (B, 8): two rows of a class
         if mechanism == Mechanism.SHAPE:
             mask = torch.zeros(len(labels), 1, 8, 8)
@@ -39,7 +49,7 @@ class Stripes:
             return mask
         red = (2 * rows - 1)[:, :, None].expand(-1, 8, 8)
         green = torch.full_like(red, 1.0 if mechanism == Mechanism.TEXTURE else -1.0)
-        blue = torch.tanh(noise[:, :1, None]).expand(-1, 8, 8)
+        blue = (0.8 * (labels[:, None, None] - 1) + 0.2 * torch.tanh(noise[:, :1, None])).expand(-1, 8, 8)
         return torch.stack([red, green, blue], 1)
 
 
@@ -149,6 +159,25 @@ def test_a_killed_cure_ends_with_the_same_bytes(real, tmp_path, monkeypatch):
     assert files == sorted(p.relative_to(tmp_path / "killed") for p in (tmp_path / "killed").rglob("*") if p.is_file())
     for file in files:
         assert (tmp_path / "whole" / file).read_bytes() == (tmp_path / "killed" / file).read_bytes(), file
+
+
+@pytest.mark.slow
+def test_a_cured_run_folder_is_a_run_folder(tmp_path):
+    cgn = Stripes(4)
+    data = compose(cgn, 600)
+    shortcut = LabelledImages(data.images, data.background_labels, CLASSES)
+    write_folder(tmp_path / "real", compose(cgn, 30, policy=["background.correlate:1"]), CLASSES)
+    classify(shortcut, ClassifyConfig(epochs=2, he_init=True), tmp_path / "run", device="cpu")
+    record, network = cure(
+        str(tmp_path / "run"), cgn, tmp_path / "real", out=tmp_path / "out", config=CureConfig(steps=9), n=50, most_lost=100,
+        layers="all", device="cpu",
+    )  # fmt: skip
+    assert "background" in record.varied
+    images, again = compose(cgn, 20, seed=7).images, open_classifier(tmp_path / "out" / "cured")
+    assert torch.allclose(again.probabilities(images), network.eval()(images).softmax(1), atol=1e-6)
+    before = open_classifier(tmp_path / "run").probabilities(images)
+    assert not torch.allclose(again.probabilities(images), before, atol=1e-2)
+    assert again.classes.names == CLASSES
 
 
 def test_the_last_layer_alone_learns_and_norms_keep_their_statistics(real):

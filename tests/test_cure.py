@@ -169,7 +169,8 @@ def test_a_cured_run_folder_is_a_run_folder(tmp_path):
     write_folder(tmp_path / "real", compose(cgn, 30, policy=["background.correlate:1"]), CLASSES)
     classify(shortcut, ClassifyConfig(epochs=2, he_init=True), tmp_path / "run", device="cpu")
     record, network = cure(
-        str(tmp_path / "run"), cgn, tmp_path / "real", out=tmp_path / "out", config=CureConfig(steps=9), n=50, most_lost=100,
+        str(tmp_path / "run"), cgn, tmp_path / "real", out=tmp_path / "out", n=50, most_lost=100,
+        config=CureConfig(steps=9),
         layers="all", device="cpu",
     )  # fmt: skip
     assert "background" in record.varied

@@ -51,7 +51,7 @@ RATES = (2e-3, 4e-3, 8e-3)
 ENTRIES: dict[str, Entry] = {
     "erm": Entry(tuple(EmpiricalRisk(Rate(rate)) for rate in RATES), "nothing"),
     "group-dro": Entry(
-        (GroupDRO(0.01, 0.01), GroupDRO(0.1, 0.01), GroupDRO(0.1, 1.0)), "group labels, counter-examples", True
+        (GroupDRO(0.001, 0.01), GroupDRO(0.01, 0.01), GroupDRO(0.01, 0.3)), "group labels, counter-examples", True
     ),
     "dfr-training": Entry(
         tuple(LastLayer(c, held_out=False) for c in (1.0, 0.1, 0.01)), "group labels, counter-examples", True
@@ -90,22 +90,21 @@ class Tuned:
     scores: tuple[float, ...]
 
 
-def tune(entry: Entry, task: Task, rate: Rate, folder: Path) -> Tuned:
+def tune(entry: Entry, task: Task, folder: Path) -> Tuned:
     """Try each setting; half of the held-out pictures are for the method, the other half judge."""
     apart = torch.arange(len(task.held_out)) % 2 == 1
     own, judges = task.held_out.rows(~apart), task.held_out.rows(apart)
     scores = []
     for number, method in enumerate(entry.tries):
-        network = method(Run(replace(task, held_out=own), TUNING_SEED, rate, folder / str(number)))
+        network = method(Run(replace(task, held_out=own), TUNING_SEED, Rate(), folder / str(number)))
         by_group = group_accuracies(decisions(network, judges.images) == judges.labels, judges.groups)
         scores.append(round(sum(by_group.values()) / len(by_group), 2))
     return Tuned(scores.index(max(scores)), tuple(scores))
 
 
-def measure(method: Method, task: Task, seed: int, rate: Rate, folder: Path) -> Outcome:
+def measure(method: Method, run: Run) -> Outcome:
     """Train once; return accuracies on the test pictures."""
-    run = Run(task, seed, rate, folder)
-    start = time.perf_counter()
+    task, start = run.task, time.perf_counter()
     network = method(run)
     seconds = time.perf_counter() - start + run.correction
     agreeing = decisions(network, task.agreeing.images) == task.agreeing.labels
@@ -136,29 +135,22 @@ class Table:
             self.tasks = {(share, seed): self.make(share, seed)}
         return self.tasks[share, seed]
 
-    def tuned(self, name: str, rate: Rate) -> Tuned:
+    def tuned(self, name: str) -> Tuned:
         """Return the tuned setting of a method."""
         file = self.runs / "tuned" / f"{name}.json"
         if not file.exists():
-            tuned = tune(ENTRIES[name], self.task(TUNED_AT, TUNING_SEED), rate, self.runs / "tuned" / name)
+            tuned = tune(ENTRIES[name], self.task(TUNED_AT, TUNING_SEED), self.runs / "tuned" / name)
             write_json(file, to_dict(tuned))
             print("tuned", name, tuned, flush=True)
         return read_record(file, Tuned)
 
-    def rate(self) -> Rate:
-        """Return the tuned rate of empirical risk, from which all other methods start."""
-        best = ENTRIES["erm"].tries[self.tuned("erm", Rate()).best]
-        assert isinstance(best, EmpiricalRisk)
-        return best.rate
-
     def outcome(self, name: str, share: float, seed: int) -> Outcome:
         """Return one run, trained if it was not before."""
-        folder = self.runs / f"{share:g}" / str(seed)
+        folder = self.runs / (name if name == "oracle" else f"{share:g}") / str(seed)
         file = folder / f"{name}.json"
         if not file.exists():
-            rate = self.rate()
-            method = ENTRIES[name].tries[self.tuned(name, rate).best]
-            outcome = measure(method, self.task(share, seed), seed, rate, folder)
+            method = ENTRIES[name].tries[self.tuned(name).best]
+            outcome = measure(method, Run(self.task(share, seed), seed, Rate(), folder))
             write_json(file, to_dict(outcome))
             print(f"{share:g} {seed} {name}", {k: v for k, v in asdict(outcome).items() if k != "groups"}, flush=True)
         return read_record(file, Outcome)
@@ -244,7 +236,7 @@ def main() -> None:
 
 def describe(table: Table, name: str) -> dict[str, object]:
     """Return the settings of a method that were tried, their scores and the best one."""
-    tries, tuned = ENTRIES[name].tries, table.tuned(name, table.rate())
+    tries, tuned = ENTRIES[name].tries, table.tuned(name)
     return {"tries": [str(one) for one in tries], "scores": list(tuned.scores), "best": str(tries[tuned.best])}
 
 

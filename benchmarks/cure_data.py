@@ -20,7 +20,7 @@ from skdcgn.data.images import LabelledImages
 TRAIN, HELD_OUT, TEST = 10_000, 2_000, 5_000  # glyphs of MNIST
 HELD_OUT_FROM = 40_000  # the first held-out glyph
 HELD_OUT_SHARE = 0.5  # of held-out pictures, whose shortcut agrees
-DIGITS_BUDGET = 20_000
+DIGITS_BUDGET = 12_000
 FRAME = 2  # pixels: no glyph of MNIST is that near the edge of its picture
 
 Composed = tuple[Tensor, Tensor]  # images (N, 3, S, S) in [-1, 1] and classes (N,)

@@ -45,7 +45,7 @@ class Rate:
 
 @dataclass
 class Run:
-    """One training: a data set, a seed, the rate of empirical risk and the folder that keeps its network.
+    """One training: a data set, a seed, a rate and the folder that keeps the network of empirical risk.
 
     ``correction`` is in seconds, to be added to the time of the method: the training of a network that was loaded, less
     what is no part of the method.

@@ -6,12 +6,9 @@ from pathlib import Path
 from typing import cast
 
 from PIL import Image
-from skdcgn.classifiers.finetune import RATES
-from skdcgn.experiments.cure import cure
 
 from cure_data import Network
 from cure_methods import BATCH, Run
-from skdcgn.base.config import CureConfig, Trained
 from skdcgn.base.files import write_json
 from skdcgn.base.progress import silent
 
@@ -30,6 +27,11 @@ class Cure:
     factor: float
 
     def __call__(self, run: Run) -> Network:
+        from skdcgn.classifiers.finetune import RATES
+        from skdcgn.experiments.cure import cure
+
+        from skdcgn.base.config import CureConfig, Trained
+
         network, folder, rest = run.plain(0.5), run.folder / f"cure-{self.layers}", run.task.budget // 2
         pictures = written_pictures(run)
         config = CureConfig(steps=rest // BATCH, learning_rate=self.factor * RATES[Trained(self.layers)])

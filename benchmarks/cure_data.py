@@ -20,7 +20,8 @@ from skdcgn.data.images import LabelledImages
 TRAIN, HELD_OUT, TEST = 10_000, 2_000, 5_000  # glyphs of MNIST
 HELD_OUT_FROM = 40_000  # the first held-out glyph
 HELD_OUT_SHARE = 0.5  # of held-out pictures, whose shortcut agrees
-DIGITS_BUDGET = 12_000
+LEAST_CONTRAST = 0.1  # squared distance of two colours in [-1, 1]^3 that tell an outline
+DIGITS_BUDGET = 30_000
 FRAME = 2  # pixels: no glyph of MNIST is that near the edge of its picture
 
 Composed = tuple[Tensor, Tensor]  # images (N, 3, S, S) in [-1, 1] and classes (N,)
@@ -97,12 +98,18 @@ class Task:
         return self.share < 1
 
 
+def bf16() -> torch.autocast:
+    """Return the context in which networks compute in bfloat16 on the CPU."""
+    return torch.autocast("cpu", torch.bfloat16)
+
+
 def from_cgn(cgn: Teacher, policy: tuple[str, ...] = ()) -> Source:
     """Return the counterfactuals of a CGN as a source."""
 
     def compose_with_labels(n: int, seed: int) -> Composed:
-        composed = compose(cgn, n, policy=policy, seed=seed)
-        return composed.images, composed.shape_labels
+        with bf16():
+            composed = compose(cgn, n, policy=policy, seed=seed)
+        return composed.images.float(), composed.shape_labels
 
     return compose_with_labels
 
@@ -136,16 +143,19 @@ def recombined_digits(train: Pictures) -> Source:
     """Return digits with the outline, the object colour and the background colour of three training pictures.
 
     The outline is where the colour is nearer to the digit's than to the frame's: each picture has two flat colours,
-    and its frame shows one of them.
+    and its frame shows one of them. Pictures of one colour are left out.
     """
     images = as_unit(train.images)
     ground = images[:, :, :FRAME].mean((2, 3), keepdim=True)
     distance = (images - ground).square().sum(1, keepdim=True)
-    masks = (distance > distance.amax((2, 3), keepdim=True) / 4).float()
-    coat = (masks * images).sum((2, 3), keepdim=True) / masks.sum((2, 3), keepdim=True)
+    contrast = distance.amax((2, 3), keepdim=True)
+    masks = (distance > contrast / 4).float()
+    coat = (masks * images).sum((2, 3), keepdim=True) / masks.sum((2, 3), keepdim=True).clamp(min=1)
+    visible = torch.nonzero(contrast.flatten() > LEAST_CONTRAST)[:, 0]
 
     def draw(n: int, seed: int) -> Composed:
-        shape, texture, background = torch.randint(len(train), (3, n), generator=generator(seed, "recombine"))
+        numbers = torch.randint(len(visible), (3, n), generator=generator(seed, "recombine"))
+        shape, texture, background = visible[numbers]
         return blend(Layers(masks[shape], coat[texture], ground[background])), train.labels[shape]
 
     return draw

@@ -1,6 +1,6 @@
 """The methods of the comparison of cures, each a function of a run: empirical risk, GroupDRO, DFR, JTT, mixtures.
 
-All train by AdamW in batches of 64 at a rate that rises and falls once, and pass as many pictures forward and backward
+All train by AdamW in batches of 64 at a rate that rises and falls once, in bfloat16 (PyTorch autocast), and pass as many pictures forward and backward
 as the run's budget says, in all their stages together.
 """
 
@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from cure_data import Network, Pictures, Task, composed_batches
+from cure_data import Network, Pictures, Task, bf16, composed_batches
 from cure_groups import GroupWeights, evenly_by_group, upweighted
 from skdcgn.base.seeds import generator, set_seed
 from skdcgn.base.tensors import read_tensors, write_tensors
@@ -99,7 +99,9 @@ def fit(network: Network, batches: Iterator[Batch], images: int, rate: Rate, los
         optimizer.param_groups[0]["lr"] = rate.learning_rate * one_cycle(step / steps)
         batch = next(batches)
         optimizer.zero_grad()
-        loss(network(batch.images), batch).backward()
+        with bf16():
+            logits = network(batch.images)
+        loss(logits.float(), batch).backward()
         optimizer.step()
     network.eval()
 
@@ -143,7 +145,8 @@ def mixed(run: Run, name: str, share: float) -> Iterator[Batch]:
 def features(network: Network, images: Tensor) -> Tensor:
     """Return the features (N, D) of pictures (N, 3, S, S) uint8."""
     parts = (as_unit(part).contiguous(memory_format=torch.channels_last) for part in images.split(500))
-    return torch.cat([network.body(part) for part in parts])
+    with bf16():
+        return torch.cat([network.body(part).float() for part in parts])
 
 
 def decisions(network: Network, images: Tensor) -> Tensor:

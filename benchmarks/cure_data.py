@@ -21,7 +21,7 @@ TRAIN, HELD_OUT, TEST = 10_000, 2_000, 5_000  # glyphs of MNIST
 HELD_OUT_FROM = 40_000  # the first held-out glyph
 HELD_OUT_SHARE = 0.5  # of held-out pictures, whose shortcut agrees
 LEAST_CONTRAST = 0.1  # squared distance of two colours in [-1, 1]^3 that tell an outline
-DIGITS_BUDGET = 30_000
+DIGITS_BUDGET = 20_000
 FRAME = 2  # pixels: no glyph of MNIST is that near the edge of its picture
 
 Composed = tuple[Tensor, Tensor]  # images (N, 3, S, S) in [-1, 1] and classes (N,)

@@ -1,7 +1,7 @@
 """The methods of the comparison of cures, each a function of a run: empirical risk, GroupDRO, DFR, JTT, mixtures.
 
-All train by AdamW in batches of 64 at a rate that rises and falls once, in bfloat16 (PyTorch autocast), and pass as many pictures forward and backward
-as the run's budget says, in all their stages together.
+All train by AdamW in batches of 64 at a rate that rises and falls once, in bfloat16 (PyTorch autocast), and pass as
+many pictures forward and backward as the budget of the run says, in all their stages together.
 """
 
 import time

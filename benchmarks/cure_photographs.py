@@ -30,7 +30,7 @@ from skdcgn.teachers.photographs import build_photo_cgn, load_photo_cgn
 SIZE, WIDTH = 64, 24  # pixels of a side; channels of the backbone's first stage
 SHIFT = 6  # pixels, at most, by which a training picture is moved
 TEST_COPIES = 2  # of each object, on random backgrounds
-PHOTO_BUDGET = 24_000
+PHOTO_BUDGET = 16_000
 WHOLE = ("texture.whole:1",)  # a counterfactual shows one photograph's whole object
 TEXTURES = "backgrounds.json"
 

@@ -82,6 +82,14 @@ def test_recombined_digits_have_the_outline_of_their_class_and_colours_of_others
     assert len({tuple(colour) for colour in ground[labels == 0].flatten(1).mul(4).round().tolist()}) > 3
 
 
+def test_pictures_of_one_colour_are_not_recombined():
+    pictures = tied(glyphs(20), 1, generator(0))
+    pictures.images[3] = 90
+    images, labels = recombined_digits(pictures.rows(torch.tensor([3, 4])))(50, 0)
+    assert bool(images.isfinite().all())
+    assert set(labels.tolist()) == {4}
+
+
 def test_batches_of_composed_pictures_never_repeat():
     calls = []
 

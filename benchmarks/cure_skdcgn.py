@@ -1,16 +1,19 @@
 """``skdcgn.cure`` as a method of the comparison of cures."""
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import cast
 
 from PIL import Image
 
-from cure_data import Network
-from cure_methods import BATCH, Run
+from cure_data import Network, bf16
+from cure_methods import Run
+from skdcgn.base.config import CureConfig, Trained
 from skdcgn.base.files import write_json
 from skdcgn.base.progress import silent
+from skdcgn.classifiers.finetune import RATES
+from skdcgn.experiments.cure import cure
 
 AUDIT_IMAGES = 500  # base pictures of each audit
 ALL_MAY_BE_LOST = 100.0  # points: the table shows what the default limit of 2 points would refuse
@@ -18,37 +21,34 @@ ALL_MAY_BE_LOST = 100.0  # points: the table shows what the default limit of 2 p
 
 @dataclass(frozen=True)
 class Cure:
-    """Half of the budget empirical risk, the other half the fine-tuning of :func:`skdcgn.cure`.
+    """A share ``first`` of the budget empirical risk, the rest the fine-tuning of :func:`skdcgn.cure`.
 
-    ``factor``: on its default learning rate.
+    ``factor``: on the default learning rate.
     """
 
     layers: str
-    factor: float
+    first: float
+    factor: float = 1.0
 
     def __call__(self, run: Run) -> Network:
-        from skdcgn.classifiers.finetune import RATES
-        from skdcgn.experiments.cure import cure
-
-        from skdcgn.base.config import CureConfig, Trained
-
-        network, folder, rest = run.plain(0.5), run.folder / f"cure-{self.layers}", run.task.budget // 2
-        pictures = written_pictures(run)
-        config = CureConfig(steps=rest // BATCH, learning_rate=self.factor * RATES[Trained(self.layers)])
-        record, cured = cure(
-            network,
-            run.task.cgn,
-            pictures,
-            layers=self.layers,
-            most_lost=ALL_MAY_BE_LOST,
-            config=config,
-            n=AUDIT_IMAGES,
-            seed=run.seed,
-            preprocess="signed",
-            device="cpu",
-            watch=silent,
-        )
-        write_json(folder.with_suffix(".record.json"), record.to_dict())
+        network, pictures = run.plain(self.first), written_pictures(run)
+        config = CureConfig(learning_rate=self.factor * RATES[Trained(self.layers)])
+        rest, images = (1 - self.first) * run.task.budget, config.batch_size + config.counterfactuals
+        with bf16():
+            record, cured = cure(
+                network,
+                run.task.cgn,
+                pictures,
+                layers=self.layers,
+                most_lost=ALL_MAY_BE_LOST,
+                config=replace(config, steps=round(rest / images)),
+                n=AUDIT_IMAGES,
+                seed=run.seed,
+                preprocess="signed",
+                device="cpu",
+                watch=silent,
+            )
+        write_json(run.folder / f"record-{self.layers}.json", record.to_dict())
         return cast(Network, cured) if cured else network
 
 

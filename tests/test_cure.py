@@ -116,6 +116,17 @@ def test_counterfactuals_vary_what_is_followed_and_nothing_else():
     assert not torch.equal(images.background_labels, images.shape_labels)
 
 
+def test_a_user_may_name_what_varies(real):
+    """A background alone, say, of objects whose texture belongs to them."""
+    record, _ = cured(linear(texture=0.5, background=1.0, shape=0.2), real, vary=["background"])
+    assert record.varied == ("background",)
+    assert record.after.mechanisms["background"].follow.value < 5
+    with pytest.raises(UserError, match="vary.*name texture, background or both"):
+        cured(linear(shape=1.0), real, vary=["shape"])
+    images = compose(Stripes(), 64, policy=cure_policy(("background",), whole=True))
+    assert torch.equal(images.texture_labels, images.shape_labels)
+
+
 def test_without_a_shortcut_nothing_changes(real, tmp_path):
     record, network = cured(linear(shape=1.0), real, out=tmp_path / "cure")
     assert (record.after, record.kept, network, record.varied) == (None, False, None, ())

@@ -39,6 +39,10 @@ def cure(
     test: Annotated[Path | None, Parameter(help="Held-out real pictures. Default: a tenth of --train.")] = None,
     out: OutOption = None,
     layers: Annotated[Trained, Parameter(help="Layers to train: last (the deciding one) or all.")] = Trained.LAST,
+    vary: Annotated[
+        list[str] | None,
+        Parameter(help="Mechanism to vary, texture or background. Default: all followed."),
+    ] = None,
     most_lost: Annotated[
         float,
         Parameter(
@@ -66,9 +70,9 @@ def cure(
 ) -> int:
     """Cure a classifier of its shortcuts."""
     settings = configure(CureConfig(), config, changes)
-    place = default_out(out, "cure", {**to_dict(settings), "of": [module, cgn, str(train), layers, seed]})
+    place = default_out(out, "cure", {**to_dict(settings), "of": [module, cgn, str(train), layers, vary, seed]})
     from skdcgn.experiments.cure import cure as cure_classifier
-    from skdcgn.experiments.cure import weights_place
+    from skdcgn.experiments.cured_weights import weights_place
 
     with progress() as watch:
         record, _ = cure_classifier(
@@ -77,6 +81,7 @@ def cure(
             train,
             out=place,
             layers=layers,
+            vary=vary,
             test=test,
             most_lost=most_lost,
             config=settings,

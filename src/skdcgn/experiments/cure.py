@@ -20,20 +20,17 @@ from torch import Tensor, nn
 
 from skdcgn.base.config import CureConfig, Trained
 from skdcgn.base.contents import Reads
-from skdcgn.base.door import is_folder
 from skdcgn.base.errors import UserError, shown
-from skdcgn.base.files import write_bytes, write_json
+from skdcgn.base.files import write_json
 from skdcgn.base.progress import Watch, log_progress, silent
 from skdcgn.base.records import to_dict
 from skdcgn.base.seeds import generator
-from skdcgn.base.tensors import write_tensors
 from skdcgn.cgn.classes import Classes
 from skdcgn.cgn.mechanism import Teacher
 from skdcgn.classifiers.any import AnyClassifier
 from skdcgn.classifiers.ensemble import WORKERS
 from skdcgn.classifiers.finetune import FineTune, Reading, cure_batches, last_layer, photo_accuracy
 from skdcgn.classifiers.schedules import Epochs, one_cycle
-from skdcgn.classifiers.sources import MeanOfHeads
 from skdcgn.data.counterfactuals import stream_from_cgn
 from skdcgn.data.folders import check_pictures, list_photos
 from skdcgn.data.images import PhotoFiles
@@ -41,13 +38,20 @@ from skdcgn.data.reads import photo_reads
 from skdcgn.evaluation.audit import IMAGES
 from skdcgn.evaluation.audit_record import AuditRecord
 from skdcgn.experiments.audit import AuditConfig, Subject, measure, open_subject, write_audit
-from skdcgn.experiments.cure_record import FILE, CureRecord, cure_policy, follow_words, varied_mechanisms
+from skdcgn.experiments.cure_record import (
+    FILE,
+    PICTURES,
+    CureRecord,
+    cure_policy,
+    follow_words,
+    varied_mechanisms,
+)
+from skdcgn.experiments.cured_weights import keep_weights
 from skdcgn.training.loop import report_to
 from skdcgn.training.run_folder import RunFolder
 from skdcgn.training.train import train
 
 HELD_OUT = 10  # one picture of so many of a class is held out
-CURED, WEIGHTS = "cured", "cured.safetensors"
 TAKES = "cure trains modules of PyTorch: pass a run folder, module:function or an nn.Module"
 
 
@@ -60,6 +64,7 @@ class _Task:
     held_out: PhotoFiles
     reading: Reading
     layers: Trained
+    vary: tuple[str, ...] | None
     config: CureConfig
     audits: AuditConfig
     watch: Watch
@@ -94,6 +99,7 @@ def cure(
     *,
     out: Path | None = None,
     layers: str = Trained.LAST,
+    vary: Sequence[str] | None = None,
     test: str | Path | None = None,
     most_lost: float = 2.0,
     config: CureConfig | None = None,
@@ -109,7 +115,7 @@ def cure(
 ) -> Cure:
     """Cure a classifier of the shortcuts that an audit finds; resumes where it was killed.
 
-    Nothing is trained if the audit finds none. The caller's module never changes.
+    Nothing is trained if the audit finds none and ``vary`` names none. The caller's module never changes.
 
     Args:
         module: a module of PyTorch, a run folder of ours, ``module:function``, or ``efficientnet-lite0``.
@@ -118,6 +124,8 @@ def cure(
         out: folder of the run. It keeps the audits, the record, and the weights: of a run folder of ours the run folder
             ``cured``, of other modules the state dict ``cured.safetensors``. None: a folder that is deleted at the end.
         layers: ``last``, the linear layer that decides, or ``all``.
+        vary: ``texture``, ``background`` or both: whose labels vary in the counterfactuals; None: those that the audit
+            finds to be followed.
         test: held-out real pictures; None: a tenth of each class of ``real``.
         most_lost: points of accuracy on held-out pictures that may be lost; if more are, nothing is kept.
         config: of the training.
@@ -132,7 +140,7 @@ def cure(
         UserError: a classifier that is no module of PyTorch or has no last layer, other classes than the CGN's,
             pictures that cannot be read, or a folder that holds another run.
     """
-    trained = _as_layers(layers)
+    trained, varied = _as_layers(layers), _as_varied(vary)
     if not 0 <= most_lost <= 100:
         raise UserError(f"most_lost is {most_lost}: pass points of accuracy, 0 to 100")
     source = copy.deepcopy(module) if isinstance(module, nn.Module) else module
@@ -148,6 +156,7 @@ def cure(
         held_out,
         reading,
         trained,
+        varied,
         config or CureConfig(),
         AuditConfig(n, seed),
         watch,
@@ -156,7 +165,7 @@ def cure(
     with _folder(out) as path, ThreadPoolExecutor(WORKERS) as pool:
         folder = RunFolder(path, _identity(task), reads=_reads(task, Path(real), test))
         record = _run(task, folder, most_lost, pool, device)
-        _keep(subject.classifier, module, path, record.kept)
+        keep_weights(subject.classifier, module, path, record.kept)
         write_json(path / FILE, record.to_dict())
     return Cure(record, subject.classifier.module if record.kept else None)
 
@@ -165,6 +174,14 @@ def _as_layers(layers: str) -> Trained:
     if layers not in list(Trained):
         raise UserError(f"layers {shown(layers)}: use last or all")
     return Trained(layers)
+
+
+def _as_varied(vary: Sequence[str] | None) -> tuple[str, ...] | None:
+    if vary is None:
+        return None
+    if not vary or not set(vary) <= set(PICTURES):
+        raise UserError(f"vary {shown(list(vary))}: name texture, background or both")
+    return tuple(name for name in PICTURES if name in vary)
 
 
 def _check_trainable(classifier: AnyClassifier, layers: Trained) -> None:
@@ -210,7 +227,7 @@ def _folder(out: Path | None) -> Iterator[Path]:
 
 def _identity(task: _Task) -> dict[str, Any]:
     """Return the settings of a run that decide on its weights and audits."""
-    values = {"layers": str(task.layers), "crops": task.reading.crops, "side": task.reading.size}
+    values = {"layers": str(task.layers), "crops": task.reading.crops, "vary": task.vary, "side": task.reading.size}
     return {**to_dict(task.config), **values, **to_dict(task.audits)}
 
 
@@ -224,7 +241,7 @@ def _run(task: _Task, folder: RunFolder, most_lost: float, pool: Executor, devic
     path, one = folder.path, task.classifier
     before = task.audit(path / "audit-before" if task.kept_audits else None)
     accurate = photo_accuracy(one, task.held_out, task.reading, pool)
-    varied = varied_mechanisms(before)
+    varied = task.vary or varied_mechanisms(before)
     record = CureRecord(
         classifier=one.name,
         cgn=task.subject.cgn_name,
@@ -242,17 +259,17 @@ def _run(task: _Task, folder: RunFolder, most_lost: float, pool: Executor, devic
     )
     if not varied:
         return record
-    _train(task, folder, varied, pool, device)
+    _train(task, folder, cure_policy(varied, whole=before.whole), pool, device)
     after = task.audit(path / "audit-after" if task.kept_audits else None)
     record = replace(record, after=after, accuracy_after=photo_accuracy(one, task.held_out, task.reading, pool))
     return _judged(record)
 
 
-def _train(task: _Task, folder: RunFolder, varied: tuple[str, ...], pool: Executor, device: str) -> None:
+def _train(task: _Task, folder: RunFolder, policy: tuple[str, ...], pool: Executor, device: str) -> None:
     config, seed = task.config, task.seed
     passes = -(-config.steps * config.batch_size // len(task.photos)) + 1
     epochs = Epochs(len(task.photos), config.batch_size, passes, seed)
-    source = stream_from_cgn(task.subject.cgn, config.counterfactuals, policy=cure_policy(varied), seed=seed)
+    source = stream_from_cgn(task.subject.cgn, config.counterfactuals, policy=policy, seed=seed)
     train(
         FineTune(task.classifier, task.layers, config),
         cure_batches(task.photos, source, epochs, task.reading, pool),
@@ -277,28 +294,3 @@ def _judged(record: CureRecord) -> CureRecord:
     names = record.varied
     words = f"follows before: {follow_words(record.before, names)}; after: {follow_words(after, names)}; {real}"
     return replace(record, kept=True, verdict=words)
-
-
-def _keep(classifier: AnyClassifier, source: object, out: Path, kept: bool) -> None:
-    """Write the cured weights; remove those of an earlier call if they are not kept."""
-    folder, file, module = out / CURED, out / WEIGHTS, cast(nn.Module, classifier.module)
-    if not kept:
-        for old in (file, folder / "checkpoint.safetensors", folder / "config.json"):
-            old.unlink(missing_ok=True)
-    elif isinstance(source, nn.Module) or not is_folder(Path(str(source))):
-        write_tensors(file, _own_memory(module.state_dict()))
-    else:
-        own, prefix = (module.ensemble, "ensemble/") if isinstance(module, MeanOfHeads) else (module, "classifier/")
-        state = {f"{prefix}{name}": value for name, value in _own_memory(own.state_dict()).items()}
-        write_tensors(folder / "checkpoint.safetensors", state)
-        write_bytes(folder / "config.json", (Path(str(source)) / "config.json").read_bytes())
-
-
-def _own_memory(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Return copies, for tensors that share memory cannot be written."""
-    return {name: value.detach().clone() for name, value in state.items()}
-
-
-def weights_place(out: Path) -> Path:
-    """Return where a folder that :func:`cure` wrote keeps the cured classifier."""
-    return out / CURED if (out / CURED / "config.json").exists() else out / WEIGHTS

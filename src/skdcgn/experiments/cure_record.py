@@ -71,9 +71,13 @@ def varied_mechanisms(audit: AuditRecord) -> tuple[str, ...]:
     return tuple(name for name in PICTURES if name in followed)
 
 
-def cure_policy(varied: tuple[str, ...]) -> tuple[str, ...]:
-    """Return the policy under which the labels of all other mechanisms are the shape's."""
-    return tuple(f"{name}.correlate:1" for name in PICTURES if name not in varied)
+def cure_policy(varied: tuple[str, ...], *, whole: bool = False) -> tuple[str, ...]:
+    """Return the policy under which the labels of all other mechanisms are the shape's.
+
+    Of ``whole`` objects a texture that does not vary has the shape's noise too.
+    """
+    same = {"texture": "texture.whole:1" if whole else "texture.correlate:1", "background": "background.correlate:1"}
+    return tuple(word for name, word in same.items() if name not in varied)
 
 
 def cure_rows(record: CureRecord) -> list[CureRow]:

@@ -121,7 +121,7 @@ def test_a_user_may_name_what_varies(real):
     record, _ = cured(linear(texture=0.5, background=1.0, shape=0.2), real, vary=["background"])
     assert record.varied == ("background",)
     assert record.after.mechanisms["background"].follow.value < 5
-    with pytest.raises(UserError, match="vary.*name texture, background or both"):
+    with pytest.raises(UserError, match="name texture, background or both"):
         cured(linear(shape=1.0), real, vary=["shape"])
     images = compose(Stripes(), 64, policy=cure_policy(("background",), whole=True))
     assert torch.equal(images.texture_labels, images.shape_labels)

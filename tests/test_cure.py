@@ -128,7 +128,7 @@ def test_a_user_may_name_what_varies(real):
 
 
 def test_without_a_shortcut_nothing_changes(real, tmp_path):
-    record, network = cured(linear(shape=1.0), real, out=tmp_path / "cure")
+    record, network = cured(linear(shape=1.0), real, out=str(tmp_path / "cure"))
     assert (record.after, record.kept, network, record.varied) == (None, False, None, ())
     assert record.verdict.startswith("nothing to cure: follows the shape")
     assert read_cure(tmp_path / "cure") == record

@@ -97,7 +97,7 @@ def cure(
     cgn: Teacher | str | Path,
     real: str | Path,
     *,
-    out: Path | None = None,
+    out: str | Path | None = None,
     layers: str = Trained.LAST,
     vary: Sequence[str] | None = None,
     test: str | Path | None = None,
@@ -107,7 +107,7 @@ def cure(
     seed: int = 0,
     preprocess: str | None = None,
     size: int | None = None,
-    names: Path | Sequence[str] | None = None,
+    names: str | Path | Sequence[str] | None = None,
     bgr: bool = False,
     crops: bool | None = None,
     device: str = "auto",
@@ -216,10 +216,10 @@ def _rows(photos: PhotoFiles, mask: Tensor) -> PhotoFiles:
 
 
 @contextmanager
-def _folder(out: Path | None) -> Iterator[Path]:
+def _folder(out: str | Path | None) -> Iterator[Path]:
     """Give the folder of the run; for None one that is deleted at the end."""
     if out is not None:
-        yield out
+        yield Path(out)
         return
     with tempfile.TemporaryDirectory(prefix="skdcgn-cure-") as place:
         yield Path(place)

@@ -1,6 +1,5 @@
 """What a classifier answers on the pictures of an audit: a decision and its probability for each, in one pass."""
 
-from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -19,7 +18,6 @@ from skdcgn.evaluation.audit_pictures import (
     DrawnLayers,
     Recipe,
     Subset,
-    Trial,
     Variant,
     check_classes,
     recipe,
@@ -118,21 +116,24 @@ def ask(
         UserError: the CGN has one class, or an answer is no probabilities of its classes.
     """
     check_classes(cgn.spec)
-    tell, trials = watch("audit", n), list[Trial]()
-    answers = defaultdict[Recipe, list[tuple[Tensor, Tensor]]](list)
-    for index in range(-(-n // BATCH)):
-        trials.append(trial := sample_trial(cgn.spec, n, index, seed, whole=whole))
-        layers, curves = DrawnLayers(cgn, trial), MIXTURES if index * BATCH < mixed(n) else ()
-        for of in (*RECIPES, *curves):
-            answers[of].append(decide(classifier, layers.picture(of), cgn.spec.classes))
-        tell(min(n, (index + 1) * BATCH))
-    return Answers(
-        torch.cat([trial.labels for trial in trials]),
-        torch.cat([trial.new_labels for trial in trials]),
+    tell, curves = watch("audit", n), mixed(n)
+    counts = dict.fromkeys(RECIPES, n) | dict.fromkeys(MIXTURES, curves)
+    answers = Answers(  # each tensor in one piece of memory, whatever the number of batches
+        torch.empty(n, len(Mechanism), dtype=torch.int64),
+        torch.empty(n, dtype=torch.int64),
         cgn.spec.classes,
-        {of: torch.cat([decision for decision, _ in batches]) for of, batches in answers.items()},
-        {of: torch.cat([confidence for _, confidence in batches]) for of, batches in answers.items()},
+        {of: torch.empty(count, dtype=torch.int64) for of, count in counts.items()},
+        {of: torch.empty(count) for of, count in counts.items()},
     )
+    for index, start in enumerate(range(0, n, BATCH)):
+        rows, trial = slice(start, start + BATCH), sample_trial(cgn.spec, n, index, seed, whole=whole)
+        layers = DrawnLayers(cgn, trial)
+        answers.labels[rows], answers.new_labels[rows] = trial.labels, trial.new_labels
+        for of in (*RECIPES, *(MIXTURES if start < curves else ())):
+            decision, confidence = decide(classifier, layers.picture(of), cgn.spec.classes)
+            answers.decisions[of][rows], answers.confidences[of][rows] = decision, confidence
+        tell(min(n, start + BATCH))
+    return answers
 
 
 def decide(classifier: Probabilities, images: Tensor, classes: int) -> tuple[Tensor, Tensor]:
@@ -148,4 +149,4 @@ def decide(classifier: Probabilities, images: Tensor, classes: int) -> tuple[Ten
     confidence, decision = answer.detach().float().cpu().max(1)
     if not bool(((confidence >= -MARGIN) & (confidence <= 1 + MARGIN)).all()):  # false for NaN too
         raise UserError("the classifier's answers are no probabilities: end it in a softmax, and check for NaN")
-    return decision.clone(), confidence.clamp(0, 1)
+    return decision, confidence.clamp(0, 1)

@@ -9,7 +9,7 @@ from PIL import Image
 
 from cure_data import Network, bf16
 from cure_methods import Run
-from skdcgn.base.config import CureConfig, Trained
+from skdcgn.base.cure_config import CureConfig, Trained
 from skdcgn.base.files import write_json
 from skdcgn.base.progress import silent
 from skdcgn.classifiers.finetune import RATES

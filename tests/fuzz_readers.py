@@ -26,8 +26,8 @@ from skdcgn.base.config import (
     RunConfig,
     StudentConfig,
     TeachConfig,
-    Trained,
 )
+from skdcgn.base.cure_config import Trained
 from skdcgn.base.door import read_json
 from skdcgn.base.files import write_json
 from skdcgn.base.presets import PHOTO_RUNS, run_preset

@@ -8,7 +8,8 @@ from PIL import Image
 from torch import nn
 
 from helpers_audit import small_record
-from skdcgn.base.config import ClassifyConfig, CureConfig
+from skdcgn.base.config import ClassifyConfig
+from skdcgn.base.cure_config import CureConfig
 from skdcgn.base.errors import UserError
 from skdcgn.base.tensors import read_tensors
 from skdcgn.cgn.compose import compose

@@ -68,13 +68,6 @@ class Heads(StrEnum):
     ONE = "one"
 
 
-class Trained(StrEnum):
-    """Layers that a cure trains: ``last``, the linear layer that decides, or ``all``."""
-
-    LAST = "last"
-    ALL = "all"
-
-
 class RateSchedule(StrEnum):
     """Course of a learning rate: ``steps`` (factor ``decay``), or ``one-cycle`` (a rise, then a cosine to zero)."""
 
@@ -188,19 +181,6 @@ class EnsembleConfig:
     decay_epochs: Count = option(15, "epochs between two decays of the learning rate")
     freeze_norms: bool = option(True, "use and keep the running statistics of the backbone's batch norms")
     save_every: Count = option(500, "steps between checkpoints")
-
-
-@dataclass(frozen=True, config=STRICT)
-class CureConfig:
-    """Training of a cure; its loss is stated in :mod:`skdcgn.classifiers.finetune`."""
-
-    steps: Count = option(1000, "training steps")
-    batch_size: Batch = option(16, "real pictures per step")
-    counterfactuals: Batch = option(64, "counterfactuals per step")
-    weight: Weight = option(1.0, "weight of the loss on counterfactuals")
-    learning_rate: Rate | None = option(None, "AdamW learning rate; default: 1e-2 of the last layer, 4e-3 of all")
-    weight_decay: Weight = option(1e-4, "AdamW weight decay")
-    save_every: Count = option(100, "steps between checkpoints")
 
 
 @dataclass(frozen=True, config=STRICT)

@@ -18,10 +18,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from skdcgn.base.config import CureConfig, Trained
+from skdcgn.base.cure_config import CureConfig, Trained
 from skdcgn.base.errors import UserError
 from skdcgn.base.seeds import generator
-from skdcgn.classifiers.any import AnyClassifier, resized
+from skdcgn.classifiers.any_classifier import AnyClassifier, resized
 from skdcgn.classifiers.ensemble import freeze_norms
 from skdcgn.classifiers.photo_batches import resize_and_mirror
 from skdcgn.classifiers.schedules import Epochs

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter, validators
 
 from skdcgn.base.bounds import LEAST_AUDITED, MOST_AUDITED
-from skdcgn.base.config import CureConfig, Trained
+from skdcgn.base.cure_config import CureConfig, Trained
 from skdcgn.base.records import to_dict
 from skdcgn.cli.flags import with_flags
 from skdcgn.cli.help_page import FURTHER

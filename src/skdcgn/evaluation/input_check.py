@@ -7,7 +7,7 @@ from torch import Tensor
 
 from skdcgn.base.seeds import generator
 from skdcgn.cgn.mechanism import Teacher
-from skdcgn.classifiers.any import AnyClassifier
+from skdcgn.classifiers.any_classifier import AnyClassifier
 from skdcgn.classifiers.preprocess import PREPROCESSES, Preprocess
 from skdcgn.evaluation.audit_answers import decide
 from skdcgn.evaluation.audit_pictures import ALL_AGREE, BATCH, DrawnLayers, sample_trial

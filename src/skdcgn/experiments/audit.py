@@ -18,12 +18,14 @@ from skdcgn.base.contents import Reads, digests, value_reads
 from skdcgn.base.door import is_file
 from skdcgn.base.errors import UserError, shown
 from skdcgn.base.files import write_json
-from skdcgn.base.progress import Watch, silent
+from skdcgn.base.home import from_home
+from skdcgn.base.progress import Watch, log_progress, silent
 from skdcgn.base.records import digest, to_dict
 from skdcgn.cgn.classes import Classes
 from skdcgn.cgn.mechanism import Teacher
 from skdcgn.cgn.pictures import save_picture
-from skdcgn.classifiers.any import AnyClassifier, open_classifier
+from skdcgn.classifiers.any import open_classifier
+from skdcgn.classifiers.any_classifier import AnyClassifier
 from skdcgn.classifiers.preprocess import DEFAULT
 from skdcgn.evaluation.audit import IMAGES, Audit, audit_classifier
 from skdcgn.evaluation.audit_record import FILE, AuditRecord, pair_files, read_audit
@@ -114,7 +116,7 @@ def audit(
     names: str | Path | Sequence[str] | None = None,
     bgr: bool = False,
     device: str = "auto",
-    watch: Watch = silent,
+    watch: Watch = log_progress,
 ) -> AuditRecord:
     """Measure which mechanism a classifier follows: what it does when one mechanism's label alone changes.
 
@@ -139,7 +141,7 @@ def audit(
     subject = open_subject(model, cgn, preprocess=preprocess, size=size, names=names, bgr=bgr, device=device)
     if out is None:
         return measure(subject, config, watch).record
-    return write_audit(subject, config, Path(out), watch=watch).record
+    return write_audit(subject, config, Path(from_home(str(out))), watch=watch).record
 
 
 def open_subject(

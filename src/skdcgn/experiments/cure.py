@@ -18,16 +18,17 @@ from typing import Any, NamedTuple, cast
 import torch
 from torch import Tensor, nn
 
-from skdcgn.base.config import CureConfig, Trained
 from skdcgn.base.contents import Reads
+from skdcgn.base.cure_config import CureConfig, Trained
 from skdcgn.base.errors import UserError, shown
 from skdcgn.base.files import write_json
+from skdcgn.base.home import from_home
 from skdcgn.base.progress import Watch, log_progress, silent
 from skdcgn.base.records import to_dict
 from skdcgn.base.seeds import generator
 from skdcgn.cgn.classes import Classes
 from skdcgn.cgn.mechanism import Teacher
-from skdcgn.classifiers.any import AnyClassifier
+from skdcgn.classifiers.any_classifier import AnyClassifier
 from skdcgn.classifiers.ensemble import WORKERS
 from skdcgn.classifiers.finetune import FineTune, Reading, cure_batches, last_layer, photo_accuracy
 from skdcgn.classifiers.schedules import Epochs, one_cycle
@@ -141,6 +142,7 @@ def cure(
             pictures that cannot be read, or a folder that holds another run.
     """
     trained, varied = _as_layers(layers), _as_varied(vary)
+    real, test = Path(from_home(str(real))), None if test is None else Path(from_home(str(test)))
     if not 0 <= most_lost <= 100:
         raise UserError(f"most_lost is {most_lost}: pass points of accuracy, 0 to 100")
     source = copy.deepcopy(module) if isinstance(module, nn.Module) else module
@@ -148,7 +150,7 @@ def cure(
     _check_trainable(subject.classifier, trained)
     spec = subject.cgn.spec
     own = Classes.of(subject.cgn_name, spec)
-    photos, held_out = _split(Path(real), None if test is None else Path(test), own, seed)
+    photos, held_out = _split(real, test, own, seed)
     reading = Reading(subject.classifier.size or spec.image_size, not spec.tiles if crops is None else crops)
     task = _Task(
         subject,
@@ -163,7 +165,7 @@ def cure(
         out is not None,
     )
     with _folder(out) as path, ThreadPoolExecutor(WORKERS) as pool:
-        folder = RunFolder(path, _identity(task), reads=_reads(task, Path(real), test))
+        folder = RunFolder(path, _identity(task), reads=_reads(task, real, test))
         record = _run(task, folder, most_lost, pool, device)
         keep_weights(subject.classifier, module, path, record.kept)
         write_json(path / FILE, record.to_dict())
@@ -219,7 +221,7 @@ def _rows(photos: PhotoFiles, mask: Tensor) -> PhotoFiles:
 def _folder(out: str | Path | None) -> Iterator[Path]:
     """Give the folder of the run; for None one that is deleted at the end."""
     if out is not None:
-        yield Path(out)
+        yield Path(from_home(str(out)))
         return
     with tempfile.TemporaryDirectory(prefix="skdcgn-cure-") as place:
         yield Path(place)
@@ -231,8 +233,8 @@ def _identity(task: _Task) -> dict[str, Any]:
     return {**to_dict(task.config), **values, **to_dict(task.audits)}
 
 
-def _reads(task: _Task, real: Path, test: str | Path | None) -> Reads:
-    tests = {} if test is None else photo_reads("tests", Path(test), task.held_out)
+def _reads(task: _Task, real: Path, test: Path | None) -> Reads:
+    tests = {} if test is None else photo_reads("tests", test, task.held_out)
     return {**photo_reads("pictures", real, task.photos), **tests, **task.subject.reads}
 
 

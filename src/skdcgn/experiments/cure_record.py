@@ -7,7 +7,7 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from skdcgn.base.bounds import Count, Percent, Seed
-from skdcgn.base.config import Trained
+from skdcgn.base.cure_config import Trained
 from skdcgn.base.door import read_record
 from skdcgn.base.records import to_dict
 from skdcgn.evaluation.audit_record import BOTH, MECHANISMS, AuditRecord, Interval

@@ -7,8 +7,9 @@ from torch import Tensor, nn
 
 from skdcgn.base.door import is_folder
 from skdcgn.base.files import write_bytes
+from skdcgn.base.home import from_home
 from skdcgn.base.tensors import write_tensors
-from skdcgn.classifiers.any import AnyClassifier
+from skdcgn.classifiers.any_classifier import AnyClassifier
 from skdcgn.classifiers.sources import MeanOfHeads
 
 CURED, WEIGHTS = "cured", "cured.safetensors"
@@ -20,13 +21,13 @@ def keep_weights(classifier: AnyClassifier, source: object, out: Path, kept: boo
     if not kept:
         for old in (file, folder / "checkpoint.safetensors", folder / "config.json"):
             old.unlink(missing_ok=True)
-    elif isinstance(source, nn.Module) or not is_folder(Path(str(source))):
+    elif isinstance(source, nn.Module) or not is_folder(Path(from_home(str(source)))):
         write_tensors(file, _own_memory(module.state_dict()))
     else:
         own, prefix = (module.ensemble, "ensemble/") if isinstance(module, MeanOfHeads) else (module, "classifier/")
         state = {f"{prefix}{name}": value for name, value in _own_memory(own.state_dict()).items()}
         write_tensors(folder / "checkpoint.safetensors", state)
-        write_bytes(folder / "config.json", (Path(str(source)) / "config.json").read_bytes())
+        write_bytes(folder / "config.json", (Path(from_home(str(source))) / "config.json").read_bytes())
 
 
 def _own_memory(state: dict[str, Tensor]) -> dict[str, Tensor]:

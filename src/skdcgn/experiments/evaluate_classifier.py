@@ -17,7 +17,8 @@ from skdcgn.base.presets import DEFAULT, run_preset
 from skdcgn.base.records import override
 from skdcgn.cgn.classes import Classes, in_order_of
 from skdcgn.cgn.mechanism import Teacher
-from skdcgn.classifiers.any import AnyClassifier, open_classifier
+from skdcgn.classifiers.any import open_classifier
+from skdcgn.classifiers.any_classifier import AnyClassifier
 from skdcgn.classifiers.sources import SMALL
 from skdcgn.data.folders import as_unit, check_pictures
 from skdcgn.data.images import LabelledImages

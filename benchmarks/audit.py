@@ -3,8 +3,8 @@
     python benchmarks/audit.py --photos TRAIN --masks MASKS
 
 Digits: classifiers with a planted share of shortcut (``planted.py``), and decorrelated ones. Each is audited with the
-zoo's teacher, with its student, and with real glyphs and no generator. Two hundred audits of each classifier in
-``COVERAGE`` are compared with the numbers of 100,000 base pictures. Photographs: counterfactuals of a photo CGN with
+zoo's teacher, with its student, and with real glyphs and no generator. For each classifier in ``COVERAGE`` the intervals
+of two hundred audits of 500 or 250 base pictures are compared with the numbers of all these pictures. Photographs: counterfactuals of a photo CGN with
 planted labels; MASKS is what ``skdcgn segment`` writes of TRAIN. Without ``--photos`` the digits alone are measured.
 
 Classifiers, student and audits are kept under ``--runs``: a command that was killed goes on. Raw results:
@@ -51,8 +51,8 @@ from skdcgn.teachers.photographs import build_photo_cgn, load_photo_cgn
 RESULTS = Path(__file__).parent / "results"
 IMAGES, FALSE_ALARM_IMAGES = 1000, 2000  # base pictures of an audit
 PHOTO_FAMILIES, PHOTO_SHARES, PHOTO_SIZE = ("texture", "background"), (0.5, 1.0), 64
-COVERAGE = ("texture-0.5-0", "none-0-0", "both-0.5-0")
-REPEATS, REPEAT_IMAGES, COVERAGE_SEED = 200, 500, 1
+COVERAGE = {"texture-0.5-0": 500, "none-0-0": 250}  # classifiers, and base pictures of each repeated audit
+REPEATS, COVERAGE_SEED = 200, 1
 
 
 class RememberingTeacher:
@@ -112,11 +112,11 @@ class CoverageFile:
     coverage: list[Coverage]
 
 
-def coverage_of(trained: Trained, cgn: Teacher, runs: Path) -> list[Coverage]:
-    """Return how often the intervals of audits of 500 base pictures hold the numbers of all 100,000."""
+def coverage_of(trained: Trained, cgn: Teacher, runs: Path, images: int) -> list[Coverage]:
+    """Return how often the intervals of 200 audits of ``images`` base pictures hold the numbers of all of these."""
     file = runs / "coverage" / f"{trained.planted.name}.json"
     if not file.exists():
-        answers = ask(trained.probabilities, cgn, REPEATS * REPEAT_IMAGES, seed=COVERAGE_SEED)
+        answers = ask(trained.probabilities, cgn, REPEATS * images, seed=COVERAGE_SEED)
         write_json(file, to_dict(CoverageFile(covered(answers, REPEATS))))
         print(f"coverage {trained.planted.name}", flush=True)
     return read_record(file, CoverageFile).coverage
@@ -129,10 +129,12 @@ def measure_digits(arguments: argparse.Namespace) -> tuple[list[Audited], dict[s
     rest = [one for one in decorrelated(range(arguments.decorrelated)) if one not in rungs]
     results = audit_all("teacher", teacher, train, [*rungs, *rest], runs)
     student = student_of(teacher, runs)
+    compared = [one for one in rungs if one.seed in arguments.agreement_seeds]
     for name, cgn in {"student": student, "glyphs": GlyphTeacher()}.items():
-        results += audit_all(name, cgn, train, rungs, runs)
+        results += audit_all(name, cgn, train, compared, runs)
     named = {one.name: one for one in rungs}
-    return results, {name: coverage_of(train(named[name]), student, runs) for name in COVERAGE if name in named}
+    sizes = {name: images for name, images in COVERAGE.items() if name in named}
+    return results, {name: coverage_of(train(named[name]), student, runs, images) for name, images in sizes.items()}
 
 
 def measure_photos(arguments: argparse.Namespace) -> list[Audited]:
@@ -154,6 +156,7 @@ def main() -> None:
     parser.add_argument("--photos", type=Path, help="folder of training photographs, a sub-folder per class")
     parser.add_argument("--masks", type=Path, help="folder of their masks")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--agreement-seeds", type=int, nargs="+", default=[0, 1], help="of classifiers for three CGNs")
     parser.add_argument("--photo-seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--decorrelated", type=int, default=20, help="number of decorrelated classifiers")
     parser.add_argument("--runs", type=Path, default=Path("runs/audit"))

@@ -12,7 +12,7 @@ from picture import GREY, INK
 FIGURES = Path(__file__).parents[1] / "docs" / "results" / "figures"
 COLOURS = {"teacher": "#0b6e6e", "student": "#c46a12", "glyphs": "#6a4fb3", "photographs": "#1f5fa8"}
 WORDS = {"teacher": "zoo's teacher", "student": "its student", "glyphs": "real glyphs", "photographs": "photographs"}
-TITLES = {"texture": "planted: texture", "background": "planted: background", "both": "planted: both"}
+TITLES = {"texture": "texture planted", "background": "background planted", "both": "both planted together"}
 MECHANISM_COLOURS = ("#444444", "#0b6e6e", "#c46a12", "#6a4fb3")
 AIM = (93, 97)  # percent, of coverage
 
@@ -100,6 +100,7 @@ def draw_coverage(coverage: dict[str, list[Coverage]], out: Path) -> None:
         ]
         axes.plot(*zip(*points, strict=True), "o", markersize=4, color=colour, label=mechanism)
     axes.set_xticks(range(len(statistics)), statistics)
+    axes.set_ylim(86, 100.5)
     tidy(axes, "", "intervals that hold the truth, %", "")
     axes.legend(frameon=False, fontsize=9, labelcolor=INK, ncols=4, loc="lower left")
     figure.savefig(out, dpi=110)

@@ -126,6 +126,7 @@ def summarise(
         "coverage": {name: coverage_summary(part) for name, part in coverage.items()},
         "margins": {f"{margin:g}": alarms_and_power(cgns["teacher"], margin) for margin in MARGINS},
         "margins_of_photographs": {f"{margin:g}": alarms_and_power(photos, margin) for margin in MARGINS},
+        "low_ends_of_excess": low_ends(cgns["teacher"]),
         "agreement": {
             f"{a} and {b}": agreement(cgns[a], cgns[b]) for a, b in combinations(cgns, 2) if cgns[a] and cgns[b]
         },
@@ -202,6 +203,13 @@ def alarms_and_power(audits: Sequence[Audited], margin: float) -> dict[str, Any]
             for family, share in groups
         },
     }
+
+
+def low_ends(audits: Sequence[Audited]) -> dict[str, float]:
+    """Return what a margin has to separate: the greatest low end of an innocent excess, the least of a planted one."""
+    innocent = [one.reactions[name].excess.low for one in audits if one.share == 0 for name in FOLLOWED]
+    planted = [one.reactions[OF_FAMILY[one.family]].excess.low for one in audits if one.share]
+    return {"greatest_decorrelated": max(innocent), "least_planted": min(planted)}
 
 
 def _count(found: Sequence[bool]) -> str:

@@ -3,9 +3,10 @@
     python benchmarks/audit.py --photos TRAIN --masks MASKS
 
 Digits: classifiers with a planted share of shortcut (``planted.py``), and decorrelated ones. Each is audited with the
-zoo's teacher, with its student, and with real glyphs and no generator. For each classifier in ``COVERAGE`` the intervals
-of two hundred audits of 500 or 250 base pictures are compared with the numbers of all these pictures. Photographs: counterfactuals of a photo CGN with
-planted labels; MASKS is what ``skdcgn segment`` writes of TRAIN. Without ``--photos`` the digits alone are measured.
+zoo's teacher, with its student, and with real glyphs and no generator. For each classifier in ``COVERAGE``, the
+intervals of two hundred audits are compared with the numbers of all their pictures together. Photographs:
+counterfactuals of a photo CGN with planted labels; MASKS is what ``skdcgn segment`` writes of TRAIN. Without
+``--photos`` the digits alone are measured.
 
 Classifiers, student and audits are kept under ``--runs``: a command that was killed goes on. Raw results:
 ``benchmarks/results/audit.json``; figures: ``docs/results/figures/audit-*.png``.

@@ -8,6 +8,7 @@ from matplotlib.axes import Axes
 
 from audit_summary import FOLLOWED, OF_FAMILY, Audited, Coverage, has, of_ladder
 from picture import GREY, INK
+from planted import SHARES
 
 FIGURES = Path(__file__).parents[1] / "docs" / "results" / "figures"
 COLOURS = {"teacher": "#0b6e6e", "student": "#c46a12", "glyphs": "#6a4fb3", "photographs": "#1f5fa8"}
@@ -44,7 +45,8 @@ def draw_ladders(cgns: dict[str, list[Audited]], out: Path) -> None:
     for axes, (family, name) in zip(panels, OF_FAMILY.items(), strict=True):
         present = [cgn for cgn, audits in cgns.items() if has(audits, family)]
         for place, cgn in enumerate(present):
-            draw_ladder(axes, of_ladder(cgns[cgn], family), name, cgn, 0.03 * (place - (len(present) - 1) / 2))
+            draw_ladder(axes, of_ladder(cgns[cgn], family), name, cgn, 0.022 * (place - (len(present) - 1) / 2))
+        axes.set_xticks(SHARES)
         tidy(axes, "planted share", "", TITLES[family])
     panels[0].set_ylabel("follow of the planted mechanism, %", color=GREY)
     panels[0].legend(frameon=False, fontsize=9, labelcolor=INK)
@@ -56,7 +58,7 @@ def draw_ladder(axes: Axes, audits: Sequence[Audited], name: str, cgn: str, shif
     follow = [one.reactions[name].follow for one in audits]
     below, above = [f.value - f.low for f in follow], [f.high - f.value for f in follow]
     axes.errorbar(
-        [one.share + shift + 0.008 * (one.seed - 1) for one in audits],
+        [one.share + shift + 0.006 * (one.seed - 1) for one in audits],
         [f.value for f in follow],
         yerr=[below, above],
         fmt="o",

@@ -13,7 +13,6 @@ from skdcgn.cli.help_page import FURTHER
 from skdcgn.cli.options import (
     DEFAULT_CLASSIFIER,
     ClassifierOptions,
-    ConfigOption,
     Device,
     DeviceOption,
     OutOption,
@@ -64,7 +63,9 @@ def cure(
             help="Number of base pictures of an audit.",
         ),
     ] = 2000,
-    config: ConfigOption = None,
+    config: Annotated[
+        Path | None, Parameter(group=FURTHER, help="JSON file of settings, as --help-all names them.")
+    ] = None,
     device: DeviceOption = Device.AUTO,
     changes: dict[str, Any],
 ) -> int:

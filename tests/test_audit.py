@@ -150,3 +150,13 @@ def test_wrong_answers_end_in_one_line() -> None:
             ask(classifier, obvious_cgn(), 64)
     with pytest.raises(UserError, match="one class"):
         ask(answering(of_shape), obvious_cgn(1), 64)
+
+
+def test_pairs_show_both_mechanisms_in_turns_if_both_are_followed() -> None:
+    def read(images: Tensor) -> Tensor:
+        return torch.where(of_texture(images) < 5, of_texture(images), of_background(images))
+
+    record = audited(read)
+    assert record.follows[:2] == ("texture", "background")
+    assert [pair.mechanism for pair in record.pairs] == 6 * ["texture", "background"]
+    assert len({pair.new_label for pair in record.pairs if pair.mechanism == "background"}) >= 5

@@ -4,6 +4,7 @@ The answers of all pictures are kept, the pictures are not: those of a pair are 
 """
 
 from collections.abc import Sequence
+from itertools import zip_longest
 
 import torch
 from torch import Tensor
@@ -12,27 +13,35 @@ from skdcgn.cgn.mechanism import Mechanism, Teacher
 from skdcgn.cgn.pictures import as_rgb
 from skdcgn.evaluation.audit_answers import Answers
 from skdcgn.evaluation.audit_pictures import BASE, BATCH, DrawnLayers, Variant, recipe, sample_trial
-from skdcgn.evaluation.audit_record import BOTH, Pair
+from skdcgn.evaluation.audit_record import Pair
 
 PAIRS = 12
 DIGITS = 2  # after the point of a confidence in percent
 
 
 def telling_pairs(answers: Answers, follows: Sequence[str], *, count: int = PAIRS) -> tuple[Pair, ...]:
-    """Return up to ``count`` pairs, followed mechanisms and new classes first, of the highest confidences.
+    """Return up to ``count`` pairs, of followed mechanisms first, in turns; of each, over the new classes in turns.
 
-    A confidence is the geometric mean of the probabilities of both answers.
+    Within a class, those of the highest confidence come first: the geometric mean of the probabilities of both answers.
     """
-    candidates = [pair for m in (Mechanism.TEXTURE, Mechanism.BACKGROUND) for pair in _candidates(answers, m)]
-    followed = {name for name in follows if name != BOTH}
-    candidates.sort(key=lambda pair: (pair.mechanism not in followed, -_confidence(pair), pair.row))
-    seen, ranked = dict[tuple[bool, int], int](), []
-    for pair in candidates:
-        key = pair.mechanism in followed, pair.new_label
-        seen[key] = seen.get(key, 0) + 1
-        ranked.append((not key[0], seen[key], pair))
-    ranked.sort(key=lambda entry: entry[:2])
-    return tuple(pair for *_, pair in ranked[:count])
+    pictures = (Mechanism.TEXTURE, Mechanism.BACKGROUND)
+    first = [m for m in pictures if m in follows]
+    rest = [m for m in pictures if m not in follows]
+    ranked = [pair for group in (first, rest) for pair in _in_turns([_ranked(answers, m) for m in group])]
+    return tuple(ranked[:count])
+
+
+def _ranked(answers: Answers, mechanism: Mechanism) -> list[Pair]:
+    """Return the pairs of a mechanism, over the new classes in turns."""
+    by_class = dict[int, list[Pair]]()
+    for pair in sorted(_candidates(answers, mechanism), key=lambda pair: (-_confidence(pair), pair.row)):
+        by_class.setdefault(pair.new_label, []).append(pair)
+    return _in_turns(list(by_class.values()))
+
+
+def _in_turns(lists: Sequence[list[Pair]]) -> list[Pair]:
+    """Return the first pair of each list, then the second of each, ..."""
+    return [pair for turn in zip_longest(*lists) for pair in turn if pair]
 
 
 def _confidence(pair: Pair) -> float:

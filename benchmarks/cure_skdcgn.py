@@ -23,17 +23,19 @@ ALL_MAY_BE_LOST = 100.0  # points: the table shows what the default limit of 2 p
 class Cure:
     """A share ``first`` of the budget empirical risk, the rest the fine-tuning of :func:`skdcgn.cure`.
 
-    ``factor``: on the default learning rate.
+    ``factor``: on the default learning rate. ``beyond``: the default number of steps, whatever the budget says.
     """
 
     layers: str
     first: float
     factor: float = 1.0
+    beyond: bool = False
 
     def __call__(self, run: Run) -> Network:
         network, pictures = run.plain(self.first), written_pictures(run)
         config = CureConfig(learning_rate=self.factor * RATES[Trained(self.layers)])
         rest, images = (1 - self.first) * run.task.budget, config.batch_size + config.counterfactuals
+        steps = config.steps if self.beyond else round(rest / images)
         with bf16():
             record, cured = cure(
                 network,
@@ -41,14 +43,14 @@ class Cure:
                 pictures,
                 layers=self.layers,
                 most_lost=ALL_MAY_BE_LOST,
-                config=replace(config, steps=round(rest / images)),
+                config=replace(config, steps=steps),
                 n=AUDIT_IMAGES,
                 seed=run.seed,
                 preprocess="signed",
                 device="cpu",
                 watch=silent,
             )
-        write_json(run.folder / f"record-{self.layers}.json", record.to_dict())
+        write_json(run.folder / f"record-{self.layers}{'-beyond' * self.beyond}.json", record.to_dict())
         return cast(Network, cured) if cured else network
 
 

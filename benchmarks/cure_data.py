@@ -99,8 +99,8 @@ class Task:
 
 
 def bf16() -> torch.autocast:
-    """Return the context in which networks compute in bfloat16 on the CPU."""
-    return torch.autocast("cpu", torch.bfloat16)
+    """Return the context in which networks compute in bfloat16 on the CPU; weights may change inside it."""
+    return torch.autocast("cpu", torch.bfloat16, cache_enabled=False)
 
 
 def from_cgn(cgn: Teacher, policy: tuple[str, ...] = ()) -> Source:

@@ -60,6 +60,11 @@ class Folders(NamedTuple):
         )
 
 
+def training(share: float) -> str:
+    """Return the name of the training pictures' folder; at a share of 1 they are ``biased`` of the other benchmark."""
+    return "biased" if share == 1 else f"train-{share:g}"
+
+
 def tied_texture(share: float, textures: int) -> Texture:
     """Return the choice of a class's own texture for a share of pictures, of another one for the others."""
 
@@ -114,7 +119,7 @@ def written_photographs(folders: Folders, share: float) -> dict[str, Path]:
     train = usable(folders.photos, folders.masks)
     test = usable(folders.test, folders.test_masks)
     roles: dict[str, tuple[MaskedPhotos, Texture]] = {
-        f"train-{share:g}": (train, tied_texture(share, count)),
+        training(share): (train, tied_texture(share, count)),
         "oracle": (train, random),
         "held-out": (usable(folders.held_out, folders.masks), tied_texture(HELD_OUT_SHARE, count)),
         "agreeing": (test, own),
@@ -122,7 +127,7 @@ def written_photographs(folders: Folders, share: float) -> dict[str, Path]:
     }
     for name, (masked, choose) in roles.items():
         plant(masked, textures, choose, out / name)
-    segment(out / f"train-{share:g}", out / f"masks-{share:g}", mask_source("u2netp", MASK_SIZE), size=MASK_SIZE)
+    segment(out / training(share), out / f"masks-{share:g}", mask_source("u2netp", MASK_SIZE), size=MASK_SIZE)
     return {name: out / name for name in roles}
 
 
@@ -131,7 +136,7 @@ def photo_cgn(folders: Folders, share: float, background: BackgroundFill) -> Tea
     file = folders.out / f"{background}-{share:g}.safetensors"
     if file.exists():
         return load_photo_cgn(file)
-    photos, masks = folders.out / f"train-{share:g}", folders.out / f"masks-{share:g}"
+    photos, masks = folders.out / training(share), folders.out / f"masks-{share:g}"
     return build_photo_cgn(photos, masks, file, image_size=SIZE, background=background)
 
 
@@ -158,7 +163,7 @@ def photographs(folders: Folders, share: float, budget: int) -> Task:
     return Task(
         name="photographs",
         share=share,
-        train=read(f"train-{share:g}"),
+        train=read(training(share)),
         held_out=read("held-out"),
         oracle=read("oracle"),
         agreeing=read("agreeing"),

@@ -10,7 +10,7 @@ from torch import nn
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 
-from cure_data import Network, Pictures, composed_batches, recombined_digits, tied
+from cure_data import Network, Pictures, bf16, composed_batches, recombined_digits, tied
 from cure_groups import GroupWeights, evenly_by_group, group_accuracies, groups_of, upweighted
 from cure_methods import BATCH, JTT, Batch, GroupDRO, Mixture, Rate, Run, decisions, fit, set_head
 from skdcgn.base.seeds import generator
@@ -168,6 +168,15 @@ def test_training_lowers_the_loss_at_a_rate_that_ends_at_zero():
     before = nn.functional.cross_entropy(network(batch.images), batch.labels)
     fit(network, iter([batch] * 20), 20 * BATCH, Rate(1e-2))
     assert nn.functional.cross_entropy(network(batch.images), batch.labels) < before / 2
+
+
+def test_bfloat16_computes_with_the_weights_of_now():
+    layer, inputs = nn.Linear(3, 2), torch.ones(1, 3)
+    with bf16():
+        before = layer(inputs)
+        with torch.no_grad():
+            layer.weight.add_(1)
+        assert float((layer(inputs) - before).min()) > 2
 
 
 def test_rows_of_pictures_stay_together():

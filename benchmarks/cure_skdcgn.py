@@ -15,7 +15,7 @@ from skdcgn.base.progress import silent
 from skdcgn.classifiers.finetune import RATES
 from skdcgn.experiments.cure import cure
 
-AUDIT_IMAGES = 500  # base pictures of each audit
+AUDIT_IMAGES = 200  # base pictures of each audit
 ALL_MAY_BE_LOST = 100.0  # points: the table shows what the default limit of 2 points would refuse
 
 

@@ -103,7 +103,8 @@ def tune(entry: Entry, task: Task, folder: Path) -> Tuned:
     own, judges = task.held_out.rows(~apart), task.held_out.rows(apart)
     scores = []
     for number, method in enumerate(entry.tries):
-        network = method(Run(replace(task, held_out=own), TUNING_SEED, Rate(), folder / str(number)))
+        less = replace(task, held_out=own, budget=task.tuning_budget)
+        network = method(Run(less, TUNING_SEED, Rate(), folder / str(number)))
         by_group = group_accuracies(decisions(network, judges.images) == judges.labels, judges.groups)
         scores.append(round(sum(by_group.values()) / len(by_group), 2))
     return Tuned(scores.index(max(scores)), tuple(scores))

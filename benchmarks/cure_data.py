@@ -74,7 +74,7 @@ class Task:
         agreeing, decorrelated: test pictures whose shortcut agrees, and whose shortcut is random.
         network: makes a network with random weights.
         augment: changes a batch of training pictures at random.
-        budget: pictures that pass the network forward and backward.
+        budget, tuning_budget: pictures that pass the network forward and backward, and that do when settings are tried.
         sources: of composed pictures, by name: ``paste``, ``cgn`` and perhaps ``student``.
         cgn: of the training pictures.
     """
@@ -89,6 +89,7 @@ class Task:
     network: Callable[[], Network]
     augment: Augment
     budget: int
+    tuning_budget: int
     sources: Mapping[str, Source]
     cgn: Teacher
 
@@ -190,6 +191,7 @@ def digits(share: float, seed: int, cgns: Mapping[str, Teacher], data_root: Path
         network=digit_network,
         augment=unchanged,
         budget=budget,
+        tuning_budget=budget,
         sources={"paste": recombined_digits(train)} | {name: from_cgn(cgn) for name, cgn in cgns.items()},
         cgn=cgns["cgn"],
     )

@@ -31,6 +31,7 @@ SIZE, WIDTH = 64, 24  # pixels of a side; channels of the backbone's first stage
 SHIFT = 6  # pixels, at most, by which a training picture is moved
 TEST_COPIES = 2  # of each object, on random backgrounds
 PHOTO_BUDGET = 16_000
+TUNING_BUDGET = 6_000
 WHOLE = ("texture.whole:1",)  # a counterfactual shows one photograph's whole object
 TEXTURES = "backgrounds.json"
 
@@ -171,6 +172,7 @@ def photographs(folders: Folders, share: float, budget: int) -> Task:
         network=photo_network,
         augment=moved,
         budget=budget,
+        tuning_budget=TUNING_BUDGET,
         sources={
             "paste": from_cgn(photo_cgn(folders, share, BackgroundFill.PHOTOGRAPH), WHOLE),
             "cgn": from_cgn(cgn, WHOLE),

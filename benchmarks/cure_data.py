@@ -77,6 +77,7 @@ class Task:
         budget, tuning_budget: pictures that pass the network forward and backward, and that do when settings are tried.
         sources: of composed pictures, by name: ``paste``, ``cgn`` and perhaps ``student``.
         cgn: of the training pictures.
+        vary: the mechanisms that :func:`skdcgn.cure` varies; None: those that its audit finds.
     """
 
     name: str
@@ -92,6 +93,7 @@ class Task:
     tuning_budget: int
     sources: Mapping[str, Source]
     cgn: Teacher
+    vary: tuple[str, ...] | None = None
 
     @property
     def counter_examples(self) -> bool:

@@ -178,4 +178,5 @@ def photographs(folders: Folders, share: float, budget: int) -> Task:
             "cgn": from_cgn(cgn, WHOLE),
         },
         cgn=cgn,
+        vary=("background",),
     )

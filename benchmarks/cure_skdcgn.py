@@ -42,6 +42,7 @@ class Cure:
                 run.task.cgn,
                 pictures,
                 layers=self.layers,
+                vary=run.task.vary,
                 most_lost=ALL_MAY_BE_LOST,
                 config=replace(config, steps=steps),
                 n=AUDIT_IMAGES,

@@ -10,7 +10,8 @@ agrees with the class in 95 %, then in 100 % of the training pictures (``--share
 
 Each method first tries three settings on one seed, where 95 % agree; the one with the highest mean accuracy of the
 groups of half of the held-out pictures is measured, on other seeds. Whatever was measured before is read
-from ``--runs``: the same command goes on where it stopped. Raw results: ``benchmarks/results/cure-DATA.json``.
+from ``--runs``: the same command goes on where it stopped. Raw results: ``benchmarks/results/cure-DATA.json``, in which
+shares that are not measured again stay as they are.
 """
 
 import argparse
@@ -19,6 +20,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -234,13 +236,14 @@ def main() -> None:
         rows = summary(outcomes)
         sizes = group_sizes(table.task(share, arguments.seeds[0]))
         runs_of = {name: [to_dict(one) for one in runs] for name, runs in outcomes.items()}
-        shares[f"{share:g}"] = {"table": rows, "group_sizes": sizes, "runs": runs_of}
+        shares[f"{share:g}"] = {"seeds": arguments.seeds, "table": rows, "group_sizes": sizes, "runs": runs_of}
         print(f"\n{share:.0%}\n{markdown(rows)}", flush=True)
     tuned = {name: describe(table, name) for name in arguments.methods}
     budget = DIGITS_BUDGET if arguments.data == "digits" else PHOTO_BUDGET
     machine = f"{platform.machine()}, {torch.get_num_threads()} thread"
-    raw = {"machine": machine, "budget": budget, "seeds": arguments.seeds, "tuned": tuned, "shares": shares}
-    write_json(RESULTS / f"cure-{arguments.data}.json", raw)
+    file = RESULTS / f"cure-{arguments.data}.json"
+    measured = read_record(file, dict[str, Any])["shares"] if file.exists() else {}
+    write_json(file, {"machine": machine, "budget": budget, "tuned": tuned, "shares": {**measured, **shares}})
 
 
 def describe(table: Table, name: str) -> dict[str, object]:

@@ -60,12 +60,16 @@ def answer(run: Run, images: Tensor, origin: str, mend: str) -> Tensor:
     return values
 
 
+def prediction(result: Any) -> Any:
+    """Return the numbers by class in an answer: under ``logits`` of a mapping, first of several, or the answer."""
+    if isinstance(result, Mapping) and LOGITS in result:
+        return result[LOGITS]
+    return result[0] if isinstance(result, tuple | list) and result else result
+
+
 def _as_tensor(result: Any, origin: str) -> Tensor:
     """Return the prediction in an answer, float32 on the CPU."""
-    if isinstance(result, Mapping) and LOGITS in result:
-        result = result[LOGITS]
-    elif isinstance(result, tuple | list) and result:
-        result = result[0]
+    result = prediction(result)
     if isinstance(result, np.ndarray) and result.dtype.kind in "fiu":
         result = torch.from_numpy(result)
     if not isinstance(result, Tensor) or result.is_complex():

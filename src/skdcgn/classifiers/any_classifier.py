@@ -69,6 +69,11 @@ class AnyClassifier:
     matrix: Tensor | None = field(default=None, repr=False, compare=False)
     batch: int | None = None
 
+    @property
+    def outputs(self) -> int:
+        """How many numbers the network answers to an image."""
+        return self.classes.count if self.matrix is None else self.matrix.shape[1]
+
     def probabilities(self, images: Tensor) -> Tensor:
         """Return the probabilities (B, K) of the classes, float32 on the CPU, of images (B, 3, H, W) in [-1, 1].
 
@@ -99,7 +104,7 @@ class AnyClassifier:
         if count < rows:
             images = torch.cat([images, images[-1:].expand(rows - count, -1, -1, -1)])
         values = answer(self.run, self.inputs(images.float().cpu()), self.name, "pass --size")[:count]
-        outputs = self.classes.count if self.matrix is None else self.matrix.shape[1]
+        outputs = self.outputs
         if values.shape[1] != outputs or (self.soft and not are_probabilities(values)):
             raise UserError(
                 f"{self.name} answered {outputs} {'probabilities' if self.soft else 'numbers'} at first: "

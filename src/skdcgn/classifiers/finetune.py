@@ -8,11 +8,11 @@ decides learns, as in last-layer retraining (Kirichenko et al., ICLR 2023), and 
 ``all``, batch norms keep their statistics.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from skdcgn.base.cure_config import CureConfig, Trained
 from skdcgn.base.errors import UserError
 from skdcgn.base.seeds import generator
+from skdcgn.classifiers.answers import prediction
 from skdcgn.classifiers.any_classifier import AnyClassifier, resized
 from skdcgn.classifiers.ensemble import freeze_norms
 from skdcgn.classifiers.photo_batches import resize_and_mirror
@@ -89,7 +90,7 @@ def last_layer(classifier: AnyClassifier) -> nn.Module:
     Raises:
         UserError: there is none.
     """
-    network, outputs = classifier.module, outputs_of(classifier)
+    network, outputs = classifier.module, classifier.outputs
     if isinstance(network, MeanOfHeads):
         return network.ensemble.heads
     layers = [part for part in cast(nn.Module, network).modules() if isinstance(part, nn.Linear)]
@@ -99,27 +100,16 @@ def last_layer(classifier: AnyClassifier) -> nn.Module:
     return deciding[-1]
 
 
-def outputs_of(classifier: AnyClassifier) -> int:
-    """Return how many numbers the network answers to an image."""
-    return classifier.classes.count if classifier.matrix is None else classifier.matrix.shape[1]
-
-
 def log_probabilities(classifier: AnyClassifier, images: Tensor) -> Tensor:
     """Return log p (B, K) of images (B, 3, H, W) in [-1, 1], through which gradients flow to the network."""
-    values = _prediction(cast(nn.Module, classifier.module)(classifier.inputs(images))).float()
+    answer: Tensor = prediction(cast(nn.Module, classifier.module)(classifier.inputs(images)))
+    values = answer.float()
     if values.ndim == 4:
         values = values.flatten(1)
     if classifier.matrix is None:
         return values.clamp_min(LEAST).log() if classifier.soft else values.log_softmax(1)
     shares = values if classifier.soft else values.softmax(1)
     return (shares @ classifier.matrix.T.to(shares)).clamp_min(LEAST).log().log_softmax(1)
-
-
-def _prediction(answer: Any) -> Tensor:
-    """Return the tensor of numbers by class in a network's answer."""
-    if isinstance(answer, Mapping):
-        answer = answer["logits"]
-    return cast(Tensor, answer[0] if isinstance(answer, tuple | list) else answer)
 
 
 def cure_batches(
@@ -138,14 +128,14 @@ def cure_batches(
     read = read_ahead(begin, epochs.steps)
 
     def batch_at(step: int) -> Batch:
-        drawn = source.at(step)
-        share = own_share(torch.arange(len(drawn)))
-        images = reading.counterfactuals(drawn.images, generator(seed, "mirror", step))
+        counterfactuals = source.at(step)
+        share = own_share(torch.arange(len(counterfactuals)))
+        images = reading.counterfactuals(counterfactuals.images, generator(seed, "mirror", step))
         return {
             "images": as_unit(read(step)),
             "labels": photos.labels[epochs.rows(step)],
             "counterfactuals": images[share],
-            "shape": drawn.shape_labels[share],
+            "shape": counterfactuals.shape_labels[share],
         }
 
     return batch_at

@@ -16,6 +16,7 @@ from skdcgn.base.records import to_dict
 
 FILE = "audit.json"
 MECHANISMS = ("shape", "texture", "background")
+PICTURES = ("texture", "background")  # the mechanisms that draw pictures, not masks
 BOTH = "texture+background"
 SUBSETS = ("shape+texture", "shape+background", BOTH, "shape+texture+background")
 Points = Annotated[float, Field(ge=-100, le=100)]  # a difference of two percentages

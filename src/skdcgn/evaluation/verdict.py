@@ -2,9 +2,8 @@
 
 from collections.abc import Mapping
 
-from skdcgn.evaluation.audit_record import BOTH, Carried, Floor, Interval, Reaction
+from skdcgn.evaluation.audit_record import BOTH, PICTURES, Carried, Floor, Interval, Reaction
 
-PICTURES = ("texture", "background")
 DOUBT = "cannot tell what it follows"
 CHECK = "check how it reads pictures (--preprocess, --size, channel order) and its class names"
 

@@ -37,11 +37,10 @@ from skdcgn.data.folders import check_pictures, list_photos
 from skdcgn.data.images import PhotoFiles
 from skdcgn.data.reads import photo_reads
 from skdcgn.evaluation.audit import IMAGES
-from skdcgn.evaluation.audit_record import AuditRecord
+from skdcgn.evaluation.audit_record import PICTURES, AuditRecord
 from skdcgn.experiments.audit import AuditConfig, Subject, measure, open_subject, write_audit
 from skdcgn.experiments.cure_record import (
     FILE,
-    PICTURES,
     CureRecord,
     cure_policy,
     follow_words,

@@ -10,11 +10,10 @@ from skdcgn.base.bounds import Count, Percent, Seed
 from skdcgn.base.cure_config import Trained
 from skdcgn.base.door import read_record
 from skdcgn.base.records import to_dict
-from skdcgn.evaluation.audit_record import BOTH, MECHANISMS, AuditRecord, Interval
+from skdcgn.evaluation.audit_record import BOTH, MECHANISMS, PICTURES, AuditRecord, Interval
 
 FILE = "cure.json"
 MEASURES = ("flip", "follow", "accuracy", "agree")
-PICTURES = ("texture", "background")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,7 +16,6 @@ from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from skdcgn.base.errors import UserError
@@ -24,6 +23,7 @@ from skdcgn.cgn.classes import Classes, match_classes
 from skdcgn.classifiers.answers import Run, answer, are_probabilities
 from skdcgn.classifiers.preprocess import Preprocess
 from skdcgn.data.categories import CATEGORIES, averages
+from skdcgn.data.photos import resized
 
 NUMBERS_AT_ONCE = 2**21  # of the images of a batch: they and their first features stay in a processor's cache
 NAME_CLASSES = "name the classifier's classes by --names FILE, as the CGN names its own"
@@ -152,10 +152,3 @@ def _categories(classes: Classes, own: Classes) -> tuple[list[str], Tensor]:
         if name in own.names and name not in classes.names and bool(groups[row].any())
     ]
     return [list(CATEGORIES)[row] for row in rows], groups[rows].double()
-
-
-def resized(images: Tensor, size: int | None) -> Tensor:
-    """Return images resized to ``size`` pixels of a side, bilinear with antialiasing; as they are for None."""
-    if size is None or images.shape[-2:] == (size, size):
-        return images
-    return F.interpolate(images, (size, size), mode="bilinear", align_corners=False, antialias=True).clamp(-1, 1)

@@ -41,11 +41,11 @@ from skdcgn.cgn.classes import Classes
 from skdcgn.cgn.mechanism import Mechanism
 from skdcgn.classifiers.backbones import BUNDLED, NO_WEIGHTS, load_backbone, weights_file
 from skdcgn.classifiers.check import check_logits
-from skdcgn.classifiers.photo_batches import batches
+from skdcgn.classifiers.photo_batches import batches, resize_and_mirror
 from skdcgn.classifiers.schedules import Epochs, one_cycle, step_decay
 from skdcgn.data.counterfactuals import CounterfactualStream
 from skdcgn.data.folders import check_pictures, list_photos
-from skdcgn.data.photos import IMAGENET_DEVIATION, IMAGENET_MEAN
+from skdcgn.data.photos import IMAGENET_DEVIATION, IMAGENET_MEAN, random_crop
 from skdcgn.data.reads import photo_reads
 from skdcgn.training.loop import Batch, Callback, Method, Schedule, Step
 from skdcgn.training.run_folder import RunFolder
@@ -204,11 +204,18 @@ def train_ensemble(
     set_seed(seed)
     network = backbone() if backbone else load_backbone(config.backbone, width=config.width, weights=config.weights)
     method = TrainEnsemble(config, Ensemble(network, len(photos.names), config.image_size, config.heads))
-    epochs = Epochs(len(photos.files), config.batch_size, config.epochs, seed)
+    epochs, size = Epochs(len(photos.files), config.batch_size, config.epochs, seed), config.image_size
     with ThreadPoolExecutor(workers) as pool:
         train(
             method,
-            batches(photos, source, epochs, config, pool),
+            batches(
+                photos,
+                source,
+                epochs,
+                lambda file, rng: random_crop(file, size, rng, config.least_area),
+                lambda images, rng: resize_and_mirror(images, size, rng),
+                pool,
+            ),
             folder,
             steps=epochs.steps,
             seed=seed,

@@ -8,8 +8,7 @@ decides learns, as in last-layer retraining (Kirichenko et al., ICLR 2023), and 
 ``all``, batch norms keep their statistics.
 """
 
-from collections.abc import Callable
-from concurrent.futures import Executor, Future
+from concurrent.futures import Executor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
@@ -20,19 +19,15 @@ from torch import Tensor, nn
 
 from skdcgn.base.cure_config import CureConfig, Trained
 from skdcgn.base.errors import UserError
-from skdcgn.base.seeds import generator
 from skdcgn.classifiers.answers import prediction
-from skdcgn.classifiers.any_classifier import AnyClassifier, resized
+from skdcgn.classifiers.any_classifier import AnyClassifier
 from skdcgn.classifiers.ensemble import freeze_norms
 from skdcgn.classifiers.photo_batches import resize_and_mirror
-from skdcgn.classifiers.schedules import Epochs
 from skdcgn.classifiers.sources import MeanOfHeads
-from skdcgn.data.counterfactuals import CounterfactualStream
 from skdcgn.data.folders import as_unit, read_picture
 from skdcgn.data.images import PhotoFiles
-from skdcgn.data.photos import in_batches, middle_crop, random_crop, read_ahead
+from skdcgn.data.photos import in_batches, middle_crop, random_crop, resized
 from skdcgn.training.loop import Batch, Method, Step
-from skdcgn.training.processes import own_share
 
 RATES = {Trained.LAST: 1e-2, Trained.ALL: 4e-3}
 LEAST_AREA = 0.35  # of a random crop
@@ -110,35 +105,6 @@ def log_probabilities(classifier: AnyClassifier, images: Tensor) -> Tensor:
         return values.clamp_min(LEAST).log() if classifier.soft else values.log_softmax(1)
     shares = values if classifier.soft else values.softmax(1)
     return (shares @ classifier.matrix.T.to(shares)).clamp_min(LEAST).log().log_softmax(1)
-
-
-def cure_batches(
-    photos: PhotoFiles, source: CounterfactualStream, epochs: Epochs, reading: Reading, pool: Executor
-) -> Callable[[int], Batch]:
-    """Return the batch of each step, a function of the step alone; see :class:`FineTune`."""
-    seed = epochs.seed
-
-    def begin(step: int) -> list[Future[Tensor]]:
-        epoch = epochs.epoch(step)
-        return [
-            pool.submit(reading.train, photos.files[row], generator(seed, "crop", epoch, row))
-            for row in epochs.rows(step).tolist()
-        ]
-
-    read = read_ahead(begin, epochs.steps)
-
-    def batch_at(step: int) -> Batch:
-        counterfactuals = source.at(step)
-        share = own_share(torch.arange(len(counterfactuals)))
-        images = reading.counterfactuals(counterfactuals.images, generator(seed, "mirror", step))
-        return {
-            "images": as_unit(read(step)),
-            "labels": photos.labels[epochs.rows(step)],
-            "counterfactuals": images[share],
-            "shape": counterfactuals.shape_labels[share],
-        }
-
-    return batch_at
 
 
 def photo_accuracy(classifier: AnyClassifier, photos: PhotoFiles, reading: Reading, pool: Executor) -> float:

@@ -1,12 +1,11 @@
 """Batches of an ensemble's training: crops of real photographs, and counterfactuals of a CGN or a file."""
 
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Executor, Future
 from pathlib import Path
 from typing import cast
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from skdcgn.base.config import EnsembleConfig
@@ -17,9 +16,12 @@ from skdcgn.classifiers.schedules import Epochs
 from skdcgn.data.counterfactuals import CounterfactualStream, stream_from_cgn, stream_from_file
 from skdcgn.data.folders import as_unit
 from skdcgn.data.images import PhotoFiles
-from skdcgn.data.photos import random_crop, read_ahead
+from skdcgn.data.photos import read_ahead, resized
 from skdcgn.training.loop import Batch
 from skdcgn.training.processes import own_share
+
+ReadPicture = Callable[[str, torch.Generator], Tensor]  # file -> (3, S, S) uint8 for training
+Prepare = Callable[[Tensor, torch.Generator], Tensor]  # counterfactuals (B, 3, H, W) -> (B, 3, S, S) in [-1, 1]
 
 
 def open_stream(
@@ -52,20 +54,21 @@ def batches(
     photos: PhotoFiles,
     source: CounterfactualStream | None,
     epochs: Epochs,
-    config: EnsembleConfig,
-    pool: ThreadPoolExecutor,
+    read_picture: ReadPicture,
+    prepare: Prepare,
+    pool: Executor,
 ) -> Callable[[int], Batch]:
-    """Return the batch of each step: real images and, of a source, counterfactuals.
+    """Return the batch of each step, a function of the step alone: real images and, of a source, counterfactuals.
 
     It holds ``images`` (B, 3, S, S) in [-1, 1] and ``labels`` (B,), and if there is a source ``counterfactuals``
     (B', 3, S, S) and their labels ``shape``, ``texture`` and ``background``, (B',) each.
     """
-    seed, size = epochs.seed, config.image_size
+    seed = epochs.seed
 
     def begin(step: int) -> list[Future[Tensor]]:
         epoch = epochs.epoch(step)
         return [
-            pool.submit(random_crop, photos.files[row], size, generator(seed, "crop", epoch, row), config.least_area)
+            pool.submit(read_picture, photos.files[row], generator(seed, "crop", epoch, row))
             for row in epochs.rows(step).tolist()
         ]
 
@@ -73,17 +76,17 @@ def batches(
 
     def batch_at(step: int) -> Batch:
         real = {"images": as_unit(read(step)), "labels": photos.labels[epochs.rows(step)]}
-        return real | (counterfactual_batch(source, step, size, seed) if source else {})
+        return real | (counterfactual_batch(source, step, prepare, seed) if source else {})
 
     return batch_at
 
 
-def counterfactual_batch(source: CounterfactualStream, step: int, size: int, seed: int) -> Batch:
+def counterfactual_batch(source: CounterfactualStream, step: int, prepare: Prepare, seed: int) -> Batch:
     """Return this process's share of the counterfactuals of a step, with their labels by mechanism."""
     counterfactuals = source.at(step)
     share = own_share(torch.arange(len(counterfactuals)))
     return {
-        "counterfactuals": resize_and_mirror(counterfactuals.images, size, generator(seed, "mirror", step))[share],
+        "counterfactuals": prepare(counterfactuals.images, generator(seed, "mirror", step))[share],
         "shape": counterfactuals.shape_labels[share],
         "texture": counterfactuals.texture_labels[share],
         "background": counterfactuals.background_labels[share],
@@ -92,7 +95,6 @@ def counterfactual_batch(source: CounterfactualStream, step: int, size: int, see
 
 def resize_and_mirror(images: Tensor, size: int, rng: torch.Generator) -> Tensor:
     """Resize images (B, 3, H, W) in [-1, 1] to ``size``, with antialiasing, and mirror half of them."""
-    if images.shape[-1] != size:
-        images = F.interpolate(images, size=(size, size), mode="bilinear", antialias=True).clamp(-1, 1)
+    images = resized(images, size)
     mirrored = (torch.rand(len(images), generator=rng) < 0.5).to(images.device)
     return torch.where(mirrored[:, None, None, None], images.flip(3), images).cpu()

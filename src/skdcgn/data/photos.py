@@ -9,6 +9,7 @@ from concurrent.futures import Executor, Future
 from pathlib import Path
 
 import torch
+import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
@@ -84,3 +85,10 @@ def in_batches(
 
 
 IMAGENET_MEAN, IMAGENET_DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+def resized(images: Tensor, size: int | None) -> Tensor:
+    """Return images resized to ``size`` pixels of a side, bilinear with antialiasing; as they are for None."""
+    if size is None or images.shape[-2:] == (size, size):
+        return images
+    return F.interpolate(images, (size, size), mode="bilinear", align_corners=False, antialias=True).clamp(-1, 1)

@@ -19,7 +19,7 @@ BLOCK = 64  # images that are composed at once
 
 
 @dataclass(frozen=True)
-class Share:
+class RankShare:
     """A rank's images of a sequence of ``length`` images; None: of an endless one."""
 
     rank: Rank

@@ -25,7 +25,7 @@ from skdcgn.cgn.mechanism import Mechanism, Teacher
 from skdcgn.cgn.pictures import as_rgb
 from skdcgn.cgn.policy import Intervention, parse_policy
 from skdcgn.data.loadable import Item, Loadable, check_whole
-from skdcgn.data.shares import BLOCK, Share, Shuffle, worker_positions
+from skdcgn.data.shares import BLOCK, RankShare, Shuffle, worker_positions
 from skdcgn.teachers.load import NamedTeacher
 from skdcgn.training.processes import process_count, process_index
 
@@ -134,9 +134,9 @@ class CounterfactualDataset(Loadable):
         return replace(self, batch_size=size)
 
     @property
-    def share(self) -> Share:
+    def share(self) -> RankShare:
         """This rank's part of the sequence."""
-        return Share(Rank(cast(int, self.rank), cast(int, self.ranks)), self.length)
+        return RankShare(Rank(cast(int, self.rank), cast(int, self.ranks)), self.length)
 
     def reader(self) -> Callable[[int], Item]:
         """Return ``position -> (image, label)``, which keeps the block of the last image."""

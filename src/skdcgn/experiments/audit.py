@@ -32,7 +32,7 @@ from skdcgn.evaluation.audit_record import FILE, AuditRecord, pair_files, read_a
 from skdcgn.evaluation.input_check import better_preprocess
 from skdcgn.evaluation.verdict import near_chance
 from skdcgn.report.audit import write_audit_report
-from skdcgn.teachers.load import load_teacher
+from skdcgn.teachers.load import open_cgn
 from skdcgn.training.run_folder import RunFolder
 from skdcgn.training.train import make_accelerator
 
@@ -156,7 +156,7 @@ def open_subject(
 ) -> Subject:
     """Open a classifier and a CGN, and let the classifier decide among the CGN's classes; see :func:`audit`."""
     place = str(make_accelerator(device).device)
-    teacher, owner = (load_teacher(cgn, device=place), str(cgn)) if isinstance(cgn, str | Path) else (cgn, "the CGN")
+    teacher, owner = open_cgn(cgn, place)
     classifier = open_classifier(
         model, preprocess=preprocess, size=size, names=names, bgr=bgr, device=place, side=teacher.spec.image_size
     )

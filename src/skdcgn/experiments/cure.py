@@ -30,7 +30,8 @@ from skdcgn.cgn.classes import Classes
 from skdcgn.cgn.mechanism import Teacher
 from skdcgn.classifiers.any_classifier import AnyClassifier
 from skdcgn.classifiers.ensemble import WORKERS
-from skdcgn.classifiers.finetune import FineTune, Reading, cure_batches, last_layer, photo_accuracy
+from skdcgn.classifiers.finetune import FineTune, Reading, last_layer, photo_accuracy
+from skdcgn.classifiers.photo_batches import batches
 from skdcgn.classifiers.schedules import Epochs, one_cycle
 from skdcgn.data.counterfactuals import stream_from_cgn
 from skdcgn.data.folders import check_pictures, list_photos
@@ -273,7 +274,7 @@ def _train(task: _Task, folder: RunFolder, policy: tuple[str, ...], pool: Execut
     source = stream_from_cgn(task.subject.cgn, config.counterfactuals, policy=policy, seed=seed)
     train(
         FineTune(task.classifier, task.layers, config),
-        cure_batches(task.photos, source, epochs, task.reading, pool),
+        batches(task.photos, source, epochs, task.reading.train, task.reading.counterfactuals, pool),
         folder,
         steps=config.steps,
         seed=seed,

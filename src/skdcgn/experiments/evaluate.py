@@ -25,12 +25,13 @@ from skdcgn.evaluation.imagenet import measure_ensemble, open_challenges
 from skdcgn.evaluation.measure import Measurement, compare_cgn, compare_with_pairs
 from skdcgn.evaluation.scores import HeadScores
 from skdcgn.experiments.artifacts import ArtifactKind, artifact_kind, must_hold
-from skdcgn.experiments.evaluate_classifier import load_cgn, preset_images
+from skdcgn.experiments.evaluate_classifier import preset_images
 from skdcgn.experiments.training_sets import own_test_set
 from skdcgn.features.extractors import load_extractor
 from skdcgn.metrics.pixels import PairAgreement
 from skdcgn.results.photo_record import PhotosResults
 from skdcgn.results.records import ImageNetResults, MnistResults, read_results
+from skdcgn.teachers.load import open_cgn
 from skdcgn.training.train import make_accelerator
 
 USE_TEACHER = "pass a CGN of the same classes by --teacher"
@@ -98,8 +99,8 @@ def evaluate_cgn(
     if teacher is not None and not mechanism_classifiers:
         raise UserError("--teacher is for mechanism classifiers: name a folder for them: --mechanism-classifiers DIR")
     place = str(make_accelerator(device).device)
-    student, features = load_cgn(cgn, place), load_extractor(extractor, device=place)
-    own = Classes.of(cgn if isinstance(cgn, str | Path) else "the CGN", student.spec)
+    (student, owner), features = open_cgn(cgn, place), load_extractor(extractor, device=place)
+    own = Classes.of(owner, student.spec)
     size, measured = student.spec.image_size, None
     of_preset = partial(preset_images, own, size, preset, textures, data_root)
     real = own_test_set(images, size, own) if images else of_preset()
@@ -108,7 +109,7 @@ def evaluate_cgn(
     if mechanism_classifiers:
         source = student
         if teacher is not None:
-            source = in_order_of(own, load_cgn(teacher, place), "--teacher", USE_TEACHER)
+            source = in_order_of(own, open_cgn(teacher, place)[0], "--teacher", USE_TEACHER)
         classifiers = train_mechanism_classifiers(source, mechanism_classifiers, budget, device=device)
         measured = axioms(student, classifiers, features, real.images, n=min(n, IMAGES))
     return CGNEvaluation(distances, agreement, measured)

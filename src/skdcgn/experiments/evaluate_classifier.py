@@ -27,7 +27,7 @@ from skdcgn.evaluation.imagenet import measure_logits, open_challenges
 from skdcgn.evaluation.scores import HeadScores
 from skdcgn.experiments.artifacts import ArtifactKind, artifact_kind, must_hold
 from skdcgn.experiments.training_sets import own_test_set, test_set
-from skdcgn.teachers.load import load_teacher
+from skdcgn.teachers.load import open_cgn
 from skdcgn.training.train import make_accelerator
 
 logger = logging.getLogger(__name__)
@@ -176,15 +176,14 @@ def _sensitivity(classifier: AnyClassifier, cgn: str | Path | Teacher) -> dict[s
     if classifier.kind == SMALL:
         source = _cgn_for(classifier.classes, classifier.size or PHOTO_SIDE, cgn)
     else:
-        source = load_cgn(cgn, "cpu")
-        owner = str(cgn) if isinstance(cgn, str | Path) else "the CGN"
+        source, owner = open_cgn(cgn)
         classifier = classifier.on_classes(Classes.of(owner, source.spec))
     return sensitivity(partial(_decide, classifier), run_trial(source))
 
 
 def _cgn_for(own: Classes, image_size: int, cgn: str | Path | Teacher) -> Teacher:
     """Return the CGN with its classes in the classifier's order; raise UserError for other classes or another size."""
-    loaded, owner = load_cgn(cgn, "cpu"), str(cgn) if isinstance(cgn, str | Path) else "the CGN"
+    loaded, owner = open_cgn(cgn)
     ordered = in_order_of(own, loaded, owner, USE_CGN)
     same_size(own.owner, image_size, owner, loaded.spec.image_size, USE_CGN)
     return ordered
@@ -203,10 +202,6 @@ def preset_images(
 def same_size(own: str, own_size: int, other: str, other_size: int, mend: str) -> None:
     if own_size != other_size:
         raise UserError(f"{own} has images of {own_size} pixels, {other} of {other_size} pixels: {mend}")
-
-
-def load_cgn(cgn: str | Path | Teacher, device: str) -> Teacher:
-    return load_teacher(cgn, device=device) if isinstance(cgn, str | Path) else cgn
 
 
 def preset_data(preset: str, textures: Path | None) -> RunConfig:

@@ -139,6 +139,11 @@ def load_teacher(
     return load_cgn(path, device, truncation)
 
 
+def open_cgn(cgn: str | Path | Teacher, device: str = "cpu") -> tuple[Teacher, str]:
+    """Return a CGN, loaded if it is a name or a path, and what a message calls it."""
+    return (load_teacher(cgn, device=device), str(cgn)) if isinstance(cgn, str | Path) else (cgn, "the CGN")
+
+
 def load_student(folder: str | Path, *, device: str = "cpu") -> StudentCGN:
     """Return the student CGN that ``save_pretrained`` wrote to ``folder``; raise UserError if there is none."""
     if not isinstance(folder, str | Path):

@@ -19,7 +19,6 @@ from skdcgn.base.records import to_dict
 from skdcgn.base.seeds import set_seed
 from skdcgn.base.tensors import read_tensors
 from skdcgn.base.weights import below, check_fit, on_meta
-from skdcgn.cgn.classes import Classes
 from skdcgn.classifiers.check import check_logits
 from skdcgn.classifiers.schedules import Epochs, step_decay
 from skdcgn.data.images import LabelledImages, TrainingImages
@@ -166,12 +165,6 @@ def load_classifier(folder: Path) -> Classifier:
 def read_form(folder: Path) -> ClassifierForm:
     """Return the classes and the image size of a classifier's run folder."""
     return read_record(folder / "config.json", ClassifierForm)
-
-
-def classes_of_classifier(folder: Path) -> Classes:
-    """Return the classes of the classifier in a run folder."""
-    form = read_form(folder)
-    return Classes(str(folder), form.classes, form.names)
 
 
 def accuracy(classifier: Classifier, data: LabelledImages) -> float:

@@ -220,15 +220,15 @@ def show_confusion(counts: Sequence[Sequence[int]], names: Sequence[str]) -> Non
 
 def show_audit(record: "AuditRecord") -> None:
     """Print a row per mechanism and subset with its noise floor, the warnings, and the verdict."""
+    from skdcgn.report.audit_words import spaced
+
     columns = ["flip", "follow", "accuracy", "agree", "floor"]
     pictures = f"{record.images:,} base pictures{' of whole objects' if record.whole else ''}"
     title = f"reaction to a new label, {pictures}, seed {record.seed}, %; floor: flip by new noise"
     shown = new_table(title, ["mechanism"], columns)
     for name, one in (record.mechanisms | record.subsets).items():
         values = (one.accuracy.value, one.agree.value, record.noise_floor[name].flip.value)
-        shown.add_row(
-            name.replace("+", " + "), one.flip.text(), one.follow.text(), *(f"{value:.1f}" for value in values)
-        )
+        shown.add_row(spaced(name), one.flip.text(), one.follow.text(), *(f"{value:.1f}" for value in values))
     output().print(shown)
     for name, layer in record.carried.items():
         print(f"{name} carries its class in {layer.value:.0f} % (guessing: {layer.chance:.3g} %)")

@@ -30,6 +30,17 @@ class TrainingStoppedError(UserError):
     """A training diverged or collapsed; its last good checkpoint is kept."""
 
 
+class LostAnswerError(UserError):
+    """Nobody knows whether a request was answered, and it may have been paid: the connection broke, or its answer did.
+
+    Only services that do not know idempotency keys raise it; the others are asked again.
+    """
+
+
+class RefusedError(UserError):
+    """A request that was surely neither answered nor paid, after all attempts: refused, or never sent."""
+
+
 def as_line(text: str) -> str:
     """Return a text as one line that can be printed."""
     return escaped(" ".join(text.split()))

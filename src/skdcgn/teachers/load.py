@@ -22,6 +22,7 @@ from skdcgn.base.files import sha256
 from skdcgn.base.home import from_home
 from skdcgn.base.tensors import open_tensors
 from skdcgn.base.weights import digest_of, fill, on_meta, read_state_dict, shape_of
+from skdcgn.cgn.black_box import Access
 from skdcgn.cgn.mechanism import Spec, Teacher, as_mechanism, check_query, spec_from_metadata
 from skdcgn.data.glyphs import DIGITS
 from skdcgn.features.u2net import u2net_from
@@ -32,6 +33,7 @@ from skdcgn.teachers.cgn_imagenet import TRUNCATION, assembled, imagenet_cgn_fro
 from skdcgn.teachers.photographs import is_photo_cgn, load_photo_cgn
 from skdcgn.zoo import cards
 
+UNKNOWN_CODE = Access(paid=True, idempotent=False)  # nobody knows what a function does inside
 QueryFunction = Callable[[str, Tensor, Tensor], Tensor]
 
 
@@ -61,6 +63,7 @@ class CallableTeacher:
     spec: Spec
     digest: str
     size: int | None = None
+    access: Access = UNKNOWN_CODE
 
     def query(self, mechanism: str, noise: Tensor, labels: Tensor) -> Tensor:
         """Ask the function; noise (B, Z), labels (B,) int64 -> (B, C, H, W)."""

@@ -92,6 +92,10 @@ class QueryConfig:
     classes: str = option("all", "classes: all, animals, numbers such as 0-99,105, or a file of these")
     noise: Noise = option(Noise.RANDOM, "sampling of the noise: random, or sobol (evenly within each class)")
     store: Store = option(Store.FLOAT32, "image storage: float32, uint8, png, or none (query again when read)")
+    budget: Count | None = option(None, "most answers of all mechanisms together, held-out ones too")
+    price: Weight | None = option(None, "cost of one answer, in the currency of max-cost")
+    max_cost: Weight | None = option(None, "most that all answers may cost together; needs price")
+    noisy: bool = option(False, "accept a black box that answers one query differently each time")
 
 
 # TinyGAN's channels, of width 1: on the first grid and after each of five blocks.

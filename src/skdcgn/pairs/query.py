@@ -8,6 +8,7 @@ Many processes or machines share a folder: rank r of n draws the shards i with i
 own, so that no rank waits for another; whole shards are kept even if the next try has another number of ranks.
 """
 
+from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
 
@@ -41,6 +42,29 @@ from skdcgn.pairs.manifest import (
 from skdcgn.pairs.stored import MEMORY
 from skdcgn.pairs.stores import encode
 
+Questions = Callable[[int, int, Plan], tuple[Tensor, Tensor]]  # size, index of the shard, plan -> noise, labels
+
+
+def plan_shard(size: int, index: int, plan: Plan) -> tuple[Tensor, Tensor]:
+    """Return the noise (size, Z) and the balanced, shuffled labels (size,) of one shard.
+
+    Over shards that are smaller than the number of classes, labels go on where the shard before stopped. Each class has
+    a Sobol sequence of its own.
+    """
+    spec, rng = plan.spec, generator(plan.seed, "pairs", plan.purpose, plan.mechanism, index)
+    if plan.noise is Noise.RANDOM:
+        noise = spec.sample_noise(size, rng)
+        return noise, (index * size + torch.randperm(size, generator=rng)) % spec.classes
+    places = index * plan.shard_size + torch.randperm(size, generator=rng)  # in the plan of all shards
+    labels, noise = places % spec.classes, torch.empty(size, spec.noise_dim)
+    for label in labels.unique().tolist():
+        own = labels == label
+        turns = places[own] // spec.classes
+        first, last = int(turns.min()), int(turns.max())
+        points = spec.sobol_noise(first, last - first + 1, derive_seed(plan.seed, "sobol", plan.mechanism, label))
+        noise[own] = points[turns - first]
+    return noise, labels
+
 
 def manifest_name(rank: Rank) -> str:
     """Return the name of the file that this process alone writes."""
@@ -58,6 +82,7 @@ def query_pairs(
     purpose: Purpose = TRAIN,
     store: Store = Store.FLOAT32,
     source: Noise = Noise.RANDOM,
+    questions: Questions = plan_shard,
     rank: Rank = Rank(),  # noqa: B008  # immutable
     tell: Tell = ignore,
 ) -> Manifest:
@@ -65,7 +90,7 @@ def query_pairs(
 
     Whole shards of an earlier, killed call are kept; queries are counted before they are sent, so that a shard
     that was lost half-way counts twice, as a black box that costs money would bill it. With ``Store.NONE`` the teacher
-    is not queried.
+    is not queried. ``questions`` gives the noise (B, Z) and labels (B,) of a shard by its size, its index and the plan.
     """
     _check_sizes(mechanism, teacher.spec, count, shard_size)
     rank.check()
@@ -91,7 +116,9 @@ def query_pairs(
             if not (name in stored and stored[name].intact(folder)):
                 queries += size if store is not Store.NONE else 0
                 manifest_of(plan, queries, shards.values()).write(folder / manifest_name(rank))
-                shards[name] = Shard(name, size, write_tensors(folder / name, _shard(teacher, size, index, plan)))
+                shards[name] = Shard(
+                    name, size, write_tensors(folder / name, _answers(teacher, plan, *questions(size, index, plan)))
+                )
                 manifest_of(plan, queries, shards.values()).write(folder / manifest_name(rank))
             tell(index * shard_size + size)
         return manifest_of(plan, queries, shards.values())
@@ -115,9 +142,8 @@ def _check_sizes(mechanism: Mechanism, spec: Spec, count: int, shard_size: int) 
         )
 
 
-def _shard(teacher: Teacher, size: int, index: int, plan: Plan) -> dict[str, Tensor]:
+def _answers(teacher: Teacher, plan: Plan, noise: Tensor, labels: Tensor) -> dict[str, Tensor]:
     """Return the tensors of one shard; queries the teacher unless no images are stored."""
-    noise, labels = plan_shard(size, index, plan)
     inputs = {"noise": noise, "labels": labels}
     if plan.store is Store.NONE:
         return inputs
@@ -162,27 +188,6 @@ def query_all(
             )
         spent[mechanism.value] = manifest.queries
     return spent
-
-
-def plan_shard(size: int, index: int, plan: Plan) -> tuple[Tensor, Tensor]:
-    """Return the noise (size, Z) and the balanced, shuffled labels (size,) of one shard.
-
-    Over shards that are smaller than the number of classes, labels go on where the shard before stopped. Each class has
-    a Sobol sequence of its own.
-    """
-    spec, rng = plan.spec, generator(plan.seed, "pairs", plan.purpose, plan.mechanism, index)
-    if plan.noise is Noise.RANDOM:
-        noise = spec.sample_noise(size, rng)
-        return noise, (index * size + torch.randperm(size, generator=rng)) % spec.classes
-    places = index * plan.shard_size + torch.randperm(size, generator=rng)  # in the plan of all shards
-    labels, noise = places % spec.classes, torch.empty(size, spec.noise_dim)
-    for label in labels.unique().tolist():
-        own = labels == label
-        turns = places[own] // spec.classes
-        first, last = int(turns.min()), int(turns.max())
-        points = spec.sobol_noise(first, last - first + 1, derive_seed(plan.seed, "sobol", plan.mechanism, label))
-        noise[own] = points[turns - first]
-    return noise, labels
 
 
 def _begin(folder: Path, plan: Plan, rank: Rank) -> tuple[Manifest, dict[str, Shard]]:

@@ -18,6 +18,7 @@ from torch import Tensor
 from skdcgn.base.bounds import MOST_CHANNELS, MOST_CLASSES, MOST_SIDE
 from skdcgn.base.door import parse_record
 from skdcgn.base.errors import UserError, shown
+from skdcgn.cgn.answer_hints import range_hint, shape_hint, type_hint
 
 MARGIN = 1e-3  # that an answer may lie beyond its range
 SPEC_KEY = "spec"  # in the metadata of safetensors and ONNX files: a Spec as JSON
@@ -202,17 +203,22 @@ def check_answer(spec: Spec, mechanism: Mechanism, images: Tensor, count: int) -
     """Return ``images`` if they are (count, C, H, W), floating point, finite, in range; raise UserError otherwise."""
     expected = (count, mechanism.channels, spec.image_size, spec.image_size)
     if not isinstance(images, Tensor) or not images.is_floating_point():
-        kind = images.dtype if isinstance(images, Tensor) else type(images).__name__
+        kind = str(images.dtype) if isinstance(images, Tensor) else type(images).__name__
         raise UserError(
             f"the teacher's {mechanism} is of type {kind}: it should draw a tensor of floating point numbers"
+            f"{type_hint(kind, mechanism.low)}"
         )
-    if tuple(images.shape) != expected:
-        raise UserError(f"the teacher's {mechanism} has shape {tuple(images.shape)}: it should draw {expected}")
+    shape = tuple(images.shape)
+    if shape != expected:
+        raise UserError(
+            f"the teacher's {mechanism} has shape {shape}: it should draw {expected}{shape_hint(shape, expected)}"
+        )
     least, greatest = map(float, images.aminmax()) if count else (mechanism.low, 1.0)  # NaN reaches both
     if not (isfinite(least) and isfinite(greatest)):
         raise UserError(f"the teacher's {mechanism} holds NaN or infinity: check its weights and its precision")
     if least < mechanism.low - MARGIN or greatest > 1 + MARGIN:
         raise UserError(
             f"the teacher's {mechanism} runs from {least:.3g} to {greatest:.3g}: scale it to [{mechanism.low:.0f}, 1]"
+            f"{range_hint(least, greatest, mechanism.low)}"
         )
     return images

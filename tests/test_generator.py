@@ -4,8 +4,6 @@ import contextlib
 import errno
 import json
 import os
-import shutil
-import types
 
 import pytest
 import torch
@@ -359,28 +357,6 @@ def test_saving_writes_the_same_bytes_again_and_keeps_the_card(saved):
     before = [(saved / name).read_bytes() for name in ("config.json", "model.safetensors", "README.md")]
     StudentCGN.load(saved).save_pretrained(saved)
     assert [(saved / name).read_bytes() for name in ("config.json", "model.safetensors", "README.md")] == before
-
-
-def test_a_student_goes_to_the_hub_and_comes_back(tmp_path, monkeypatch):
-    student, home = student_cgn(), tmp_path / "hub"
-
-    def create(self, repo_id, **options):
-        return types.SimpleNamespace(repo_id=f"me/{repo_id}")
-
-    def upload(self, repo_id, folder_path, **options):
-        shutil.copytree(folder_path, home / repo_id)
-        return f"https://hub.example/{repo_id}"
-
-    monkeypatch.setattr("huggingface_hub.HfApi.create_repo", create)
-    monkeypatch.setattr("huggingface_hub.HfApi.upload_folder", upload)
-    monkeypatch.setattr("huggingface_hub.snapshot_download", lambda name, **options: home / name)
-    assert student.push_to_hub("mine") == "https://hub.example/me/mine"
-    assert StudentCGN.from_pretrained("me/mine", revision="main").digest == student.digest
-
-
-def test_a_name_that_the_hub_does_not_have_is_reported():
-    with pytest.raises(UserError, match="is no folder, and cannot be fetched"):
-        StudentCGN.from_pretrained("../no/such/student", local_files_only=True)
 
 
 def test_loading_a_student_draws_no_random_numbers(saved):

@@ -20,12 +20,14 @@ from skdcgn.base.records import digest, from_dict, to_dict
 from skdcgn.base.tensors import read_tensors, write_tensors
 from skdcgn.base.weights import check_tensors
 from skdcgn.cgn.mechanism import Mechanism, Spec
+from skdcgn.students.hub import CARD, CONFIG, WEIGHTS
+from skdcgn.students.licence import licence_metadata
 
-CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "README.md"
 CONFIG_KEY = "config"  # in the weights' metadata: the digest of their configuration
+ANY_NAME = "this folder, or its name on the Hub"  # how a card calls its student before it is pushed
 CARD_TEXT = """---
 library_name: skdcgn
-license: mit
+{metadata}
 tags:
 - counterfactual
 - skdcgn
@@ -38,10 +40,14 @@ It draws shape masks, textures and backgrounds of a class, and composes counterf
 ```python
 import skdcgn
 
-student = skdcgn.StudentCGN.from_pretrained("this folder, or its name on the Hub")
+student = skdcgn.load_student("{name}")
 images = skdcgn.compose(student, n=16).images  # (16, 3, H, W) in [-1, 1]
 ```
+
+{words}
 """
+UNKNOWN_WORDS = """The licence is not known here: a student is made of a teacher's answers, and that teacher's licence
+may bind it. Find it out before you share this folder, and state it above."""
 
 
 @dataclass(frozen=True)
@@ -66,9 +72,24 @@ def write_student(folder: Path, form: StudentForm, state: dict[str, Tensor]) -> 
     """Write a student's files, each atomically; the configuration, without which there is no student, comes last."""
     values = to_dict(form)
     if not (folder / CARD).exists():
-        write_bytes(folder / CARD, CARD_TEXT.encode())
+        write_bytes(folder / CARD, short_card().encode())
     write_tensors(folder / WEIGHTS, state, {CONFIG_KEY: digest(values)})
     write_bytes(folder / CONFIG, json.dumps(values, indent=2, sort_keys=True).encode())
+
+
+def short_card(name: str = ANY_NAME, licence: str | None = None) -> str:
+    """Return a model card that says no more than what any student does, and its teacher's licence; None: unknown."""
+    metadata = "\n".join(f"{key}: {value}" for key, value in licence_metadata(licence).items())
+    words = f"The licence of its teacher is {licence}." if licence else UNKNOWN_WORDS
+    return CARD_TEXT.format(metadata=metadata, name=name, words=words)
+
+
+def student_files(form: StudentForm, state: dict[str, Tensor], card: str) -> dict[str, bytes]:
+    """Return the bytes of a student's files by name, with ``card`` as its model card."""
+    with TemporaryDirectory() as folder:
+        write_student(Path(folder), form, state)
+        files = {name: (Path(folder) / name).read_bytes() for name in (CONFIG, WEIGHTS)}
+    return {CARD: card.encode(), **files}
 
 
 def read_student(folder: Path) -> tuple[StudentForm, dict[str, Tensor]]:
@@ -94,41 +115,3 @@ def _right_folder(folder: Path) -> str:
     if is_file(folder / "student" / WEIGHTS):
         return f"it lies one level below: pass {folder / 'student'}"
     return f"pass the folder student that distill wrote, with {CONFIG} and {WEIGHTS}"
-
-
-def fetched(name: str, **options: Any) -> Path:
-    """Return the local copy of a student's repository on the Hub; options are those of ``snapshot_download``.
-
-    Raises:
-        UserError: ``name`` is no repository, or cannot be fetched.
-    """
-    from huggingface_hub import snapshot_download
-
-    try:
-        return Path(snapshot_download(name, allow_patterns=[CONFIG, WEIGHTS], **options))
-    except (OSError, ValueError) as error:
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
-        raise UserError(
-            f"{name!r} is no folder, and cannot be fetched from the Hugging Face Hub ({reason}): pass a student's "
-            "folder or the name of its repository"
-        ) from None
-
-
-def upload(
-    form: StudentForm,
-    state: dict[str, Tensor],
-    name: str,
-    *,
-    private: bool | None,
-    token: str | None,
-    branch: str | None,
-    message: str,
-) -> str:
-    """Write a student's files into a repository on the Hub, which is made if there is none; return the commit's URL."""
-    from huggingface_hub import HfApi
-
-    api = HfApi(token=token)
-    repository = api.create_repo(repo_id=name, private=private, exist_ok=True).repo_id
-    with TemporaryDirectory() as folder:
-        write_student(Path(folder), form, state)
-        return str(api.upload_folder(repo_id=repository, folder_path=folder, commit_message=message, revision=branch))

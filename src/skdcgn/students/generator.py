@@ -22,8 +22,10 @@ from skdcgn.base.errors import UserError, naming
 from skdcgn.base.records import to_dict
 from skdcgn.base.weights import fill, on_meta
 from skdcgn.cgn.mechanism import Mechanism, Spec, as_mechanism, check_query
-from skdcgn.students.folder import fetched, read_student, student_form, upload, write_student
+from skdcgn.students.folder import read_student, short_card, student_files, student_form, write_student
+from skdcgn.students.hub import fetched, upload
 from skdcgn.students.layers import LEAK, ConditionalBatchNorm2d, Memory, UpBlock, WakingSigmoid
+from skdcgn.students.licence import check_licence
 
 MARGIN = 0.02  # how near to black or white a colour begins at most: beyond, gradients vanish
 
@@ -177,17 +179,37 @@ class StudentCGN(nn.Module):
         return fill(student, state, folder, "the student of its config.json")
 
     @classmethod
-    def from_pretrained(cls, source: str | Path, **options: Any) -> Self:
+    def from_pretrained(
+        cls,
+        source: str | Path,
+        *,
+        revision: str | None = None,
+        token: str | None = None,
+        cache_dir: str | Path | None = None,
+        endpoint: str | None = None,
+        local_files_only: bool = False,
+    ) -> Self:
         """Load a student's folder or, by the name of its repository, a student on the Hugging Face Hub.
+
+        A folder wins over a name; the other arguments are those of :func:`skdcgn.students.hub.fetched`.
 
         Args:
             source: a folder, or a name such as ``user/student``.
-            options: of ``huggingface_hub.snapshot_download``, such as ``revision``, ``token`` and ``cache_dir``.
 
         Raises:
             UserError: there is no student, or its files do not fit each other.
         """
-        return cls.load(Path(source) if is_folder(Path(source)) else fetched(str(source), **options))
+        if is_folder(Path(source)):
+            return cls.load(Path(source))
+        folder = fetched(
+            str(source),
+            revision=revision,
+            token=token,
+            cache_dir=cache_dir,
+            endpoint=endpoint,
+            local_files_only=local_files_only,
+        )
+        return cls.load(folder)
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Write ``config.json``, ``model.safetensors`` and, if there is none, a model card, each atomically."""
@@ -197,18 +219,20 @@ class StudentCGN(nn.Module):
         self,
         repo_id: str,
         *,
+        licence: str,
         private: bool | None = None,
         token: str | None = None,
         branch: str | None = None,
-        commit_message: str = "Write a student CGN",
+        endpoint: str | None = None,
     ) -> str:
-        """Write the student into a repository on the Hugging Face Hub, new or old; return the commit's URL."""
-        return upload(
-            self.form,
-            self.state_dict(),
-            repo_id,
-            private=private,
-            token=token,
-            branch=branch,
-            message=commit_message,
-        )
+        """Write the student with a short card into a repository on the Hub; return the commit's URL.
+
+        :func:`skdcgn.deploy.hub.push_student` writes the card of a student's folder, with the table of its run.
+
+        Args:
+            repo_id: ``user/student``, made if there is none.
+            licence: of the teacher, an SPDX identifier such as ``CC-BY-NC-4.0``.
+            private, token, branch, endpoint: see :func:`skdcgn.students.hub.upload`.
+        """
+        files = student_files(self.form, self.state_dict(), short_card(repo_id, check_licence(licence)))
+        return upload(repo_id, files, private=private, token=token, revision=branch, endpoint=endpoint)

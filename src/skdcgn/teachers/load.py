@@ -27,6 +27,7 @@ from skdcgn.cgn.mechanism import Spec, Teacher, as_mechanism, check_query, spec_
 from skdcgn.data.glyphs import DIGITS
 from skdcgn.features.u2net import u2net_from
 from skdcgn.students.generator import StudentCGN
+from skdcgn.students.hub import is_repository_name
 from skdcgn.teachers.biggan import biggan_from
 from skdcgn.teachers.cgn import CGN, GRID, SIZES, CGNTeacher, NeuralCGN
 from skdcgn.teachers.cgn_imagenet import TRUNCATION, assembled, imagenet_cgn_from, random_cgn
@@ -108,8 +109,9 @@ def load_teacher(
 
     Args:
         source: a zoo name (see :func:`cards`), a ``.safetensors``, ``.pth`` or ``.bin`` file with the names of the
-            published MNIST or ImageNet CGN, a photo CGN, a folder written by ``save_pretrained``, or a callable
-            ``(mechanism, noise (B, Z), labels (B,)) -> images (B, C, H, W)``.
+            published MNIST or ImageNet CGN, a photo CGN, a folder written by ``save_pretrained``, a callable
+            ``(mechanism, noise (B, Z), labels (B,)) -> images (B, C, H, W)`` or, where there is no such name, file or
+            folder, a student ``user/student`` on the Hugging Face Hub.
         spec: image size, noise, classes and their names of a callable; None takes 32 pixels, N(0, I) of 32 numbers and
             10 classes without names.
         truncation: factor on the noise of an ImageNet CGN, in (0, 1]; None takes that of the file's metadata, else 0.5.
@@ -134,6 +136,9 @@ def load_teacher(
     if is_folder(path):
         _no_truncation(path, truncation)
         return StudentCGN.load(path).to(device)
+    if not is_file(path) and is_repository_name(name):
+        _no_truncation(name, truncation)
+        return load_student(name, device=device)
     if not is_file(path):
         raise UserError(f"no teacher {str(source)!r}: pass a file, a student's folder or one of {', '.join(cards())}")
     if is_photo_cgn(path):
@@ -147,10 +152,21 @@ def open_cgn(cgn: str | Path | Teacher, device: str = "cpu") -> tuple[Teacher, s
     return (load_teacher(cgn, device=device), str(cgn)) if isinstance(cgn, str | Path) else (cgn, "the CGN")
 
 
-def load_student(folder: str | Path, *, device: str = "cpu") -> StudentCGN:
-    """Return the student CGN that ``save_pretrained`` wrote to ``folder``; raise UserError if there is none."""
+def load_student(folder: str | Path, *, revision: str | None = None, device: str = "cpu") -> StudentCGN:
+    """Return the student CGN in a folder or, by the name of its repository, on the Hugging Face Hub.
+
+    Args:
+        folder: what ``save_pretrained`` wrote, or ``user/student``; a folder wins over a name.
+        revision: branch, tag or commit of the repository; None: ``main``.
+        device: where the student runs.
+
+    Raises:
+        UserError: there is no student, or the Hub does not answer and has not been asked for it before.
+    """
     if not isinstance(folder, str | Path):
         raise UserError(f"load_student takes the folder of a student, but got: {_type(folder)}")
+    if not is_folder(Path(folder)) and is_repository_name(str(folder)):
+        return StudentCGN.from_pretrained(folder, revision=revision).to(device)
     return StudentCGN.load(Path(folder)).to(device)
 
 

@@ -14,6 +14,7 @@ of several frames              the first
 """
 
 import errno
+import io
 import logging
 import re
 import struct
@@ -23,6 +24,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 from PIL import ExifTags, Image
@@ -82,10 +84,28 @@ def open_picture(path: Path) -> Image.Image:
         UserError: no regular file, too many pixels, 32-bit numbers without a range, or damaged.
     """
     with opened(path) as image:
-        must_have_range(image, path)
-        scale = _key_scale(image)
-        image.load()
-        return _upright(to_rgb(image, scale), _orientation(image))
+        return _decoded(image, path)
+
+
+def decode_picture(data: bytes, origin: object) -> Image.Image:
+    """Return one picture, in memory as the bytes of its file, in RGB, upright, on white.
+
+    Args:
+        data: the bytes of the file.
+        origin: where they lie, as an error names it.
+
+    Raises:
+        UserError: as :func:`open_picture`.
+    """
+    with _opened(io.BytesIO(data), origin) as image:
+        return _decoded(image, origin)
+
+
+def _decoded(image: Image.Image, origin: object) -> Image.Image:
+    must_have_range(image, origin)
+    scale = _key_scale(image)
+    image.load()
+    return _upright(to_rgb(image, scale), _orientation(image))
 
 
 def open_mask(path: Path) -> Image.Image:
@@ -131,9 +151,15 @@ def check_picture(path: Path) -> None:
 @contextmanager
 def opened(path: Path) -> Iterator[Image.Image]:
     """Open a picture, whose size is bounded; whatever Pillow raises inside is a UserError with its path."""
+    with _opened(regular_file(path), path) as image:
+        yield image
+
+
+@contextmanager
+def _opened(file: Path | IO[bytes], origin: object) -> Iterator[Image.Image]:
     _silence_pillow()
     try:
-        with Image.open(regular_file(path), formats=_decoders()) as image:
+        with Image.open(file, formats=_decoders()) as image:
             if image.width * image.height > MOST_PIXELS:
                 raise Image.DecompressionBombError
             if not image.width * image.height:
@@ -141,19 +167,19 @@ def opened(path: Path) -> Iterator[Image.Image]:
             yield image
     except (Image.DecompressionBombError, MemoryError):
         raise UserError(
-            f"{path} is too large: at most {MOST_PIXELS:,} pixels are read; make it smaller or remove it"
+            f"{origin} is too large: at most {MOST_PIXELS:,} pixels are read; make it smaller or remove it"
         ) from None
     except DAMAGE as error:
         if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
-            raise UserError(f"{path} cannot be read ({error.strerror}): check its permissions") from None
-        raise UserError(f"{path} is not a picture that Pillow can read: replace it or remove it") from None
+            raise UserError(f"{origin} cannot be read ({error.strerror}): check its permissions") from None
+        raise UserError(f"{origin} is not a picture that Pillow can read: replace it or remove it") from None
 
 
-def must_have_range(image: Image.Image, path: Path) -> None:
+def must_have_range(image: Image.Image, origin: object) -> None:
     """Raise UserError if a picture holds 32-bit integers or floats, whose black and white nothing declares."""
     if image.mode == "F" or (image.mode == "I" and image.format not in ("PNG", "PPM")):
         numbers = "floats" if image.mode == "F" else "32-bit integers"
-        raise UserError(f"{path} holds {numbers}, which have no black and white: save it with 8 or 16 bits a channel")
+        raise UserError(f"{origin} holds {numbers}, which have no black and white: save it with 8 or 16 bits a channel")
 
 
 def to_rgb(image: Image.Image, key_scale: float = 1) -> Image.Image:

@@ -37,6 +37,7 @@ VERBS = (
     "reproduce",
     "teach",
     "query",
+    "record",
     "distill",
     "photos",
     "audit",

@@ -55,10 +55,14 @@ class Distance(StrEnum):
 
 
 class Noise(StrEnum):
-    """Sampling of the noise of queries: ``random``, or ``sobol``, which covers the distribution more evenly."""
+    """Sampling of the noise of queries: ``random``, or ``sobol``, which covers the distribution more evenly.
+
+    ``recorded`` pairs have the noise of the recording; a query of them sets it by itself.
+    """
 
     RANDOM = "random"
     SOBOL = "sobol"
+    RECORDED = "recorded"
 
 
 class Heads(StrEnum):

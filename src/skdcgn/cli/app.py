@@ -55,6 +55,8 @@ VERBS = {
     "photographs:photos": Words(STAGES, "Make a CGN of your own photographs and their masks.",
         "Nothing is trained: noise picks a photograph, whose mask, object and background are the three mechanisms."),
     "stages:query": Words(STAGES, "Ask a teacher for pairs (noise, label, image) of each mechanism, within a budget."),
+    "recording:record": Words(STAGES, "Make pairs of what somebody recorded of a black box: pictures, labels, noise.",
+        "At the end it says whether the noise explains the pictures."),
     "stages:distill": Words(STAGES, "Distill the pairs of each mechanism into a tiny conditional generator."),
     "classifiers:classify": Words(STAGES, "Train a classifier on counterfactuals, whose shape is the class."),
     "classifiers:ensemble": Words(STAGES, "Train the invariant ensemble on photographs and counterfactuals.",

@@ -52,7 +52,10 @@ def warn_of_meaningless_noise(pairs: StoredPairs) -> None:
 
 
 def meaning_words(meaning: NoiseMeaning, mechanism: Mechanism) -> str:
-    """Return the warning in words."""
+    """Return both errors, and a warning if the noise explains nothing, in words."""
+    if not meaning.explains_nothing:
+        words = f"held-out error {meaning.error:.3f}, with shuffled pairs {meaning.shuffled:.3f}"
+        return words if meaning.label_mean > CONSTANT else f"{words}: pictures hardly differ within a class"
     pictures = {Mechanism.SHAPE: "masks", Mechanism.TEXTURE: "textures", Mechanism.BACKGROUND: "backgrounds"}[mechanism]
     return (
         f"the noise explains nothing of the {pictures}: held-out error {meaning.error:.3f}, with shuffled pairs "
@@ -61,13 +64,17 @@ def meaning_words(meaning: NoiseMeaning, mechanism: Mechanism) -> str:
     )
 
 
-def noise_meaning(pairs: StoredPairs) -> NoiseMeaning | None:
+def noise_meaning(pairs: StoredPairs, *, least: int = LEAST_ROWS, per_class: int = PER_CLASS) -> NoiseMeaning | None:
     """Predict held-out small pictures from noise, true and shuffled; None if there are too few pairs to tell.
 
     A function of the pairs alone: random numbers come from a generator of its own.
+
+    Args:
+        least: pairs that must take part; from fewer than 500, errors differ by chance.
+        per_class: least pairs of a class that takes part.
     """
-    rows = _rows(pairs.labels)
-    if len(rows) < LEAST_ROWS:
+    rows = _rows(pairs.labels, per_class)
+    if len(rows) < least:
         return None
     noise, labels, pictures = pairs.noise[rows], pairs.labels[rows], small_pictures(pairs, rows, SIDE).double()
     held_out = torch.arange(len(rows)) % 3 == 0
@@ -84,9 +91,9 @@ def noise_meaning(pairs: StoredPairs) -> NoiseMeaning | None:
     )
 
 
-def _rows(labels: Tensor) -> Tensor:
-    """Choose at most ``ROWS`` pairs, in random order, of as many classes as have ``PER_CLASS`` of them or more."""
-    classes = labels.bincount().ge(PER_CLASS).nonzero()[: ROWS // PER_CLASS, 0]
+def _rows(labels: Tensor, per_class: int) -> Tensor:
+    """Choose at most ``ROWS`` pairs, in random order, of as many classes as have ``per_class`` of them or more."""
+    classes = labels.bincount().ge(per_class).nonzero()[: ROWS // per_class, 0]
     own = torch.isin(labels, classes).nonzero()[:, 0]
     rows = own[first_of_each_class(labels[own], ROWS)] if len(own) else own
     return rows[torch.randperm(len(rows), generator=generator("meaning", "order"))]

@@ -32,6 +32,8 @@ from skdcgn.teachers.biggan import biggan_from
 from skdcgn.teachers.cgn import CGN, GRID, SIZES, CGNTeacher, NeuralCGN
 from skdcgn.teachers.cgn_imagenet import TRUNCATION, assembled, imagenet_cgn_from, random_cgn
 from skdcgn.teachers.photographs import is_photo_cgn, load_photo_cgn
+from skdcgn.teachers.recorded import PREFIX as RECORDED
+from skdcgn.teachers.recorded import open_recorded
 from skdcgn.zoo import cards
 
 UNKNOWN_CODE = Access(paid=True, idempotent=False)  # nobody knows what a function does inside
@@ -132,6 +134,9 @@ def load_teacher(
     name = current_name(str(source))
     if name in cards():
         return _from_card(name, device, truncation)
+    if name.startswith(RECORDED):
+        _no_truncation(name, truncation)
+        return open_recorded(Path(from_home(name.removeprefix(RECORDED))))
     path = Path(from_home(str(source)))
     if is_folder(path):
         _no_truncation(path, truncation)

@@ -114,7 +114,9 @@ def test_arrays_give_the_pairs_that_files_give(layout, answers, pairs, tmp_path)
 def test_recorded_pairs_are_a_black_box_that_answers_what_was_recorded(answers, pairs):
     noise, labels, images = answers
     teacher = load_teacher(f"recorded:{pairs}")
-    assert isinstance(teacher, BlackBox) and isinstance(teacher, Recorded) and not teacher.access.paid
+    assert isinstance(teacher, BlackBox)
+    assert isinstance(teacher, Recorded)
+    assert not teacher.access.paid
     for mechanism in Mechanism:
         assert torch.equal(teacher.query(mechanism, noise, labels), from_levels(images[mechanism], mechanism))
     near = noise + 1e-3

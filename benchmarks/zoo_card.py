@@ -25,7 +25,7 @@ from skdcgn.cgn.mechanism import Mechanism
 from skdcgn.metrics.pixels import paired_l1
 from skdcgn.results.expected import expected_accuracy
 from skdcgn.results.statistics import MeanDeviation
-from skdcgn.teachers.load import load_cgn
+from skdcgn.teachers.checkpoints import load_cgn
 from skdcgn.training.run_folder import read_metrics
 
 ZOO = Path(__file__).parents[1] / "src" / "skdcgn" / "zoo"

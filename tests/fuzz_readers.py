@@ -82,7 +82,8 @@ from skdcgn.students.generator import StudentGenerator, student_size
 from skdcgn.students.start import read_embeddings
 from skdcgn.teachers.cgn import CGN
 from skdcgn.teachers.cgn_imagenet import random_cgn
-from skdcgn.teachers.load import initial_cgn, load_teacher
+from skdcgn.teachers.checkpoints import initial_cgn
+from skdcgn.teachers.load import load_teacher
 from skdcgn.teachers.photographs import build_photo_cgn
 from skdcgn.training.loop import Record
 from skdcgn.training.run_folder import RunFolder, read_metrics

@@ -20,7 +20,8 @@ from skdcgn.features.u2net import FULL, U2Net, Width
 from skdcgn.teachers.biggan import BigGAN
 from skdcgn.teachers.cgn import CGN, CGNTeacher
 from skdcgn.teachers.cgn_imagenet import ImageNetCGN, assembled, random_cgn
-from skdcgn.teachers.load import initial_cgn, load_cgn, load_teacher
+from skdcgn.teachers.checkpoints import initial_cgn, load_cgn
+from skdcgn.teachers.load import load_teacher
 from skdcgn.zoo import cards, whereabouts
 
 SPEC = Spec(64, noise_dim=6, classes=3, distribution="truncated-normal", tiles=False, truncation=0.5)

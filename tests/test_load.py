@@ -18,7 +18,8 @@ from skdcgn.features.extractors import load_extractor
 from skdcgn.features.perceptual import load_features
 from skdcgn.students.generator import StudentCGN
 from skdcgn.teachers.cgn import CGN
-from skdcgn.teachers.load import load_cgn, load_student, load_teacher
+from skdcgn.teachers.checkpoints import load_cgn
+from skdcgn.teachers.load import load_student, load_teacher
 from skdcgn.zoo import cards, whereabouts
 
 NOISE, LABELS = torch.randn(5, 32, generator=torch.Generator().manual_seed(0)), torch.arange(5)

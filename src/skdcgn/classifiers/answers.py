@@ -4,38 +4,19 @@ Networks return what their authors liked: a tensor, an array, a tuple whose firs
 ``logits``.
 """
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from skdcgn.base.errors import UserError, as_line, shortened
+from skdcgn.base.errors import UserError
+from skdcgn.base.foreign_code import code_errors
 
 Run = Callable[[Tensor], Any]  # input (B, 3, S, S), float32 on the CPU -> the answer
 UNIT_SUM = 1e-3  # how far the sum of class probabilities may lie from 1
 LOGITS = "logits"
-CODE_ERRORS = (  # of code and networks that are not ours
-    *(ArithmeticError, AssertionError, AttributeError, BufferError, EOFError, ImportError, LookupError, MemoryError),
-    *(NameError, OSError, RuntimeError, SyntaxError, TypeError, ValueError),
-)
-
-
-@contextmanager
-def code_errors(action: str, mend: str) -> Iterator[None]:
-    """Raise UserError for an error of foreign code in the block: ``action`` (its type and first line): mend."""
-    try:
-        yield
-    except CODE_ERRORS as error:
-        raise UserError(f"{action} ({error_line(error)}): {mend}") from error
-
-
-def error_line(error: BaseException) -> str:
-    """Return the type of an error and the first line of its text."""
-    text = next(iter(str(error).strip().splitlines()), "")
-    return f"{type(error).__name__}: {shortened(as_line(text))}" if text else type(error).__name__
 
 
 def answer(run: Run, images: Tensor, origin: str, mend: str) -> Tensor:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from skdcgn.base.bounds import MOST_SIDE
 from skdcgn.base.door import is_file, is_folder
 from skdcgn.base.errors import UserError, shown
+from skdcgn.base.foreign_code import MODULE_NAME, callable_name
 from skdcgn.base.home import from_home
 from skdcgn.base.seeds import generator
 from skdcgn.cgn.classes import Classes, listed
@@ -20,9 +21,7 @@ from skdcgn.classifiers.class_names import checked_names, grouping, read_names
 from skdcgn.classifiers.onnx_source import is_onnx, is_onnx_cgn, of_onnx
 from skdcgn.classifiers.preprocess import Preprocess, parse_preprocess
 from skdcgn.classifiers.sources import (
-    MODULE_NAME,
     Source,
-    callable_name,
     of_callable,
     of_efficientnet,
     of_folder,

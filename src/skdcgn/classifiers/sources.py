@@ -4,14 +4,10 @@ A run folder of ours, the bundled EfficientNet-Lite0, a PyTorch module, a callab
 """
 
 import hashlib
-import re
-import sys
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from functools import reduce
-from importlib import import_module, invalidate_caches
-from inspect import Parameter, isroutine, signature
+from inspect import Parameter, signature
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +17,8 @@ from torch import Tensor, nn
 from skdcgn.base.door import is_file, read_object
 from skdcgn.base.errors import UserError
 from skdcgn.base.files import sha256
-from skdcgn.classifiers.answers import Run, code_errors
+from skdcgn.base.foreign_code import callable_name, code_errors, imported
+from skdcgn.classifiers.answers import Run
 from skdcgn.classifiers.ensemble import Ensemble, load_ensemble, read_ensemble_form
 from skdcgn.classifiers.preprocess import FILE, PREPROCESSES, Preprocess, as_triple
 from skdcgn.classifiers.small_cnn import load_classifier, read_form
@@ -31,8 +28,6 @@ from skdcgn.zoo.efficientnet import EFFICIENTNET, folded_efficientnet
 SIGNED, IMAGENET = PREPROCESSES["signed"], PREPROCESSES["imagenet"]
 ENSEMBLE_KEY, CLASSIFIER_KEY = "backbone", "cooldown"  # of the configurations of run folders, of theirs alone
 SMALL = "a classifier of skdcgn"  # the kind of one that classify wrote
-_WORD = r"[^\W\d]\w*(\.[^\W\d]\w*)*"
-MODULE_NAME = re.compile(rf"{_WORD}:{_WORD}")
 TAKES = "give it a name for a module, a function without required arguments that returns one, or a function of images"
 
 
@@ -135,11 +130,6 @@ def of_callable(function: Callable[[Tensor], Any], name: str, kind: str = "a cal
     return Source(name, digest, kind, function, usual=SIGNED)
 
 
-def callable_name(function: Callable[[Tensor], Any]) -> str:
-    """Return a callable's name, as a message names it."""
-    return function.__qualname__ if isroutine(function) else type(function).__qualname__
-
-
 def of_name(words: str, device: str) -> Source:
     """Open ``package.module:name``, looked up with the working directory on the path.
 
@@ -149,24 +139,12 @@ def of_name(words: str, device: str) -> Source:
     Raises:
         UserError: the module cannot be imported, has no such name, or the name stands for something else.
     """
-    value = _called(_imported(words), words)
+    value = _called(imported(words), words)
     if isinstance(value, nn.Module):
         return of_module(value, words, "a PyTorch module", device)
     if not callable(value):
         raise UserError(f"{words} is of type {type(value).__name__}, no classifier: {TAKES}")
     return replace(of_callable(value, words), usual=IMAGENET)
-
-
-def _imported(words: str) -> Any:
-    place, _, name = words.partition(":")
-    here = str(Path.cwd())
-    if here not in sys.path:
-        sys.path.insert(0, here)
-        invalidate_caches()
-    with code_errors(f"{place} cannot be imported", "mend it, or call from the folder that holds it"):
-        module = import_module(place)
-    with code_errors(f"{place} has no {name}", "check the name behind the colon"):
-        return reduce(getattr, name.split("."), module)
 
 
 def _called(value: Any, words: str) -> Any:

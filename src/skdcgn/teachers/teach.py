@@ -18,9 +18,9 @@ from skdcgn.cgn.mechanism import Teacher
 from skdcgn.cgn.pictures import save_picture
 from skdcgn.data.folders import as_unit
 from skdcgn.teachers.cgn import CGNTeacher
+from skdcgn.teachers.checkpoints import load_cgn
 from skdcgn.teachers.following import check_following
 from skdcgn.teachers.health import Health, RealReference, Symptom, check_health, real_reference, symptoms
-from skdcgn.teachers.load import load_cgn
 from skdcgn.teachers.teach_method import Teach
 from skdcgn.teachers.teaching_data import TeachingData, load_teaching_data, teaching_reads
 from skdcgn.training.loop import Batch, Callback, Record, balanced_rows, decay_after, every

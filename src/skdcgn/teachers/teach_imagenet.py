@@ -45,8 +45,9 @@ from skdcgn.teachers import biggan
 from skdcgn.teachers.biggan import BigGAN
 from skdcgn.teachers.cgn import CGNTeacher, snapshot
 from skdcgn.teachers.cgn_imagenet import NETWORKS, ImageNetCGN, baseline
+from skdcgn.teachers.checkpoints import initial_cgn, load_cgn
 from skdcgn.teachers.health import PHOTO_MASKS, mask_symptoms
-from skdcgn.teachers.load import initial_cgn, load_cgn, load_teacher
+from skdcgn.teachers.load import load_teacher
 from skdcgn.training import losses
 from skdcgn.training.loop import Batch, Callback, Method, Record, Step, every
 from skdcgn.training.processes import own_share, process_index, wait_for_all

@@ -5,7 +5,7 @@ import pytest
 import torch
 from PIL import Image
 
-from skdcgn.base.config import Noise, Store
+from skdcgn.base.config import Noise, QueryConfig, Store
 from skdcgn.base.errors import UserError
 from skdcgn.base.files import sha256
 from skdcgn.base.tensors import write_tensors
@@ -13,6 +13,7 @@ from skdcgn.cgn.black_box import BlackBox
 from skdcgn.cgn.compose import draw
 from skdcgn.cgn.mechanism import Mechanism
 from skdcgn.pairs.manifest import HELD_OUT, TRAIN, read_plans
+from skdcgn.pairs.query import query_all
 from skdcgn.pairs.recorded import Recorded
 from skdcgn.pairs.stored import read_pairs
 from skdcgn.pairs.stores import as_levels, from_levels
@@ -138,3 +139,32 @@ def test_the_same_command_writes_the_same_bytes_and_another_recording_is_refused
 def test_recorded_folders_that_do_not_exist_are_one_line(tmp_path):
     with pytest.raises(UserError, match="no folder of pairs"):
         open_recorded(tmp_path / "nowhere")
+
+
+def test_a_query_of_recorded_pairs_takes_what_was_recorded_and_cuts_the_counts(pairs, tmp_path, caplog):
+    caplog.set_level("INFO")
+    config = QueryConfig(shape=20, texture=20, background=1000, held_out=1000, shard_size=7)
+    query_all(load_teacher(f"recorded:{pairs}"), tmp_path, config)
+    assert caplog.text.count("pairs are recorded, which are all taken") == 4
+    for mechanism, count in zip(Mechanism, (20, 20, 30), strict=True):
+        own, source = (read_pairs(root / mechanism / TRAIN) for root in (tmp_path, pairs))
+        assert len(own.labels) == count
+        rows = {tuple(u.tolist()): row for row, u in enumerate(source.noise)}
+        places = torch.tensor([rows[tuple(u.tolist())] for u in own.noise])
+        assert len(places.unique()) == count
+        assert torch.equal(own.images, source.images[places])
+        assert own.labels.bincount().tolist() == [count // CLASSES] * CLASSES
+    assert read_plans(tmp_path, HELD_OUT)[Mechanism.SHAPE].noise is Noise.RECORDED
+
+
+def test_some_classes_of_recorded_pairs_are_numbered_anew(pairs, tmp_path):
+    config = QueryConfig(shape=99, texture=99, background=99, held_out=99, classes="2,5")
+    query_all(load_teacher(f"recorded:{pairs}"), tmp_path, config)
+    own, source = (read_pairs(root / "texture" / TRAIN) for root in (tmp_path, pairs))
+    assert own.labels.tolist() == [0, 1] * 3
+    assert torch.equal(own.images[1::2], source.images[source.labels == 5])
+
+
+def test_recorded_noise_is_no_noise_to_ask_another_teacher_for(analytic_teacher, tmp_path):
+    with pytest.raises(UserError, match="of a recording alone"):
+        query_all(analytic_teacher, tmp_path, QueryConfig(noise=Noise.RECORDED))

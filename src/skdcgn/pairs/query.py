@@ -39,6 +39,7 @@ from skdcgn.pairs.manifest import (
     read_manifest_file,
     read_manifests,
 )
+from skdcgn.pairs.recorded import RecordedQuestions, recorded_questions
 from skdcgn.pairs.stored import MEMORY
 from skdcgn.pairs.stores import encode
 
@@ -169,10 +170,12 @@ def query_all(
         Mechanism.BACKGROUND: config.background,
     }
     teacher, spent = of_classes(teacher, parse_classes(config.classes, teacher.spec.classes)), {}
+    recorded = recorded_questions(teacher)
     for mechanism, budget in budgets.items():  # all of them before the first query
         _check_sizes(mechanism, teacher.spec, max(budget, config.held_out), config.shard_size)
     for mechanism, budget in budgets.items():
         for purpose, count in ((HELD_OUT, config.held_out), (TRAIN, budget)):
+            count = recorded.affordable(mechanism, purpose, count) if recorded else count
             manifest = query_pairs(
                 teacher,
                 mechanism,
@@ -182,12 +185,21 @@ def query_all(
                 shard_size=config.shard_size,
                 purpose=purpose,
                 store=config.store,
-                source=config.noise if purpose == TRAIN else Noise.RANDOM,
+                source=_source(config, purpose, recorded),
+                questions=recorded or plan_shard,
                 rank=rank,
                 tell=watch(f"query {mechanism} ({purpose})", count),
             )
         spent[mechanism.value] = manifest.queries
     return spent
+
+
+def _source(config: QueryConfig, purpose: Purpose, recorded: RecordedQuestions | None) -> Noise:
+    if recorded:
+        return Noise.RECORDED
+    if config.noise is Noise.RECORDED:
+        raise UserError("--noise recorded is for the pairs of a recording alone: pass --noise random or sobol")
+    return config.noise if purpose == TRAIN else Noise.RANDOM
 
 
 def _begin(folder: Path, plan: Plan, rank: Rank) -> tuple[Manifest, dict[str, Shard]]:

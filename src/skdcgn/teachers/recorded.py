@@ -21,7 +21,7 @@ from skdcgn.base.errors import UserError
 from skdcgn.base.records import digest, to_dict
 from skdcgn.cgn.black_box import Access
 from skdcgn.cgn.mechanism import Mechanism, Spec, as_mechanism, check_query
-from skdcgn.pairs.manifest import HELD_OUT, TRAIN, Plan, Purpose, read_plans
+from skdcgn.pairs.manifest import HELD_OUT, TRAIN, Purpose, read_plans
 from skdcgn.pairs.stored import StoredPairs
 
 PREFIX = "recorded:"  # of the name of a teacher
@@ -80,15 +80,12 @@ class RecordedTeacher:
                 rows[part] = own[_nearest(noise[part].double(), recorded[own].double())]
         return rows
 
-    def count(self, mechanism: Mechanism, purpose: Purpose) -> int:
-        """Return how many pairs are recorded."""
-        return sum(len(part) for part in self.pairs[mechanism] if part.plan.purpose == purpose)
-
-    def questions(self, size: int, index: int, plan: Plan) -> tuple[Tensor, Tensor]:
-        """Return noise (size, Z) and labels (size,) of the recorded pairs of shard ``index``, in their order."""
-        part = next(part for part in self.pairs[plan.mechanism] if part.plan.purpose == plan.purpose)
-        rows = slice(index * plan.shard_size, index * plan.shard_size + size)
-        return part.noise[rows], part.labels[rows]
+    def recorded(self, mechanism: Mechanism, purpose: Purpose) -> tuple[Tensor, Tensor]:
+        """Return noise (N, Z) and labels (N,) of the recorded pairs, which may be none."""
+        for part in self.pairs[mechanism]:
+            if part.plan.purpose == purpose:
+                return part.noise, part.labels
+        return torch.empty(0, self.spec.noise_dim), torch.empty(0, dtype=torch.int64)
 
     @cached_property
     def _inputs(self) -> dict[Mechanism, tuple[Tensor, Tensor]]:

@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 from safetensors.torch import save
 
 from skdcgn.base.errors import UserError
-from skdcgn.base.tensor_writer import DTYPES, Layout, rows_to_tensors
+from skdcgn.base.tensor_writer import Layout, rows_to_tensors
+from skdcgn.base.tensors import DTYPES
 
 ROWS = {"b": torch.arange(6.0).view(3, 2), "a": torch.tensor([1, 2, 3])}
 

@@ -33,7 +33,7 @@ class TrainingStoppedError(UserError):
 class LostAnswerError(UserError):
     """Nobody knows whether a request was answered, and it may have been paid: the connection broke, or its answer did.
 
-    Only services that do not know idempotency keys raise it; the others are asked again.
+    A service that knows idempotency keys is asked again before, with the same key.
     """
 
 

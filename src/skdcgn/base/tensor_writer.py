@@ -18,19 +18,7 @@ from torch import Tensor
 
 from skdcgn.base.errors import UserError
 from skdcgn.base.files import replacing
-
-DTYPES = {  # names of types, in the order in which a file holds tensors: by type, then by name
-    torch.int64: "I64",
-    torch.float64: "F64",
-    torch.float32: "F32",
-    torch.int32: "I32",
-    torch.bfloat16: "BF16",
-    torch.float16: "F16",
-    torch.int16: "I16",
-    torch.int8: "I8",
-    torch.uint8: "U8",
-    torch.bool: "BOOL",
-}
+from skdcgn.base.tensors import DTYPES
 
 Append = Callable[[str, Tensor], None]  # the name of a tensor, its next rows
 

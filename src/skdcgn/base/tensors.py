@@ -1,13 +1,14 @@
 """Named tensors in safetensors files: written atomically, checked when read, never unpickled."""
 
 import hashlib
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError, deserialize, safe_open
 from safetensors.torch import save as to_bytes
 from torch import Tensor
 
@@ -16,13 +17,52 @@ from skdcgn.base.errors import UserError, shortened
 from skdcgn.base.files import write_bytes
 
 LARGEST = 2**62  # size of a dimension
+DTYPES = {  # names of types, in the order in which a file holds tensors: by type, then by name
+    torch.int64: "I64",
+    torch.float64: "F64",
+    torch.float32: "F32",
+    torch.int32: "I32",
+    torch.bfloat16: "BF16",
+    torch.float16: "F16",
+    torch.int16: "I16",
+    torch.int8: "I8",
+    torch.uint8: "U8",
+    torch.bool: "BOOL",
+}
+TYPES = {name: dtype for dtype, name in DTYPES.items()}
 
 
 def write_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str] | None = None) -> str:
     """Write safetensors atomically; return the file's sha256."""
-    data = to_bytes({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, metadata)
+    data = tensors_to_bytes(tensors, metadata)
     write_bytes(path, data)
     return hashlib.sha256(data).hexdigest()
+
+
+def tensors_to_bytes(tensors: dict[str, Tensor], metadata: dict[str, str] | None = None) -> bytes:
+    """Return tensors by name as the bytes of a safetensors file."""
+    return to_bytes({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, metadata)
+
+
+def parse_tensors(data: bytes, origin: object) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Return every tensor and the metadata of a safetensors file in memory.
+
+    Raises:
+        UserError: it is damaged, or holds a type that is not in :data:`DTYPES`; the error names ``origin``.
+    """
+    try:
+        tensors = {name: _tensor(**entry) for name, entry in deserialize(data)}
+    except (SafetensorError, LookupError, MemoryError) as error:
+        raise _damaged(origin, error) from None
+    header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])  # sound, as deserialize has read it
+    return tensors, header.get("__metadata__", {})
+
+
+def _tensor(dtype: str, shape: list[int], data: bytes) -> Tensor:
+    if max(shape, default=0) > LARGEST:
+        raise LookupError("a dimension above 2^62")
+    numbers = torch.frombuffer(data, dtype=TYPES[dtype]) if data else torch.empty(0, dtype=TYPES[dtype])
+    return numbers.reshape(shape)
 
 
 @contextmanager
@@ -47,8 +87,8 @@ def _check_shapes(path: Path, file: Any) -> None:
             raise _damaged(path, f"{name} has a dimension above 2^62")
 
 
-def _damaged(path: Path, reason: object) -> UserError:
-    return UserError(f"{path} is not a whole safetensors file ({shortened(str(reason))}): fetch or write it again")
+def _damaged(origin: object, reason: object) -> UserError:
+    return UserError(f"{origin} is not a whole safetensors file ({shortened(str(reason))}): fetch or write it again")
 
 
 def read_rows(file: Any, name: str, rows: Tensor) -> Tensor:

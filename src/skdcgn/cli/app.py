@@ -74,6 +74,9 @@ VERBS = {
     "taking:generate": Words(ELSEWHERE, "Write counterfactuals, or an interpolation between two classes."),
     "taking:export": Words(ELSEWHERE, "Write a CGN as one ONNX file that draws counterfactuals.",
         "Its inputs are noise and a label per mechanism, and crop offsets if pictures tile."),
+    "serving:serve": Words(ELSEWHERE, "Answer queries over HTTP, until it is interrupted.",
+        "Any CGN becomes a teacher for other machines: skdcgn query http://HOST:PORT. With SKDCGN_TOKEN set, it asks "
+        "for that token."),
     "about:doctor": Words(ABOUT, "Show what is installed and available, and what to do about the rest.",
         "Exit status: 0 if nothing is broken, 1 otherwise. What is downloaded or passed when needed is not broken."),
     "about:config": Words(ABOUT, "Print the whole configuration of a preset as JSON, for --config.",

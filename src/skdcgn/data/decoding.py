@@ -87,17 +87,20 @@ def open_picture(path: Path) -> Image.Image:
         return _decoded(image, path)
 
 
-def decode_picture(data: bytes, origin: object) -> Image.Image:
+def decode_picture(data: bytes, origin: object, size: tuple[int, int] | None = None) -> Image.Image:
     """Return one picture, in memory as the bytes of its file, in RGB, upright, on white.
 
     Args:
         data: the bytes of the file.
         origin: where they lie, as an error names it.
+        size: width and height that its header must state; None: any.
 
     Raises:
-        UserError: as :func:`open_picture`.
+        UserError: as :func:`open_picture`, or a picture of another size.
     """
     with _opened(io.BytesIO(data), origin) as image:
+        if size is not None and image.size != size:
+            raise UserError(f"{origin} is a picture of {image.size} pixels, not {size}: replace it")
         return _decoded(image, origin)
 
 

@@ -9,10 +9,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-
 from skdcgn.base.door import read_object
 from skdcgn.base.files import write_bytes
+from skdcgn.base.templates import templates
 from skdcgn.report.pictures import embedded_pictures, strips
 from skdcgn.report.tables import changed_settings, fidelities, settings
 from skdcgn.report.words import count
@@ -44,14 +43,3 @@ def run_values(run: Path, results: RunResults, kind: Any, presets: Mapping[str, 
         "command": f"skdcgn run {shlex.quote(results.preset)} --seed {results.seed}",
         "count": count,
     }
-
-
-def templates() -> Environment:
-    """Return the package's templates."""
-    return Environment(
-        loader=PackageLoader("skdcgn", "report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )

@@ -21,9 +21,11 @@ from skdcgn.teachers.cgn import CGNTeacher
 from skdcgn.teachers.cgn_imagenet import TRUNCATION, random_cgn
 from skdcgn.teachers.checkpoints import initial_cgn, load_cgn, no_truncation
 from skdcgn.teachers.functions import Function, of_function, of_name
+from skdcgn.teachers.http_address import SCHEMES
 from skdcgn.teachers.photographs import is_photo_cgn, load_photo_cgn
 from skdcgn.teachers.recorded import PREFIX as RECORDED
 from skdcgn.teachers.recorded import open_recorded
+from skdcgn.teachers.remote import open_http
 from skdcgn.zoo import cards
 
 ANY = "pass a file, a student's folder, module:function"
@@ -98,6 +100,9 @@ def _named(source: str, stated: StatedSpec, truncation: float | None, device: st
     name, path = current_name(source), Path(from_home(source))
     if name in cards():
         return _from_card(name, device, truncation)
+    if source.startswith(SCHEMES):
+        no_truncation(source, truncation)
+        return open_http(source, stated)
     if source.startswith(RECORDED):
         no_truncation(source, truncation)
         return open_recorded(Path(from_home(source.removeprefix(RECORDED))))

@@ -12,6 +12,8 @@ from skdcgn.cgn.compose import draw
 from skdcgn.cgn.mechanism import Mechanism, Spec
 from skdcgn.cgn.stated_spec import stated_spec
 from skdcgn.cgn.subset import of_classes
+from skdcgn.pairs.stored import StoredPairs
+from skdcgn.students.generator import StudentCGN
 from skdcgn.teachers.load import load_teacher
 
 SPEC = Spec(16, 4, 3, distribution="uniform", names=("a", "b", "c"))
@@ -209,3 +211,18 @@ def test_a_spec_in_a_file_in_words_and_in_python_is_one(tmp_path):
 def test_wrong_words_of_a_spec_are_named(words, line):
     with pytest.raises(UserError, match=line):
         stated_spec(words)
+
+
+def test_a_plain_function_of_numpy_is_queried_and_distilled_by_the_command_line(module, skdcgn, tmp_path):
+    status, _, error = skdcgn(
+        *("query", f"{module}:batch", "--out", "pairs", "--spec", WORDS, "--shape", 12, "--texture", 12),
+        *("--background", 12, "--held-out", 6, "--shard-size", 6),
+    )
+    assert status == 0, error
+    stored = StoredPairs(tmp_path / "pairs" / "texture" / "train")
+    asked = load_teacher(f"{module}:batch", spec=WORDS)
+    assert torch.equal(stored.images(torch.arange(12)), draw(asked, Mechanism.TEXTURE, *stored))
+    size = [word for m in Mechanism for word in (f"--{m}.channels", 4, f"--{m}.grid", 4, f"--{m}.embedding", 2)]
+    status, _, error = skdcgn("distill", "pairs", "--out", "run", "--steps", 2, "--batch-size", 4, *size)
+    assert status == 0, error
+    assert StudentCGN.load(tmp_path / "run" / "student").spec == SPEC

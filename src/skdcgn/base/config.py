@@ -268,6 +268,7 @@ class RunConfig:
     appearance: str = option("double-colored", "appearance of the digits: colored, double-colored or wildlife")
     textures: str | None = option(None, "folder of texture pictures for wildlife; default: procedural")
     teacher: str = option("double-colored-digits", "teacher: a name from the zoo, a file or a student's folder")
+    spec: str | None = option(None, "what the teacher does not state, as image_size=64, or a JSON file")
     seed: Seed = option(0, "seed of all random numbers")
     test_copies: Count = option(10, "coloured copies of each test glyph")
     query: QueryConfig = QueryConfig()
@@ -281,6 +282,7 @@ class ImageNetConfig:
 
     preset: str = option("custom", "name of the preset, kept in the results")
     teacher: str = option("imagenet-smoke", "teacher: a name from the zoo, a file or a student's folder")
+    spec: str | None = option(None, "what the teacher does not state, as image_size=64, or a JSON file")
     truncation: Factor | None = option(None, "factor on the noise of an ImageNet CGN; default: its own")
     seed: Seed = option(0, "seed of all random numbers")
     real: str | None = option(None, "training photographs, a sub-folder per class; default: from the teacher")

@@ -13,6 +13,7 @@ from skdcgn.cli.options import (
     DeviceOption,
     ModelArgument,
     SeedOption,
+    SpecOption,
 )
 from skdcgn.cli.terminal import point_to, progress, show_audit
 
@@ -24,6 +25,7 @@ def audit(
     /,
     *,
     cgn: Annotated[str, Parameter(help="CGN whose pictures it is shown: a teacher's name, a file, a folder.")],
+    spec: SpecOption = None,
     n: Annotated[
         int,
         Parameter(
@@ -51,7 +53,7 @@ def audit(
     """Measure which mechanism a classifier follows."""
     from skdcgn.experiments.audit import AuditConfig, open_subject, write_audit
 
-    subject = open_subject(model, cgn, **vars(reading), device=device)
+    subject = open_subject(model, cgn, spec=spec, **vars(reading), device=device)
     print(subject.classifier)
     with progress() as watch:
         results = write_audit(subject, AuditConfig(n, seed, whole), out, watch=watch)

@@ -17,6 +17,7 @@ from skdcgn.cli.options import (
     DeviceOption,
     OutFolder,
     SeedOption,
+    SpecOption,
     TrackOption,
     configure,
     preset_words,
@@ -72,6 +73,7 @@ def ensemble(
     cgn: Annotated[
         str | None, Parameter(help="CGN that composes new counterfactuals at every step: a name, a file or a folder.")
     ] = None,
+    spec: SpecOption = None,
     images: Annotated[Path | None, Parameter(help="Or else counterfactuals.safetensors that generate wrote.")] = None,
     seed: SeedOption = 0,
     preset: Annotated[str | None, Parameter(help=preset_words("ensemble"))] = None,
@@ -96,7 +98,7 @@ def ensemble(
     from skdcgn.teachers.load import load_teacher
     from skdcgn.training.loop import report_to
 
-    loaded = load_teacher(cgn, device=place_of(device)) if cgn is not None else None
+    loaded = load_teacher(cgn, spec=spec, device=place_of(device)) if cgn is not None else None
     source = open_stream(settings, cgn=loaded, images=images, seed=seed)
     with progress() as watch:
         report = report_to(watch, "ensemble")

@@ -17,6 +17,7 @@ from skdcgn.cli.options import (
     DeviceOption,
     OutOption,
     SeedOption,
+    SpecOption,
     configure,
     default_out,
 )
@@ -34,6 +35,7 @@ def cure(
     /,
     *,
     cgn: Annotated[str, Parameter(help="CGN of its classes: a name, a file or a folder.")],
+    spec: SpecOption = None,
     train: Annotated[Path, Parameter(help="Folder of real pictures, a sub-folder per class.")],
     test: Annotated[Path | None, Parameter(help="Held-out real pictures. Default: a tenth of --train.")] = None,
     out: OutOption = None,
@@ -71,7 +73,11 @@ def cure(
 ) -> int:
     """Cure a classifier of its shortcuts."""
     settings = configure(CureConfig(), config, changes)
-    place = default_out(out, "cure", {**to_dict(settings), "of": [module, cgn, str(train), layers, vary, seed]})
+    place = default_out(
+        out,
+        "cure",
+        {**to_dict(settings), "of": [module, cgn, str(train), layers, vary, seed, *([spec] if spec else [])]},
+    )
     from skdcgn.experiments.cure import cure as cure_classifier
     from skdcgn.experiments.cured_weights import weights_place
 
@@ -80,6 +86,7 @@ def cure(
             module,
             cgn,
             train,
+            spec=spec,
             out=place,
             layers=layers,
             vary=vary,

@@ -18,6 +18,7 @@ from skdcgn.cli.options import (
     DeviceOption,
     ModelArgument,
     NumbersOption,
+    SpecOption,
     TruncationOption,
 )
 from skdcgn.cli.terminal import (
@@ -73,6 +74,7 @@ def classifier(
     cgn: Annotated[
         str | None, Parameter(help="CGN: adds the effect of each label; skdcgn audit says how sure it is.")
     ] = None,
+    spec: SpecOption = None,
     cue_conflict: CueConflict = None,
     in9: ImageNet9 = None,
     in9_map: ImageNet9Map = None,
@@ -93,6 +95,7 @@ def classifier(
         model,
         images=images,
         cgn=cgn,
+        spec=spec,
         cue_conflict=cue_conflict,
         in9=in9,
         in9_map=in9_map,
@@ -111,6 +114,7 @@ def cgn(
     cgn: CGNArgument,
     /,
     *,
+    spec: SpecOption = None,
     images: TestPictures = None,
     extractor: Annotated[
         str, Parameter(help="Features: digits, efficientnet-lite0, a classifier's folder or an .onnx file.")
@@ -148,6 +152,7 @@ def cgn(
 
     result = evaluate_cgn(
         cgn,
+        spec=spec,
         images=images,
         extractor=extractor,
         n=n,
@@ -206,6 +211,7 @@ def bench(
     *,
     teacher: Annotated[str, Parameter(help="Its teacher: a name or a file.")] = DEFAULT,
     truncation: TruncationOption = None,
+    spec: SpecOption = None,
     batch: Annotated[
         list[int] | None,
         Parameter(
@@ -228,7 +234,7 @@ def bench(
     from skdcgn.teachers.load import load_student, load_teacher
 
     timings = time_forms(
-        load_teacher(teacher, truncation=truncation),
+        load_teacher(teacher, spec=spec, truncation=truncation),
         load_student(student),
         batches=tuple(batch or (64, 256)),
         rounds=rounds,

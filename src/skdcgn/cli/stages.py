@@ -22,6 +22,7 @@ from skdcgn.cli.options import (
     RankOption,
     RanksOption,
     SeedOption,
+    SpecOption,
     TrackOption,
     TruncationOption,
     configure,
@@ -98,6 +99,7 @@ def query(
     *,
     out: Annotated[Path, Parameter(help="Folder of the pairs; processes and machines may share it.")],
     truncation: TruncationOption = None,
+    spec: SpecOption = None,
     seed: SeedOption = 0,
     preset: Annotated[str | None, Parameter(help=preset_words("query"))] = None,
     config: ConfigOption = None,
@@ -112,7 +114,7 @@ def query(
     from skdcgn.pairs.query import query_all
     from skdcgn.teachers.load import load_teacher
 
-    loaded = load_teacher(teacher, truncation=truncation, device=place_of(device))
+    loaded = load_teacher(teacher, spec=spec, truncation=truncation, device=place_of(device))
     with progress() as watch:
         queries = query_all(loaded, out, settings, seed=seed, rank=Rank(rank, ranks), watch=watch)
     print(", ".join(f"{mechanism}: {count} queries" for mechanism, count in queries.items()), end="")
@@ -127,6 +129,7 @@ def distill(
     out: Annotated[Path, Parameter(help="Folder of the run; the student is written to its sub-folder student.")],
     teacher: Annotated[str | None, Parameter(help="Teacher to query again if the pairs store no images.")] = None,
     truncation: Annotated[float | None, Parameter(group=FURTHER, help="Factor on that teacher's noise.")] = None,
+    spec: SpecOption = None,
     seed: SeedOption = 0,
     preset: Annotated[str | None, Parameter(help=preset_words("distill"))] = None,
     config: ConfigOption = None,
@@ -137,12 +140,13 @@ def distill(
 ) -> None:
     """Distill a student CGN from pairs."""
     settings = configure(find_stage("distill", preset) if preset else DistillConfig(), config, changes)
-    if truncation is not None and teacher is None:
-        raise UserError("--truncation is of a teacher: pass --teacher too, or leave it out")
+    if teacher is None and (truncation, spec) != (None, None):
+        raise UserError("--truncation and --spec are of a teacher: pass --teacher too, or leave them out")
     from skdcgn.students.distill import distill as distill_pairs
     from skdcgn.teachers.load import load_teacher
 
-    source = load_teacher(teacher, truncation=truncation, device=place_of(device)) if teacher else None
+    place = place_of(device)
+    source = load_teacher(teacher, spec=spec, truncation=truncation, device=place) if teacher else None
     with progress() as watch:
         student = distill_pairs(
             pairs,

@@ -8,7 +8,7 @@ from cyclopts import Parameter, validators
 
 from skdcgn.base.bounds import MOST_FRAMES
 from skdcgn.base.config import Precision
-from skdcgn.cli.options import POSITIVE, CGNArgument, Device, DeviceOption, SeedOption, TruncationOption
+from skdcgn.cli.options import POSITIVE, CGNArgument, Device, DeviceOption, SeedOption, SpecOption, TruncationOption
 from skdcgn.cli.terminal import place_of
 
 
@@ -34,6 +34,7 @@ def generate(
         bool, Parameter(negative=(), show_default=False, help="Let the three mechanisms share one noise.")
     ] = False,
     truncation: TruncationOption = None,
+    spec: SpecOption = None,
     seed: SeedOption = 0,
     form: Annotated[
         Format, Parameter(name="--format", help="One safetensors file, or a PNG per image and labels.csv.")
@@ -55,7 +56,7 @@ def generate(
     from skdcgn.deploy.generate import write_counterfactuals, write_interpolation
     from skdcgn.teachers.load import load_teacher
 
-    loaded = load_teacher(cgn, truncation=truncation, device=place_of(device))
+    loaded = load_teacher(cgn, spec=spec, truncation=truncation, device=place_of(device))
     if interpolate:
         written = write_interpolation(loaded, out, interpolate, classes, frames=frames, seed=seed)
     else:
@@ -71,6 +72,7 @@ def export(
     /,
     *,
     out: Annotated[Path, Parameter(help="The .onnx file to write.")],
+    spec: SpecOption = None,
     precision: Annotated[
         Precision, Parameter(help="Precision of the weights; with int8 also of the activations.")
     ] = Precision.FP32,
@@ -79,7 +81,7 @@ def export(
     from skdcgn.deploy.export import export_cgn
     from skdcgn.teachers.load import load_teacher
 
-    written = export_cgn(load_teacher(cgn), out, precision)
+    written = export_cgn(load_teacher(cgn, spec=spec), out, precision)
     print(
         f"{out}: {written.size / 1024:.0f} KB; its images differ from PyTorch's by {written.mean:#.2g} of 256 grey "
         f"levels on average, {written.greatest:#.3g} at most"

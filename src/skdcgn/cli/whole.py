@@ -18,6 +18,7 @@ from skdcgn.cli.options import (
     Device,
     DeviceOption,
     OutOption,
+    SpecOption,
     configure,
     default_out,
 )
@@ -89,6 +90,7 @@ def study(
     out: Annotated[Path | None, Parameter(help="Folder of the study. Default: runs/study-PRESET-DIGEST.")] = None,
     seeds: SeedsOption = 3,
     teacher: Annotated[str | None, Parameter(help="A teacher's name or file. Default: the preset's teacher.")] = None,
+    spec: SpecOption = None,
     textures: Annotated[Path | None, Parameter(help="Folder of texture pictures. Default: the preset's.")] = None,
     only: Annotated[
         list[str] | None, Parameter(help="Name of a point: leave out the others. Repeat the option for more points.")
@@ -106,6 +108,7 @@ def study(
             preset,
             out,
             teacher=teacher,
+            spec=spec,
             textures=str(textures) if textures else None,
             only=only or (),
             seeds=seeds,

@@ -107,6 +107,7 @@ def audit(
     model: Model,
     cgn: str | Path | Teacher,
     *,
+    spec: str | Path | None = None,
     n: int = IMAGES,
     whole: bool | None = None,
     seed: int = 0,
@@ -124,6 +125,7 @@ def audit(
         model: a callable, images (B, 3, H, W) in [-1, 1] -> logits or probabilities (B, classes), or what
             :func:`skdcgn.classifiers.any.open_classifier` takes: a run folder, an ONNX file, ``module:name``, ...
         cgn: a CGN with some of the classifier's classes, matched by name, or its name, file or folder.
+        spec: what the CGN does not state, see :func:`skdcgn.load_teacher`.
         n: base pictures.
         whole: see :func:`skdcgn.evaluation.audit.audit_classifier`.
         seed: the same seed gives the same record on the same machine.
@@ -138,7 +140,7 @@ def audit(
             ``out``.
     """
     config = AuditConfig(n, seed, whole)
-    subject = open_subject(model, cgn, preprocess=preprocess, size=size, names=names, bgr=bgr, device=device)
+    subject = open_subject(model, cgn, spec=spec, preprocess=preprocess, size=size, names=names, bgr=bgr, device=device)
     if out is None:
         return measure(subject, config, watch).record
     return write_audit(subject, config, Path(from_home(str(out))), watch=watch).record
@@ -148,6 +150,7 @@ def open_subject(
     model: Model,
     cgn: str | Path | Teacher,
     *,
+    spec: str | Path | None = None,
     preprocess: str | None = None,
     size: int | None = None,
     names: str | Path | Sequence[str] | None = None,
@@ -156,7 +159,7 @@ def open_subject(
 ) -> Subject:
     """Open a classifier and a CGN, and let the classifier decide among the CGN's classes; see :func:`audit`."""
     place = str(make_accelerator(device).device)
-    teacher, owner = open_cgn(cgn, place)
+    teacher, owner = open_cgn(cgn, place, spec=spec)
     classifier = open_classifier(
         model, preprocess=preprocess, size=size, names=names, bgr=bgr, device=place, side=teacher.spec.image_size
     )
@@ -165,7 +168,7 @@ def open_subject(
         names is not None and not isinstance(names, str | Path)
     ):
         return Subject(own, teacher, owner)
-    flags = {"--preprocess": preprocess, "--size": size, "--names": names}
+    flags = {"--spec": spec, "--preprocess": preprocess, "--size": size, "--names": names}
     further = [word for flag, value in flags.items() if value is not None for word in (flag, str(value))]
     return Subject(own, teacher, owner, (str(model), "--cgn", owner, *further, *(["--bgr"] if bgr else [])))
 

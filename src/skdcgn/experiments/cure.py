@@ -98,6 +98,7 @@ def cure(
     cgn: Teacher | str | Path,
     real: str | Path,
     *,
+    spec: str | Path | None = None,
     out: str | Path | None = None,
     layers: str = Trained.LAST,
     vary: Sequence[str] | None = None,
@@ -121,6 +122,7 @@ def cure(
     Args:
         module: a module of PyTorch, a run folder of ours, ``module:function``, or ``efficientnet-lite0``.
         cgn: a teacher or a student, or the name or path of one.
+        spec: what the CGN does not state, see :func:`skdcgn.load_teacher`.
         real: folder of real pictures, a sub-folder per class, called as the CGN's classes.
         out: folder of the run. It keeps the audits, the record, and the weights: of a run folder of ours the run folder
             ``cured``, of other modules the state dict ``cured.safetensors``. None: a folder that is deleted at the end.
@@ -146,12 +148,14 @@ def cure(
     if not 0 <= most_lost <= 100:
         raise UserError(f"most_lost is {most_lost}: pass points of accuracy, 0 to 100")
     source = copy.deepcopy(module) if isinstance(module, nn.Module) else module
-    subject = open_subject(source, cgn, preprocess=preprocess, size=size, names=names, bgr=bgr, device=device)
+    subject = open_subject(
+        source, cgn, spec=spec, preprocess=preprocess, size=size, names=names, bgr=bgr, device=device
+    )
     _check_trainable(subject.classifier, trained)
-    spec = subject.cgn.spec
-    own = Classes.of(subject.cgn_name, spec)
+    of_cgn = subject.cgn.spec
+    own = Classes.of(subject.cgn_name, of_cgn)
     photos, held_out = _split(real, test, own, seed)
-    reading = Reading(subject.classifier.size or spec.image_size, not spec.tiles if crops is None else crops)
+    reading = Reading(subject.classifier.size or of_cgn.image_size, not of_cgn.tiles if crops is None else crops)
     task = _Task(
         subject,
         photos,

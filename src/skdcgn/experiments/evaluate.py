@@ -73,6 +73,7 @@ def evaluate_cgn(
     budget: ClassifyConfig = BUDGET,
     preset: str = DEFAULT,
     textures: Path | None = None,
+    spec: str | Path | None = None,
     data_root: Path | None = None,
     device: str = "auto",
 ) -> CGNEvaluation:
@@ -90,6 +91,7 @@ def evaluate_cgn(
         budget: of each of these classifiers.
         preset: whose decorrelated test images.
         textures: folder of texture pictures; None: the preset's.
+        spec: what the CGN does not state, see :func:`skdcgn.load_teacher`.
         data_root: folder with MNIST's files.
         device: where networks run.
 
@@ -99,7 +101,7 @@ def evaluate_cgn(
     if teacher is not None and not mechanism_classifiers:
         raise UserError("--teacher is for mechanism classifiers: name a folder for them: --mechanism-classifiers DIR")
     place = str(make_accelerator(device).device)
-    (student, owner), features = open_cgn(cgn, place), load_extractor(extractor, device=place)
+    (student, owner), features = open_cgn(cgn, place, spec=spec), load_extractor(extractor, device=place)
     own = Classes.of(owner, student.spec)
     size, measured = student.spec.image_size, None
     of_preset = partial(preset_images, own, size, preset, textures, data_root)

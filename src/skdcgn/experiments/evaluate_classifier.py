@@ -90,6 +90,7 @@ def evaluate_classifier(
     *,
     images: Path | None = None,
     cgn: str | Path | Teacher | None = None,
+    spec: str | Path | None = None,
     cue_conflict: Path | None = None,
     in9: Path | None = None,
     in9_map: Path | None = None,
@@ -111,6 +112,7 @@ def evaluate_classifier(
         images: your own test pictures, a sub-folder per class, instead of the preset's. Of a classifier that classify
             wrote, accuracy and confusion are measured on them; of any other, top-1 and top-5.
         cgn: a CGN whose counterfactuals show which mechanism's label the classifier follows; None: not measured.
+        spec: what the CGN does not state, see :func:`skdcgn.load_teacher`.
         cue_conflict, in9, in9_map: see :class:`PhotoSets`.
         preset: whose decorrelated test images, if there are no other images.
         textures: folder of texture pictures; None: the preset's.
@@ -128,7 +130,7 @@ def evaluate_classifier(
     classifier = open_classifier(model, device=place, side=side, **flags)
     logger.info(str(classifier))
     of_classify, own = classifier.kind == SMALL, classifier.classes
-    trial = _sensitivity(classifier, cgn) if cgn is not None else {}
+    trial = _sensitivity(classifier, *open_cgn(cgn, spec=spec)) if cgn is not None else {}
     photos = PhotoSets(None if of_classify else images, cue_conflict, in9, in9_map)
     scores = _photo_scores(classifier, photos) if photos.any else {}
     evaluation = ClassifierEvaluation("", None, (), own.words, trial, str(classifier), scores)
@@ -168,24 +170,22 @@ def _photo_scores(classifier: AnyClassifier, photos: PhotoSets) -> dict[str, Hea
     return measure_logits(classifier.logits, classifier.classes.words, classifier.size or PHOTO_SIDE, challenges)
 
 
-def _sensitivity(classifier: AnyClassifier, cgn: str | Path | Teacher) -> dict[str, Sensitivity]:
+def _sensitivity(classifier: AnyClassifier, cgn: Teacher, owner: str) -> dict[str, Sensitivity]:
     """Return which mechanism's label the classifier follows on a CGN's counterfactuals.
 
     A classifier that classify wrote has the classes and the size of the CGN; any other decides among the CGN's classes.
     """
     if classifier.kind == SMALL:
-        source = _cgn_for(classifier.classes, classifier.size or PHOTO_SIDE, cgn)
+        cgn = _cgn_for(classifier.classes, classifier.size or PHOTO_SIDE, cgn, owner)
     else:
-        source, owner = open_cgn(cgn)
-        classifier = classifier.on_classes(Classes.of(owner, source.spec))
-    return sensitivity(partial(_decide, classifier), run_trial(source))
+        classifier = classifier.on_classes(Classes.of(owner, cgn.spec))
+    return sensitivity(partial(_decide, classifier), run_trial(cgn))
 
 
-def _cgn_for(own: Classes, image_size: int, cgn: str | Path | Teacher) -> Teacher:
+def _cgn_for(own: Classes, image_size: int, cgn: Teacher, owner: str) -> Teacher:
     """Return the CGN with its classes in the classifier's order; raise UserError for other classes or another size."""
-    loaded, owner = open_cgn(cgn)
-    ordered = in_order_of(own, loaded, owner, USE_CGN)
-    same_size(own.owner, image_size, owner, loaded.spec.image_size, USE_CGN)
+    ordered = in_order_of(own, cgn, owner, USE_CGN)
+    same_size(own.owner, image_size, owner, cgn.spec.image_size, USE_CGN)
     return ordered
 
 

@@ -46,7 +46,9 @@ def run_imagenet(
         UserError: the teacher, the backbone or a folder is wrong; they are checked before the first query.
     """
     workspace = Workspace(out, device=device, watch=watch)
-    teacher = load_teacher(config.teacher, truncation=config.truncation, device=workspace.torch_device)
+    teacher = load_teacher(
+        config.teacher, spec=config.spec, truncation=config.truncation, device=workspace.torch_device
+    )
     teacher = of_classes(teacher, parse_classes(config.query.classes, teacher.spec.classes))
     run = open_run(config, teacher, workspace, image_reads(config))
     if run.finished:

@@ -54,7 +54,8 @@ def run_mnist(
     if config.query.classes != ALL:
         raise UserError("--query-classes: run measures on every class of its data: leave it out, or use skdcgn query")
     workspace = Workspace(out, data_root, device, watch)
-    teacher, data = load_teacher(config.teacher, device=workspace.torch_device), MnistData.of(config, data_root)
+    teacher = load_teacher(config.teacher, spec=config.spec, device=workspace.torch_device)
+    data = MnistData.of(config, data_root)
     run = open_run(config, teacher, workspace, data.reads())
     if run.finished:
         write_mnist_report(out)

@@ -57,6 +57,7 @@ def plan_study(
     preset: str,
     *,
     teacher: str | None = None,
+    spec: str | None = None,
     textures: str | None = None,
     only: Sequence[str] = (),
     seeds: int = 3,
@@ -64,13 +65,14 @@ def plan_study(
 ) -> StudyPlan:
     """Lay the study ``name`` over ``preset``; arguments are those of :func:`run_study`."""
     study = find_study(name)
-    changes = {key: value for key, value in (("teacher", teacher), ("textures", textures)) if value}
+    changes = {key: value for key, value in (("teacher", teacher), ("spec", spec), ("textures", textures)) if value}
     base = override(run_preset(preset), changes)
     if not 1 <= seeds <= MOST_SEEDS:
         raise UserError(f"{shown(seeds)} seeds: pass 1 to {MOST_SEEDS}")
     if quick:
         base, seeds = miniature(base), 1
-    flags = [f"--{key} {Path(value).name}" for key, value in changes.items()]
+    names = {key: value if key == "spec" and "=" in value else Path(value).name for key, value in changes.items()}
+    flags = [f"--{key} {shlex.quote(value)}" for key, value in names.items()]
     flags += [f"--only {shlex.quote(point)}" for point in only] + ["--quick"] * quick
     return StudyPlan(
         study,
@@ -89,6 +91,7 @@ def run_study(
     out: Path | None = None,
     *,
     teacher: str | None = None,
+    spec: str | None = None,
     textures: str | None = None,
     only: Sequence[str] = (),
     seeds: int = 3,
@@ -106,6 +109,7 @@ def run_study(
     Args:
         out: the folder of the stages, which all studies of one preset may share; None: ``runs/study-PRESET-DIGEST``.
         teacher: a zoo name or a file instead of the preset's teacher.
+        spec: what that teacher does not state, see :func:`skdcgn.load_teacher`.
         textures: a folder of texture pictures instead of the preset's.
         only: names of points; others are left out.
         seeds: how many, from 0.
@@ -116,7 +120,7 @@ def run_study(
     Raises:
         UserError: an unknown study, preset or point; a teacher or data that cannot be read.
     """
-    plan = plan_study(name, preset, teacher=teacher, textures=textures, only=only, seeds=seeds, quick=quick)
+    plan = plan_study(name, preset, teacher=teacher, spec=spec, textures=textures, only=only, seeds=seeds, quick=quick)
     stages = out or Path("runs") / f"study-{preset}-{digest(plan.base)}"
     folder = stages / name
     if only:  # the results of all points stay in the parent folder

@@ -116,9 +116,9 @@ def score_point(
     cgn: Teacher | None = None
     comparison = TeacherComparison({}, None)
     if source == "student":
-        cgn, comparison = _student(load_teacher(config.teacher), config, workspace, compared)
+        cgn, comparison = _student(load_teacher(config.teacher, spec=config.spec), config, workspace, compared)
     elif source == "teacher":
-        cgn = load_teacher(config.teacher)
+        cgn = load_teacher(config.teacher, spec=config.spec)
     accuracy = _accuracy(source, cgn, config, workspace)
     size = cgn.size if cgn else None
     return PointScore(point.name, source, seed, accuracy, size, comparison.pixel_l1, comparison.frechet_distance)
@@ -267,7 +267,7 @@ def study_record(
 
 def student_speeds(base: RunConfig, points: Sequence[StudyPoint]) -> dict[str, dict[str, float]]:
     """Return the counterfactuals per second of the teacher and of each point's untrained student, by form."""
-    teacher = load_teacher(base.teacher)
+    teacher = load_teacher(base.teacher, spec=base.spec)
     configs = {point.name: point.config.distill for point in lay_points(base, points)}
     sizes = {name: {m.value: student_size(config, m) for m in Mechanism} for name, config in configs.items()}
     students = {name: StudentCGN(teacher.spec.to_dict(), size) for name, size in sizes.items()}

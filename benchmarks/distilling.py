@@ -23,7 +23,8 @@ from skdcgn.experiments.student_studies import LOSSES
 from skdcgn.pairs.query import query_all
 from skdcgn.results.statistics import mean_and_deviation
 from skdcgn.results.versions import versions
-from skdcgn.students.distill import Distill, distill
+from skdcgn.students.distill import distill
+from skdcgn.students.method import Distill
 from skdcgn.students.start import new_student
 from skdcgn.teachers.load import load_teacher
 from skdcgn.training.loop import Step

@@ -29,7 +29,7 @@ from skdcgn.cgn.mechanism import Mechanism
 from skdcgn.evaluation.timing import median_seconds
 from skdcgn.features.u2net import FULL, U2Net
 from skdcgn.results.versions import versions
-from skdcgn.students.distill import Distill
+from skdcgn.students.method import Distill
 from skdcgn.students.start import new_student
 from skdcgn.teachers.biggan import BigGAN
 from skdcgn.teachers.cgn_imagenet import ImageNetCGN, assembled

@@ -15,7 +15,8 @@ from skdcgn.features.perceptual import load_features
 from skdcgn.pairs.query import query_all
 from skdcgn.pairs.stored import Pairs
 from skdcgn.students.collapse import collapse_guard
-from skdcgn.students.distill import Distill, distill
+from skdcgn.students.distill import distill
+from skdcgn.students.method import Distill
 from skdcgn.students.start import new_student, read_embeddings
 from skdcgn.teachers.load import load_student
 from skdcgn.training import losses

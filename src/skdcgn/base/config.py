@@ -55,13 +55,16 @@ class Distance(StrEnum):
 
 
 class Noise(StrEnum):
-    """Sampling of the noise of queries: ``random``, or ``sobol``, which covers the distribution more evenly.
+    """Choice of the noise of queries.
 
-    ``recorded`` pairs have the noise of the recording; a query of them sets it by itself.
+    ``random``; ``sobol``, which covers the distribution more evenly; or ``active``: in rounds, where two small students
+    of the answers so far disagree (:mod:`skdcgn.students.active`). ``recorded`` pairs have the noise of the recording;
+    a query of them sets it by itself.
     """
 
     RANDOM = "random"
     SOBOL = "sobol"
+    ACTIVE = "active"
     RECORDED = "recorded"
 
 
@@ -94,7 +97,7 @@ class QueryConfig:
     held_out: Count = option(500, "further pairs per mechanism, for evaluation only")
     shard_size: Batch = option(1000, "pairs per file")
     classes: str = option("all", "classes: all, animals, numbers such as 0-99,105, or a file of these")
-    noise: Noise = option(Noise.RANDOM, "sampling of the noise: random, or sobol (evenly within each class)")
+    noise: Noise = option(Noise.RANDOM, "choice of the noise: random, sobol (evenly within classes), or active")
     store: Store = option(Store.FLOAT32, "image storage: float32, uint8, png, or none (query again when read)")
     budget: Count | None = option(None, "most answers of all mechanisms together, held-out ones too")
     price: Weight | None = option(None, "cost of one answer, in the currency of max-cost")

@@ -111,12 +111,12 @@ def query(
     """Ask a teacher for pairs."""
     settings = configure(find_stage("query", preset) if preset else QueryConfig(), config, changes)
     from skdcgn.base.rank import Rank
-    from skdcgn.pairs.query import query_all
+    from skdcgn.students.asking import ask
     from skdcgn.teachers.load import load_teacher
 
     loaded = load_teacher(teacher, spec=spec, truncation=truncation, device=place_of(device))
     with progress() as watch:
-        queries = query_all(loaded, out, settings, seed=seed, rank=Rank(rank, ranks), watch=watch)
+        queries = ask(loaded, out, settings, seed=seed, rank=Rank(rank, ranks), watch=watch)
     print(", ".join(f"{mechanism}: {count} queries" for mechanism, count in queries.items()), end="")
     print(f"; of each, {settings.held_out} more are held out (--held-out)")
 

@@ -20,9 +20,9 @@ from skdcgn.cgn.subset import ALL
 from skdcgn.evaluation.fidelity import fidelity
 from skdcgn.evaluation.scores import Diversity, PixelL1
 from skdcgn.evaluation.timing import SPEED_SECONDS, counterfactuals_per_second
-from skdcgn.pairs.query import query_all
 from skdcgn.results.records import RESULTS_FILE, RunResults, Sizes, Speeds, TeacherIdentity
 from skdcgn.results.versions import versions
+from skdcgn.students.asking import ask
 from skdcgn.students.distill import distill, distill_reads
 from skdcgn.students.generator import StudentCGN
 from skdcgn.training.run_folder import RunFolder
@@ -107,7 +107,7 @@ def query_and_distill(run: Run[C]) -> tuple[dict[str, int], StudentCGN]:
     config, space, pairs = run.config, run.workspace, run.path / "pairs"
     with run.clock("query"):
         budget = replace(config.query, classes=ALL)
-        queries = query_all(run.teacher, pairs, budget, seed=config.seed, watch=space.watch)
+        queries = ask(run.teacher, pairs, budget, seed=config.seed, watch=space.watch)
     with run.clock("distill"):
         student = distill(
             pairs,

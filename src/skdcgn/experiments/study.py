@@ -31,7 +31,6 @@ from skdcgn.experiments.stages import Workspace
 from skdcgn.experiments.studies import Study
 from skdcgn.experiments.training_sets import CLASSIFIERS, MnistData, train_and_test, training_sets
 from skdcgn.features.extractors import load_extractor
-from skdcgn.pairs.query import query_all
 from skdcgn.results.statistics import mean_and_deviation
 from skdcgn.results.study_record import (
     PixelL1Summary,
@@ -43,6 +42,7 @@ from skdcgn.results.study_record import (
     lay_points,
 )
 from skdcgn.results.versions import versions
+from skdcgn.students.asking import ask
 from skdcgn.students.distill import distill, distill_reads
 from skdcgn.students.generator import StudentCGN, student_size
 from skdcgn.teachers.load import load_teacher
@@ -153,7 +153,7 @@ def _student(
     folder = workspace.folder / f"student-{digest([query, config.distill, reads])}"
     result = folder / f"teacher-comparison-{compared}.json"
     if not result.exists():
-        query_all(teacher, pairs, config.query, seed=config.seed, watch=workspace.watch)
+        ask(teacher, pairs, config.query, seed=config.seed, watch=workspace.watch)
         try:
             student = distill(
                 pairs,

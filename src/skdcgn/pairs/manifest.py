@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
+from itertools import accumulate
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -87,12 +88,16 @@ def read_manifests(folder: Path) -> list[Manifest]:
     return [read_manifest_file(path) for path in sorted(folder.glob("manifest*.json"))]
 
 
-def read_manifest(folder: Path, mechanism: Mechanism | None = None, purpose: Purpose | None = None) -> Manifest:
+def read_manifest(
+    folder: Path, mechanism: Mechanism | None = None, purpose: Purpose | None = None, *, first: int | None = None
+) -> Manifest:
     """Join the manifests of all ranks: the plan, all shards and all queries.
 
     Args:
         mechanism: whose pairs the caller needs; None: any.
         purpose: that they must have been queried for; None: any.
+        first: how many pairs the caller needs, those of the first shards; later ones may be missing, and are left out.
+            None: all.
 
     Raises:
         UserError: there are no pairs, those of several plans, not all of them, or others than the caller needs.
@@ -101,8 +106,8 @@ def read_manifest(folder: Path, mechanism: Mechanism | None = None, purpose: Pur
     if not manifests:
         raise UserError(f"{folder / 'manifest.json'} does not exist: run skdcgn query, or check the path")
     plan = manifests[0].plan
-    shards = {shard.file: shard for manifest in manifests for shard in manifest.shards}
-    stored = sum(shard.count for shard in shards.values())
+    shards = _first({shard.file: shard for manifest in manifests for shard in manifest.shards}, first)
+    stored, needed = sum(shard.count for shard in shards.values()), plan.count if first is None else first
     if any(manifest.plan != plan for manifest in manifests):
         raise UserError(f"{folder} holds pairs of several plans: {QUERY_AGAIN}")
     if plan.mechanism is not (mechanism or plan.mechanism) or plan.purpose != (purpose or plan.purpose):
@@ -110,9 +115,18 @@ def read_manifest(folder: Path, mechanism: Mechanism | None = None, purpose: Pur
             f"{folder} holds the {plan.purpose} pairs of {plan.mechanism}, not the {purpose or plan.purpose} pairs of "
             f"{mechanism or plan.mechanism}: put its files back in their own folder, or {QUERY_AGAIN}"
         )
-    if stored != plan.count:
-        raise UserError(f"{folder} holds {stored} of {plan.count} pairs: run the query again to finish it")
+    if stored != needed:
+        raise UserError(f"{folder} holds {stored} of {needed} pairs: run the query again to finish it")
     return manifest_of(plan, sum(manifest.queries for manifest in manifests), shards.values())
+
+
+def _first(shards: dict[str, Shard], count: int | None) -> dict[str, Shard]:
+    """Return the first shards that hold ``count`` pairs or fewer; None: all."""
+    if count is None:
+        return shards
+    ordered = sorted(shards)
+    ends = accumulate(shards[name].count for name in ordered)
+    return {name: shards[name] for name, end in zip(ordered, ends, strict=True) if end <= count}
 
 
 def read_plans(pairs: Path, purpose: Purpose) -> dict[Mechanism, Plan]:

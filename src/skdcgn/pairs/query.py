@@ -51,7 +51,12 @@ def plan_shard(size: int, index: int, plan: Plan) -> tuple[Tensor, Tensor]:
 
     Over shards that are smaller than the number of classes, labels go on where the shard before stopped. Each class has
     a Sobol sequence of its own.
+
+    Raises:
+        UserError: the noise of the plan is active, which depends on the answers before.
     """
+    if plan.noise is Noise.ACTIVE:
+        raise UserError("active questions depend on the answers before: query by skdcgn.students.asking.ask")
     spec, rng = plan.spec, generator(plan.seed, "pairs", plan.purpose, plan.mechanism, index)
     if plan.noise is Noise.RANDOM:
         noise = spec.sample_noise(size, rng)
@@ -157,6 +162,7 @@ def query_all(
     config: QueryConfig,
     *,
     seed: int = 0,
+    questions: Questions = plan_shard,
     rank: Rank = Rank(),  # noqa: B008
     watch: Watch = log_progress,
 ) -> dict[str, int]:
@@ -186,7 +192,7 @@ def query_all(
                 purpose=purpose,
                 store=config.store,
                 source=_source(config, purpose, recorded),
-                questions=recorded or plan_shard,
+                questions=recorded or questions,
                 rank=rank,
                 tell=watch(f"query {mechanism} ({purpose})", count),
             )

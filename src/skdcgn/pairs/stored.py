@@ -14,7 +14,7 @@ from skdcgn.base.config import Store
 from skdcgn.base.errors import UserError, naming, shown
 from skdcgn.base.tensors import open_tensors, read_tensors
 from skdcgn.cgn.compose import draw
-from skdcgn.cgn.mechanism import Mechanism, Teacher, check_answer, check_query
+from skdcgn.cgn.mechanism import Mechanism, Spec, Teacher, check_answer, check_query
 from skdcgn.cgn.subset import with_digest
 from skdcgn.pairs.manifest import Purpose, Shard, read_manifest
 from skdcgn.pairs.stores import REDRAW, Layout, decode, layout, read_images
@@ -41,6 +41,7 @@ class StoredPairs:
         mechanism: whose pairs the caller needs; None: any.
         purpose: that they must have been queried for; None: any.
         memory: bytes; images that take more are not kept in memory, and each batch reads its own.
+        first: how many pairs, those of the first shards; later ones may be missing. None: all.
 
     Raises:
         UserError: other pairs than the caller needs, a shard is missing, damaged or of another form, labels are not
@@ -55,8 +56,10 @@ class StoredPairs:
         mechanism: Mechanism | None = None,
         purpose: Purpose | None = None,
         memory: int = MEMORY,
+        first: int | None = None,
     ) -> None:
-        self.folder, self.manifest, self.memory = folder, read_manifest(folder, mechanism, purpose), memory
+        self.folder, self.memory = folder, memory
+        self.manifest = read_manifest(folder, mechanism, purpose, first=first)
         self.plan = plan = self.manifest.plan
         self.mechanism, self.spec = plan.mechanism, plan.spec
         self.teacher = with_digest(teacher, plan.teacher, plan.classes) if teacher else None
@@ -100,14 +103,7 @@ class StoredPairs:
         path = self.folder / shard.file
         if not shard.intact(self.folder):
             raise UserError(f"{path} is missing or damaged (checksum differs): run the query again to redraw it")
-        with open_tensors(path) as file, naming(path):
-            _check_layout(file, layout(self.plan.store, self.mechanism, self.spec, shard.count))
-            noise, labels = file.get_tensor("noise"), file.get_tensor("labels")
-            check_query(self.spec, noise, labels)
-            greatest = GREATEST_NOISE[self.spec.distribution]
-            if not float(noise.abs().max()) <= greatest:  # NaN is in no range
-                raise UserError(f"its noise is not within [-{greatest}, {greatest}]: {REDRAW}")
-        return noise, labels
+        return read_inputs(path, self.spec, layout(self.plan.store, self.mechanism, self.spec, shard.count))
 
     def _decode(self, shard: Shard) -> Tensor:
         path = self.folder / shard.file
@@ -121,6 +117,22 @@ class StoredPairs:
     def _query(self, noise: Tensor, labels: Tensor) -> Tensor:
         assert self.teacher is not None  # checked by __init__
         return draw(self.teacher, self.mechanism, noise, labels)
+
+
+def read_inputs(path: Path, spec: Spec, expected: dict[str, Layout]) -> tuple[Tensor, Tensor]:
+    """Return the noise (N, Z) and labels (N,) of a file that has the ``expected`` tensors.
+
+    Raises:
+        UserError: it has others, labels are not those of classes, or noise is out of range.
+    """
+    with open_tensors(path) as file, naming(path):
+        _check_layout(file, expected)
+        noise, labels = file.get_tensor("noise"), file.get_tensor("labels")
+        check_query(spec, noise, labels)
+        greatest = GREATEST_NOISE[spec.distribution]
+        if not float(noise.abs().max()) <= greatest:  # NaN is in no range
+            raise UserError(f"its noise is not within [-{greatest}, {greatest}]: {REDRAW}")
+    return noise, labels
 
 
 def _check_layout(file: Any, expected: dict[str, Layout]) -> None:

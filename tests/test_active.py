@@ -1,0 +1,89 @@
+"""Active questions: where quick students disagree, balanced, on disk before they are asked; the same after a kill."""
+
+import pytest
+import torch
+
+from skdcgn.base.config import Noise, QueryConfig
+from skdcgn.base.errors import UserError
+from skdcgn.base.rank import Rank
+from skdcgn.base.seeds import generator
+from skdcgn.cgn.mechanism import Mechanism
+from skdcgn.pairs.manifest import read_manifest
+from skdcgn.pairs.query import query_all
+from skdcgn.pairs.stored import read_pairs
+from skdcgn.students.active import pick
+from skdcgn.students.asking import ask
+
+ACTIVE = QueryConfig(shape=60, texture=20, background=20, held_out=10, shard_size=20, noise=Noise.ACTIVE)
+
+
+class Counting:
+    """A teacher that notes the noise it is asked for, and whose line is cut at a call."""
+
+    def __init__(self, teacher, cut_at=-1):
+        self.teacher, self.spec, self.digest, self.size = teacher, teacher.spec, teacher.digest, None
+        self.noises, self.cut_at = [], cut_at
+
+    def query(self, mechanism, noise, labels):
+        if len(self.noises) == self.cut_at:
+            raise ConnectionError("the line is cut")
+        self.noises.append(noise)
+        return self.teacher.query(mechanism, noise, labels)
+
+
+@pytest.fixture(scope="module")
+def active_pairs(analytic_teacher, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("active")
+    ask(analytic_teacher, folder, ACTIVE, seed=3)
+    return folder
+
+
+def shards(folder):
+    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*.safetensors"))}
+
+
+def test_active_questions_are_balanced_and_differ_from_random_ones_after_the_first_round(
+    analytic_teacher, active_pairs, tmp_path
+):
+    query_all(analytic_teacher, tmp_path, QueryConfig(**{**vars(ACTIVE), "noise": Noise.RANDOM}), seed=3)
+    active, random = (read_pairs(folder / "shape" / "train") for folder in (active_pairs, tmp_path))
+    assert active.labels.bincount().tolist() == [6] * 10
+    assert torch.equal(active.noise[:20], random.noise[:20])
+    assert len(torch.cat([active.noise, random.noise[20:]]).unique(dim=0)) == 100
+    assert torch.equal(analytic_teacher.query("shape", active.noise, active.labels), active.images)
+    assert read_manifest(active_pairs / "shape" / "train").noise is Noise.ACTIVE
+    assert shards(active_pairs / "shape" / "held-out") == shards(tmp_path / "shape" / "held-out")
+
+
+def test_a_cut_query_ends_with_the_same_bytes_and_asks_nothing_twice(analytic_teacher, active_pairs, tmp_path):
+    cut = Counting(analytic_teacher, cut_at=3)  # held-out, two rounds; the third is picked and not answered
+    with pytest.raises(ConnectionError):
+        ask(cut, tmp_path, ACTIVE, seed=3)
+    picked = tmp_path / "shape" / "train" / "questions" / "round-00002.safetensors"
+    assert picked.exists()
+    again = Counting(analytic_teacher)
+    ask(again, tmp_path, ACTIVE, seed=3)
+    assert shards(tmp_path) == shards(active_pairs)
+    asked = torch.cat(cut.noises + again.noises)
+    assert len(asked) == len(asked.unique(dim=0)) == 100 + 3 * 10
+
+
+def test_several_processes_are_refused_in_one_line(analytic_teacher, tmp_path):
+    with pytest.raises(UserError, match="one process"):
+        ask(analytic_teacher, tmp_path, ACTIVE, rank=Rank(0, 2))
+    with pytest.raises(UserError, match="ask"):
+        query_all(analytic_teacher, tmp_path, ACTIVE)
+
+
+def test_picks_are_far_from_agreement_and_from_each_other():
+    near, far = 1e-3 * torch.randn(200, 4, generator=generator("near")), 5 * torch.eye(4).repeat_interleave(50, 0)
+    vectors = torch.cat([near, far])
+    rows = pick(vectors, 4, generator("pick"))
+    assert bool((rows >= 200).all())
+    assert len(vectors[rows].unique(dim=0)) == 4
+    assert sorted(pick(torch.zeros(5, 4), 5, generator("zeros")).tolist()) == [0, 1, 2, 3, 4]
+
+
+def test_every_mechanism_is_asked(active_pairs):
+    for mechanism in Mechanism:
+        assert read_manifest(active_pairs / mechanism / "train").count == getattr(ACTIVE, mechanism)

@@ -92,9 +92,11 @@ def disagreement(answers: StoredPairs, noise: Tensor, labels: Tensor, seed: int)
 
 def pick(vectors: Tensor, count: int, rng: torch.Generator) -> Tensor:
     """Return ``count`` different rows of ``vectors`` (N, D), far from 0 and from each other."""
-    left, rows = vectors.square().sum(1), []
+    rows: list[int] = []
+    weights = vectors.square().sum(1)
     for _ in range(count):
-        weights = left if bool(left.sum() > 0) else torch.ones_like(left).index_fill(0, torch.tensor(rows).long(), 0)
+        if not bool(weights.sum() > 0):  # nothing is left that differs
+            weights = torch.ones_like(weights).index_fill(0, torch.tensor(rows, dtype=torch.int64), 0)
         rows.append(int(torch.multinomial(weights, 1, generator=rng)))
-        left = torch.minimum(left, (vectors - vectors[rows[-1]]).square().sum(1))
+        weights = torch.minimum(weights, (vectors - vectors[rows[-1]]).square().sum(1))
     return torch.tensor(rows)

@@ -56,6 +56,8 @@ from skdcgn.data.masks import list_masked, usable_photos
 from skdcgn.data.segment import segment
 from skdcgn.data.synthetic_photos import OBJECTS, synthetic_photos
 from skdcgn.data.textures import load_textures
+from skdcgn.deploy.card import metadata
+from skdcgn.deploy.origin import origin_of
 from skdcgn.evaluation.challenge import ChallengeConfig, write_challenge
 from skdcgn.evaluation.imagenet import open_challenges
 from skdcgn.evaluation.in9 import read_in9_map
@@ -317,6 +319,17 @@ def photos_run(folder):
     write_json(folder / "run" / "config.json", to_dict(PHOTO_RUNS["photos"]))
 
 
+def run_of_student(folder):
+    photos_run(folder)
+    pairs = {"teacher": "0" * 64, "count": 40}
+    for mechanism in Mechanism:
+        write_json(folder / "run" / "students" / mechanism / "config.json", {"pairs": pairs, "seed": 0})
+
+
+def read_origin(folder):
+    return metadata(origin_of(folder / "run" / "student", 7), "MIT", "student")
+
+
 def study(folder):
     points = [StudyPoint("a", {"classify.policy": ("shape.noise:1",)}), StudyPoint("b", {}, teach={"steps": 7})]
     scores = [
@@ -443,6 +456,9 @@ READERS = {
         lambda folder: student(folder / "student"),
         ("student/config.json", "student/model.safetensors"),
         lambda folder: compose(load_teacher(folder / "student"), 2),
+    ),
+    "origin of a student": Reader(
+        run_of_student, ("run/results.json", "run/config.json", "run/students/shape/config.json"), read_origin
     ),
     "mnist cgn, safetensors": Reader(mnist_cgn("cgn.safetensors"), ("cgn.safetensors",), teacher("cgn.safetensors")),
     "mnist cgn, pth": Reader(mnist_cgn("cgn.pth"), ("cgn.pth",), teacher("cgn.pth")),

@@ -44,6 +44,7 @@ VERBS = (
     "challenge",
     "generate",
     "export",
+    "push",
     "bench",
     "classify",
     "cure",

@@ -77,6 +77,8 @@ VERBS = {
     "serving:serve": Words(ELSEWHERE, "Answer queries over HTTP, until it is interrupted.",
         "Any CGN becomes a teacher for other machines: skdcgn query http://HOST:PORT. With SKDCGN_TOKEN set, it asks "
         "for that token."),
+    "sharing:push": Words(ELSEWHERE, "Push a student and its card to the Hugging Face Hub.",
+        "The token is that of the environment variable HF_TOKEN. Others load it by the name: any verb takes it."),
     "about:doctor": Words(ABOUT, "Show what is installed and available, and what to do about the rest.",
         "Exit status: 0 if nothing is broken, 1 otherwise. What is downloaded or passed when needed is not broken."),
     "about:config": Words(ABOUT, "Print the whole configuration of a preset as JSON, for --config.",

@@ -120,6 +120,14 @@ def append_text(path: Path, text: str) -> None:
         file.write(text)
 
 
+def append_durably(path: Path, text: str) -> None:
+    """Append ``text`` in UTF-8 to a file whose folder exists; it is on disk when this returns."""
+    with writing(path), path.open("ab") as file:
+        file.write(text.encode())
+        file.flush()
+        os.fsync(file.fileno())
+
+
 def write_json(path: Path, value: Any) -> None:
     """Write ``value`` as indented JSON, atomically."""
     write_bytes(path, (json.dumps(value, indent=2, allow_nan=False) + "\n").encode())

@@ -1,8 +1,13 @@
-"""Manifests of stored pairs: the plan, the queries spent and the checksums of the shards, one file per rank."""
+"""Manifests of stored pairs: the plan, the queries spent and the checksums of the shards, one file per rank.
 
-from collections.abc import Iterable
-from dataclasses import dataclass, fields
-from itertools import accumulate
+A folder may grow: the same plan with a greater count keeps its shards and adds further ones. The plan then states the
+earlier counts, so that its layout in shards is a function of the plan alone. A rank that had nothing to add may state
+the shorter plan.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, fields, replace
+from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -17,6 +22,7 @@ from skdcgn.base.records import to_dict
 from skdcgn.cgn.mechanism import Mechanism, Spec
 
 Purpose = Literal["train", "held-out"]
+Part = tuple[Mechanism, Purpose]  # of the pairs of a teacher
 TRAIN: Purpose = "train"
 HELD_OUT: Purpose = "held-out"
 MOST_SHARDS = 20_000  # of a mechanism: every one of them writes the manifest again
@@ -28,7 +34,11 @@ class Plan:
     """All that determines the pairs of a folder.
 
     ``count`` pairs in shards of ``shard_size``; ``purpose`` is ``train`` or ``held-out``; ``teacher`` is its digest;
-    ``classes`` are those of the whole teacher that the pairs have, None for all.
+    ``classes`` are those of the whole teacher that the pairs have, None for all. ``earlier`` are the counts from which
+    the folder grew: the last shard of each of them may be a smaller one.
+
+    Raises:
+        UserError: the counts do not increase.
     """
 
     mechanism: Mechanism
@@ -41,6 +51,31 @@ class Plan:
     store: Store = Store.FLOAT32
     noise: Noise = Noise.RANDOM
     classes: tuple[Whole, ...] | None = None
+    earlier: tuple[Count, ...] = ()
+
+    def __post_init__(self) -> None:
+        if any(after <= before for before, after in pairwise(self.counts)):
+            raise UserError("its earlier counts do not increase")
+
+    @property
+    def counts(self) -> tuple[int, ...]:
+        """The counts that the folder had, up to the present one."""
+        return *self.earlier, self.count
+
+    @property
+    def files(self) -> int:
+        """The number of shards."""
+        return sum(-(-(end - start) // self.shard_size) for start, end in pairwise((0, *self.counts)))
+
+    def rows(self, index: int) -> range:
+        """Return the rows of shard ``index``, of all pairs in the order of the plan."""
+        for start, end in pairwise((0, *self.counts)):
+            files = -(-(end - start) // self.shard_size)
+            if index < files:
+                first = start + index * self.shard_size
+                return range(first, min(first + self.shard_size, end))
+            index -= files
+        raise IndexError(index)
 
 
 @dataclass(frozen=True)
@@ -88,6 +123,32 @@ def read_manifests(folder: Path) -> list[Manifest]:
     return [read_manifest_file(path) for path in sorted(folder.glob("manifest*.json"))]
 
 
+def shards_of(manifests: Iterable[Manifest]) -> dict[str, Shard]:
+    """Return the shards of several manifests by the names of their files."""
+    return {shard.file: shard for manifest in manifests for shard in manifest.shards}
+
+
+def grown(plan: Plan, manifests: Sequence[Manifest], folder: Path) -> Plan:
+    """Return ``plan`` with the earlier counts of ``folder``, whose manifests these are.
+
+    Raises:
+        UserError: the folder holds pairs of another plan, or more of them.
+    """
+    names = [field.name for field in fields(Plan) if field.name not in ("count", "earlier")]
+    changes = [name for name in names if any(getattr(m, name) != getattr(plan, name) for m in manifests)]
+    if changes:
+        raise UserError(f"{folder} holds other pairs (differs in {', '.join(changes)}): choose another --out")
+    counts = max((manifest.counts for manifest in manifests), key=len, default=())
+    if any(counts[: len(manifest.counts)] != manifest.counts for manifest in manifests):
+        raise UserError(f"{folder} holds pairs of several plans: {QUERY_AGAIN}")
+    if counts and plan.count < counts[-1]:
+        raise UserError(
+            f"{folder} holds other pairs (differs in count: {counts[-1]} of them are planned, more than "
+            f"{plan.count}): ask for as many, or choose another --out"
+        )
+    return replace(plan, earlier=tuple(count for count in counts if count < plan.count))
+
+
 def read_manifest(
     folder: Path, mechanism: Mechanism | None = None, purpose: Purpose | None = None, *, first: int | None = None
 ) -> Manifest:
@@ -105,11 +166,10 @@ def read_manifest(
     manifests = read_manifests(folder)
     if not manifests:
         raise UserError(f"{folder / 'manifest.json'} does not exist: run skdcgn query, or check the path")
-    plan = manifests[0].plan
-    shards = _first({shard.file: shard for manifest in manifests for shard in manifest.shards}, first)
+    plan = max((manifest.plan for manifest in manifests), key=lambda one: one.count)
+    shards = _first(shards_of(manifests), first)
     stored, needed = sum(shard.count for shard in shards.values()), plan.count if first is None else first
-    if any(manifest.plan != plan for manifest in manifests):
-        raise UserError(f"{folder} holds pairs of several plans: {QUERY_AGAIN}")
+    _check_one_plan(plan, manifests, folder)
     if plan.mechanism is not (mechanism or plan.mechanism) or plan.purpose != (purpose or plan.purpose):
         raise UserError(
             f"{folder} holds the {plan.purpose} pairs of {plan.mechanism}, not the {purpose or plan.purpose} pairs of "
@@ -127,6 +187,13 @@ def _first(shards: dict[str, Shard], count: int | None) -> dict[str, Shard]:
     ordered = sorted(shards)
     ends = accumulate(shards[name].count for name in ordered)
     return {name: shards[name] for name, end in zip(ordered, ends, strict=True) if end <= count}
+
+
+def _check_one_plan(plan: Plan, manifests: Sequence[Manifest], folder: Path) -> None:
+    for one in manifests:
+        same = replace(one.plan, count=plan.count, earlier=plan.earlier) == plan
+        if not same or plan.counts[: len(one.counts)] != one.counts:
+            raise UserError(f"{folder} holds pairs of several plans: {QUERY_AGAIN}")
 
 
 def read_plans(pairs: Path, purpose: Purpose) -> dict[Mechanism, Plan]:

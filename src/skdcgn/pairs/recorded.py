@@ -41,7 +41,7 @@ class RecordedQuestions:
     def __call__(self, size: int, index: int, plan: Plan) -> tuple[Tensor, Tensor]:
         """Return noise (size, Z) and labels (size,) of shard ``index``."""
         noise, labels = self._pairs(plan.mechanism, plan.purpose)
-        rows = slice(index * plan.shard_size, index * plan.shard_size + size)
+        rows = slice(start := plan.rows(index).start, start + size)
         return noise[rows], labels[rows]
 
     def affordable(self, mechanism: Mechanism, purpose: Purpose, count: int) -> int:

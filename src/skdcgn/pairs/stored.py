@@ -126,7 +126,7 @@ def read_inputs(path: Path, spec: Spec, expected: dict[str, Layout]) -> tuple[Te
         UserError: it has others, labels are not those of classes, or noise is out of range.
     """
     with open_tensors(path) as file, naming(path):
-        _check_layout(file, expected)
+        check_layout(file, expected)
         noise, labels = file.get_tensor("noise"), file.get_tensor("labels")
         check_query(spec, noise, labels)
         greatest = GREATEST_NOISE[spec.distribution]
@@ -135,7 +135,7 @@ def read_inputs(path: Path, spec: Spec, expected: dict[str, Layout]) -> tuple[Te
     return noise, labels
 
 
-def _check_layout(file: Any, expected: dict[str, Layout]) -> None:
+def check_layout(file: Any, expected: dict[str, Layout]) -> None:
     """Raise UserError unless a safetensors file has these tensors alone, of these types and shapes."""
     names = set(file.keys())
     if names != expected.keys():

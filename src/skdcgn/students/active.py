@@ -49,7 +49,7 @@ def active_questions(teacher: Teacher, pairs: Path) -> Questions:
         folder = pairs / plan.mechanism / plan.purpose
         file = folder / "questions" / f"round-{index:05d}.safetensors"
         if not file.exists():
-            answers = StoredPairs(folder, teacher, first=index * plan.shard_size)
+            answers = StoredPairs(folder, teacher, first=plan.rows(index).start)
             noise, labels = choose_questions(size, index, plan, answers)
             write_tensors(file, {"noise": noise, "labels": labels})
         return read_questions(file, size, plan.spec)

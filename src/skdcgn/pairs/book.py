@@ -1,0 +1,127 @@
+"""The book of a ledger: what happened to each query of a paid black box, as lines of JSON.
+
+A query is ``asked`` before it is sent, and then ``answered``, ``refused`` (it costs nothing) or ``lost`` (it may have
+cost something). What is asked counts as spent until it is refused. A killed process may leave half a line, whose query
+was not sent yet.
+"""
+
+import json
+from collections import Counter
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field
+
+from skdcgn.base.bounds import Duration, Whole
+from skdcgn.base.door import parse_record, read_text
+from skdcgn.base.files import append_durably, write_bytes
+from skdcgn.cgn.mechanism import Mechanism
+from skdcgn.pairs.manifest import Part, Purpose
+
+MOST_BOOK = 2**30  # bytes
+MEND = "restore it: without it nobody knows what was spent; or choose another --out"
+
+
+class State(StrEnum):
+    """``asked``, ``answered``, ``refused`` or ``lost``; ``compared``: the first look at a mechanism is done."""
+
+    ASKED = "asked"
+    ANSWERED = "answered"
+    REFUSED = "refused"
+    LOST = "lost"
+    COMPARED = "compared"
+
+
+CHARGED = (State.ASKED, State.ANSWERED, State.LOST)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A line: the state of a query of ``rows`` pairs; ``repeat``: its answers are compared, not kept."""
+
+    query: Annotated[str, Field(pattern="^[0-9]+-[0-9a-f]{12}$")]
+    state: State
+    mechanism: Mechanism
+    purpose: Purpose
+    rows: Whole
+    repeat: bool = False
+    seconds: Duration = 0.0
+
+    @property
+    def key(self) -> tuple[State, bool, Part]:
+        return self.state, self.repeat, (self.mechanism, self.purpose)
+
+    def to_line(self) -> str:
+        return json.dumps(asdict(self)) + "\n"
+
+
+class Book:
+    """The entries of one rank's book, by query: the last state of each.
+
+    Raises:
+        UserError: a line is no entry.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.queries = path, dict[str, Entry]()
+        self.compared = set[Mechanism]()
+        self._rows = Counter[tuple[State, bool, Part]]()
+        text = read_text(path, MOST_BOOK) if path.exists() else ""
+        self.torn = bool(text) and not text.endswith("\n")
+        self._whole = text[: text.rfind("\n") + 1]
+        for number, line in enumerate(self._whole.split("\n")[:-1], start=1):
+            self._note(parse_record(line, Entry, f"{path}, line {number}", MEND))
+
+    def _note(self, entry: Entry) -> None:
+        if entry.state is State.COMPARED:
+            self.compared.add(entry.mechanism)
+            return
+        if before := self.queries.get(entry.query):
+            self._rows[before.key] -= before.rows
+        self.queries[entry.query] = entry
+        self._rows[entry.key] += entry.rows
+
+    def mend(self) -> None:
+        """Remove the half line that a killed process left; no other process may write the book."""
+        if self.torn:
+            write_bytes(self.path, self._whole.encode())
+            self.torn = False
+
+    def add(self, entry: Entry) -> None:
+        """Append an entry; it is on disk when this returns."""
+        append_durably(self.path, entry.to_line())
+        self._note(entry)
+
+    @property
+    def pending(self) -> list[Entry]:
+        """The queries without an outcome."""
+        return [entry for entry in self.queries.values() if entry.state is State.ASKED]
+
+    @property
+    def spent(self) -> int:
+        """The answers that may have been charged."""
+        return sum(rows for (state, _, _), rows in self._rows.items() if state in CHARGED)
+
+    def spent_on(self, part: Part) -> int:
+        """Return the answers of a mechanism and purpose that may have been charged."""
+        return sum(rows for (state, _, own), rows in self._rows.items() if state in CHARGED and own == part)
+
+    @property
+    def lost(self) -> int:
+        """The answers that may have been charged and never came."""
+        return sum(rows for (state, _, _), rows in self._rows.items() if state is State.LOST)
+
+    @property
+    def wasted(self) -> int:
+        """The answers that may have been charged and are no pairs: those that were lost, and repeats."""
+        items = self._rows.items()
+        return self.lost + sum(rows for (state, repeat, _), rows in items if repeat and state in CHARGED[:2])
+
+    @property
+    def rate(self) -> float | None:
+        """Answers in a second of waiting for one query; None before the first answer."""
+        answered = [entry for entry in self.queries.values() if entry.state is State.ANSWERED]
+        seconds = sum(entry.seconds for entry in answered)
+        return sum(entry.rows for entry in answered) / seconds if seconds else None

@@ -25,8 +25,8 @@ from skdcgn.base.config import Noise
 from skdcgn.base.seeds import derive_seed, generator
 from skdcgn.base.tensors import write_tensors
 from skdcgn.cgn.mechanism import Spec, Teacher
+from skdcgn.pairs.filling import Questions, plan_shard
 from skdcgn.pairs.manifest import HELD_OUT, Plan
-from skdcgn.pairs.query import Questions, plan_shard
 from skdcgn.pairs.stored import StoredPairs, read_inputs
 from skdcgn.students.quick import draw_quick, quick_student
 

@@ -5,7 +5,9 @@ and uses them as a command would; ``targets`` are the files to damage.
 """
 
 import gzip
+import io
 import json
+import shutil
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -13,6 +15,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from PIL import Image
 from safetensors.torch import save_file
@@ -87,6 +90,8 @@ from skdcgn.teachers.cgn_imagenet import random_cgn
 from skdcgn.teachers.checkpoints import initial_cgn
 from skdcgn.teachers.load import load_teacher
 from skdcgn.teachers.photographs import build_photo_cgn
+from skdcgn.teachers.record import record
+from skdcgn.teachers.recorded import open_recorded
 from skdcgn.training.loop import Record
 from skdcgn.training.run_folder import RunFolder, read_metrics
 
@@ -450,7 +455,68 @@ def cure_file(folder: Path) -> None:
     write_json(folder / "cure.json", record.to_dict())
 
 
+def recorded_levels():
+    """Labels, noise and pictures of each mechanism, uint8."""
+    rng = generator("fuzz", "recorded")
+    levels = {m: torch.randint(256, (6, m.channels, 8, 8), generator=rng, dtype=torch.uint8) for m in Mechanism}
+    return torch.arange(6) % 3, torch.randn(6, 4, generator=rng).clamp(-2, 2), levels
+
+
+def recorded_folder(folder):
+    labels, noise, levels = recorded_levels()
+    for mechanism, images in levels.items():
+        for row, image in enumerate(images):
+            path = folder / "pictures" / mechanism / f"{row}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(image.permute(1, 2, 0).squeeze(2).numpy()).save(path)
+    (folder / "labels.csv").write_text("".join(f"{row}.png,{label}\n" for row, label in enumerate(labels.tolist())))
+    np.save(folder / "noise.npy", noise.numpy())
+
+
+def recorded_arrays(folder):
+    labels, noise, levels = recorded_levels()
+    arrays = {**{m.value: images for m, images in levels.items()}, "labels": labels, "noise": noise}
+    write_tensors(folder / "all.safetensors", arrays)
+    np.savez_compressed(folder / "all.npz", **{name: values.numpy() for name, values in arrays.items()})
+
+
+def recorded_parquet(folder):
+    from pyarrow import parquet, table
+
+    labels, noise, levels = recorded_levels()
+    columns = {m.value: [{"bytes": png_bytes(image), "path": None} for image in levels[m]] for m in Mechanism}
+    parquet.write_table(table({**columns, "label": labels.tolist(), "noise": noise.tolist()}), folder / "all.parquet")
+
+
+def png_bytes(image):
+    file = io.BytesIO()
+    Image.fromarray(image.permute(1, 2, 0).squeeze(2).numpy()).save(file, "PNG")
+    return file.getvalue()
+
+
+def recording(name, labels=None, noise=None):
+    """Record a file or folder, and ask for what was recorded."""
+
+    def read(folder):
+        out = folder / "out"
+        shutil.rmtree(out, ignore_errors=True)
+        files = [path and folder / path for path in (labels, noise)]
+        record(folder / name, out, labels=files[0], noise=files[1], watch=silent)
+        teacher = open_recorded(out)
+        return [teacher.query(m, *teacher.recorded(m, "train")) for m in Mechanism]
+
+    return read
+
+
 READERS = {
+    "recorded pictures": Reader(
+        recorded_folder,
+        ("labels.csv", "noise.npy", "pictures/texture/1.png"),
+        recording("pictures", "labels.csv", "noise.npy"),
+    ),
+    "recorded npz": Reader(recorded_arrays, ("all.npz",), recording("all.npz")),
+    "recorded safetensors": Reader(recorded_arrays, ("all.safetensors",), recording("all.safetensors")),
+    "recorded parquet": Reader(recorded_parquet, ("all.parquet",), recording("all.parquet")),
     "cure": Reader(cure_file, ("cure.json",), lambda folder: cure_rows(read_cure(folder))),
     "student": Reader(
         lambda folder: student(folder / "student"),

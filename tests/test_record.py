@@ -1,5 +1,10 @@
 """Recordings of somebody else's black box become pairs, and pairs a black box."""
 
+import io
+import json
+import shutil
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -132,7 +137,7 @@ def test_the_same_command_writes_the_same_bytes_and_another_recording_is_refused
     recorded(folder, pairs, config=RecordConfig(held_out=10))
     assert contents(pairs) == before
     np.save(tmp_path / "noise.npy", -np.load(folder / "noise.npy"))
-    with pytest.raises(UserError, match="holds other pairs"):
+    with pytest.raises(UserError, match=r"holds other pairs .differs in the recording"):
         recorded(folder, pairs, noise=tmp_path / "noise.npy", config=RecordConfig(held_out=10))
 
 
@@ -168,3 +173,180 @@ def test_some_classes_of_recorded_pairs_are_numbered_anew(pairs, tmp_path):
 def test_recorded_noise_is_no_noise_to_ask_another_teacher_for(analytic_teacher, tmp_path):
     with pytest.raises(UserError, match="of a recording alone"):
         query_all(analytic_teacher, tmp_path, QueryConfig(noise=Noise.RECORDED))
+
+
+def parquet_bytes(levels):
+    file = io.BytesIO()
+    Image.fromarray(levels[0].numpy() if len(levels) == 1 else levels.permute(1, 2, 0).numpy()).save(file, "PNG")
+    return file.getvalue()
+
+
+def test_parquet_shards_as_hugging_face_writes_them_give_the_pairs_that_files_give(answers, pairs, tmp_path):
+    arrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    noise, labels, images = answers
+    rows = [(m, row) for row in range(COUNT) for m in Mechanism]
+    features = {"image": {"_type": "Image"}, "label": {"names": NAMES, "_type": "ClassLabel"}}
+    features["mechanism"] = {"names": list(Mechanism), "_type": "ClassLabel"}
+    fields = [
+        ("image", arrow.struct({"bytes": arrow.binary(), "path": arrow.string()})),
+        ("label", arrow.int64()),
+        ("mechanism", arrow.int64()),
+        ("noise", arrow.list_(arrow.float32())),
+    ]
+    metadata = {"huggingface": json.dumps({"info": {"features": features, "description": ""}})}
+    schema = arrow.schema(fields, metadata=metadata)
+    for shard, part in enumerate((rows[:50], rows[50:])):
+        columns = {
+            "image": [{"bytes": parquet_bytes(images[m][row]), "path": f"{row}.png"} for m, row in part],
+            "label": [int(labels[row]) for _, row in part],
+            "mechanism": [list(Mechanism).index(m) for m, _ in part],
+            "noise": [noise[row].tolist() for _, row in part],
+        }
+        file = tmp_path / "table" / f"train-{shard:05d}-of-00002.parquet"
+        file.parent.mkdir(exist_ok=True)
+        parquet.write_table(arrow.table(columns, schema=schema), file, row_group_size=20)
+    record(tmp_path / "table", tmp_path / "out", config=RecordConfig(held_out=10))
+    assert read_plans(tmp_path / "out", TRAIN)[Mechanism.SHAPE].spec.names == NAMES
+    for mechanism in Mechanism:
+        own, other = (read_pairs(root / mechanism / HELD_OUT) for root in (tmp_path / "out", pairs))
+        assert all(torch.equal(*parts) for parts in zip(own, other, strict=True))
+
+
+def test_without_pyarrow_one_line_says_what_to_install(tmp_path, monkeypatch):
+    (tmp_path / "all.parquet").write_bytes(b"PAR1")
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    with pytest.raises(UserError, match=r"pip install 'skdcgn\[parquet\]'"):
+        record(tmp_path / "all.parquet", tmp_path / "out")
+
+
+def test_without_noise_pictures_that_look_alike_get_codes_that_are_near(folder, tmp_path):
+    summary = recorded(folder, tmp_path, noise="none", config=RecordConfig(noise_dim=2, held_out=10))
+    assert summary.codes
+    assert "Nobody recorded the noise" in str(summary)
+    noise, labels, images = read_pairs(tmp_path / "texture" / TRAIN)
+    assert noise.shape == (30, 2)
+    same = labels[:, None] == labels
+    near, far = (torch.cdist(x.flatten(1), x.flatten(1))[same] for x in (noise, images))
+    assert torch.corrcoef(torch.stack([near, far]))[0, 1] > 0.5
+
+
+def test_a_table_may_name_the_mechanism_and_pictures_in_sub_folders_of_classes_need_none(folder, answers, tmp_path):
+    _, labels, images = answers
+    lines = ["mechanism,label,file"]
+    for mechanism in Mechanism:
+        for row, label in enumerate(labels.tolist()):
+            save_png(tmp_path / "flat" / f"{mechanism}-{row:03d}.png", images[mechanism][row])
+            save_png(tmp_path / "classes" / mechanism / str(label) / f"{row:03d}.png", images[mechanism][row])
+            lines.append(f"{mechanism},{label},{mechanism}-{row:03d}.png")
+    (tmp_path / "labels.csv").write_text("\n".join(lines))
+    record(tmp_path / "flat", tmp_path / "a", labels=tmp_path / "labels.csv", noise="none")
+    record(tmp_path / "classes", tmp_path / "b", noise="none")
+    for root in ("a", "b"):
+        plans = read_plans(tmp_path / root, TRAIN)
+        assert plans[Mechanism.SHAPE].spec.classes == CLASSES
+        assert plans[Mechanism.SHAPE].spec.names == ()  # labels are numbers
+    pictures = [read_pairs(tmp_path / root / "texture" / HELD_OUT).images for root in ("a", "b")]
+    assert [len(part) for part in pictures] == [4, 4]
+
+
+def test_other_pictures_are_resized_and_masks_are_their_grey_levels(folder, tmp_path):
+    recorded(folder, tmp_path, config=RecordConfig(size=16, held_out=10))
+    assert read_pairs(tmp_path / "shape" / TRAIN).images.shape == (30, 1, 16, 16)
+
+
+def test_a_killed_record_goes_on_and_ends_with_the_same_bytes(folder, pairs, tmp_path):
+    class KilledError(Exception):
+        pass
+
+    def watch(stage, total):
+        def tell(done):
+            if stage == "record texture":
+                raise KilledError
+
+        return tell
+
+    with pytest.raises(KilledError):
+        recorded(folder, tmp_path, config=RecordConfig(held_out=10), watch=watch)
+    assert (tmp_path / "shape" / "train" / "manifest.json").exists()
+    assert not (tmp_path / "texture" / "train" / "manifest.json").exists()
+    recorded(folder, tmp_path, config=RecordConfig(held_out=10))
+    assert contents(tmp_path) == contents(pairs)
+
+
+def write(path, text):
+    path.write_text(text)
+    return path
+
+
+def arrays(path, **values):
+    np.savez(path, **values)
+    return path
+
+
+def sound_arrays(**changes):
+    levels = {m.value: np.zeros((8, m.channels, 4, 4), np.uint8) for m in Mechanism}
+    values = {**levels, "labels": np.arange(8) % 2, "noise": np.zeros((8, 3), np.float32)}
+    return {name: value for name, value in (values | changes).items() if value is not None}
+
+
+ARRAY_FAULTS = {
+    "has no texture: record all three": {"texture": None},
+    "holds whole pictures, which are of no mechanism: make a photo CGN": dict.fromkeys(Mechanism),
+    "texture has shape .*: pass": {"texture": np.zeros((8, 4, 4), np.uint8)},
+    "8 labels for 7 pictures of shape": {"shape": np.zeros((7, 1, 4, 4), np.uint8)},
+    "7 rows of noise for 8 pictures": {"noise": np.zeros((7, 3), np.float32)},
+    "holds no noise: pass --noise": {"noise": None},
+    "has no labels: save an array labels": {"labels": None},
+    "noise of shape holds NaN": {"noise": np.full((8, 3), np.nan, np.float32)},
+    "noise of shape runs from 40 to 40": {"noise": np.full((8, 3), 40.0, np.float32)},
+    "several sizes .shape has 5, texture has 4, background has 4 pixels.: pass --size 4": {
+        "shape": np.zeros((8, 1, 5, 5), np.uint8)
+    },
+    "has 6 x 4 pixels, pictures must be squares: pass --size 4": {"shape": np.zeros((8, 1, 4, 6), np.uint8)},
+    "class 1 has no shape": {"labels": np.arange(8) % 2 * 2},
+    "texture.* 0 to 255|texture.* 255": {"texture": np.full((8, 3, 4, 4), 255.0, np.float32)},
+    "texture holds NaN": {"texture": np.full((8, 3, 4, 4), np.nan, np.float32)},
+    "holds object": {"texture": np.array([None] * 8)},
+    "is in Fortran's order": {"texture": np.asfortranarray(np.zeros((8, 3, 4, 4), np.uint8))},
+}
+
+
+@pytest.mark.parametrize("line", ARRAY_FAULTS)
+def test_arrays_that_do_not_fit_are_one_line(line, tmp_path):
+    file = arrays(tmp_path / "all.npz", **sound_arrays(**ARRAY_FAULTS[line]))
+    with pytest.raises(UserError, match=line) as error:
+        record(file, tmp_path / "out")
+    assert "\n" not in str(error.value)
+
+
+TABLE_FAULTS = {
+    "two rows of the shape 000.png": "000.png,0\n000.png,1",
+    "has a label of 999.png": "000.png,0\n999.png,1",
+    "line 2 has no label": "000.png,0\n001.png",
+    "unknown mechanism 'mask'": "000.png,0,mask",
+    "holds no labels": "",
+    "is no file inside": "../labels.csv,0",
+    "40 rows of noise for 2 labels": "000.png,0\n001.png,1",
+}
+
+
+@pytest.mark.parametrize("line", TABLE_FAULTS)
+def test_tables_that_do_not_fit_are_one_line(line, folder, tmp_path):
+    table = write(tmp_path / "labels.csv", TABLE_FAULTS[line])
+    with pytest.raises(UserError, match=line):
+        recorded(folder, tmp_path / "out", labels=table)
+
+
+def test_pictures_of_several_sizes_and_damaged_ones_are_named(folder, tmp_path):
+    shutil.copytree(folder / "pictures", tmp_path / "pictures")
+    shutil.copy(folder / "labels.csv", tmp_path)
+    odd = tmp_path / "pictures" / "texture" / "007.png"
+    save_png(odd, torch.zeros(3, 8, 8, dtype=torch.uint8))
+    with pytest.raises(UserError, match=r"007.png has 8 x 8 pixels, the first has 32 x 32: pass --size 8"):
+        recorded(tmp_path, tmp_path / "out", noise="none")
+    odd.write_bytes(b"no picture")
+    with pytest.raises(UserError, match=r"007.png is not a picture"):
+        recorded(tmp_path, tmp_path / "out", noise="none", config=RecordConfig(size=8))
+    shutil.rmtree(tmp_path / "pictures" / "background")
+    with pytest.raises(UserError, match=r"has a label of 000.png, .* has no background of that name"):
+        recorded(tmp_path, tmp_path / "out", noise="none")

@@ -1,5 +1,6 @@
 """Recordings that are folders of picture files, with a table of labels or a sub-folder per class."""
 
+import logging
 from pathlib import Path
 
 import torch
@@ -12,29 +13,38 @@ from skdcgn.data.recorded_labels import LabelRow
 from skdcgn.data.recorded_pictures import picture_files
 from skdcgn.data.recorded_rows import WHOLE, RecordedRows, label_table, must_be_complete
 
+logger = logging.getLogger(__name__)
 Chosen = dict[Mechanism, list[tuple[int, str, str]]]  # row of the table, file, label
 
 
 def folder_rows(folder: Path, labels: Path | None, size: int | None) -> dict[Mechanism, RecordedRows]:
-    if labels is None:
-        table = [row for m in _mechanism_folders(folder) for row in _class_rows(folder, m)]
-        own = {m: [row for row in table if row.mechanism is m] for m in Mechanism}
-        chosen = {m: [(place, _file(row), row.label) for place, row in enumerate(rows)] for m, rows in own.items()}
-        counts = {m: len(rows) for m, rows in own.items()}
-    else:
-        chosen = _rows_of_table(folder, label_table(labels), labels)
-        counts = dict.fromkeys(Mechanism, len(label_table(labels)))
+    """Return the rows of each mechanism.
+
+    Args:
+        folder: of the pictures.
+        labels: a table ``file,label[,mechanism]``; None: each mechanism's folder has a sub-folder per class.
+        size: pixels of a side that pictures are resized to; None: as they are.
+
+    Raises:
+        UserError: a mechanism, a label or a picture is missing or doubled, or pictures have several sizes.
+    """
+    table = None if labels is None else label_table(labels)
+    chosen = _rows_of_classes(folder) if labels is None or table is None else _rows_of_table(folder, table, labels)
     must_be_complete(folder, {m for m, rows in chosen.items() if rows})
     readers = picture_files({m: [file for _, file, _ in rows] for m, rows in chosen.items()}, size)
     return {
-        m: RecordedRows(readers[m], [word for *_, word in rows], torch.tensor([row[0] for row in rows]), counts[m])
+        m: RecordedRows(
+            pictures=readers[m],
+            words=[word for *_, word in rows],
+            places=torch.tensor([place for place, *_ in rows]),
+            table=len(rows) if table is None else len(table),
+        )
         for m, rows in chosen.items()
     }
 
 
-def _file(row: LabelRow) -> str:
-    assert row.file is not None  # rows of folders have one
-    return row.file
+def _rows_of_classes(folder: Path) -> Chosen:
+    return {m: [(place, *row) for place, row in enumerate(_in_classes(folder / m))] for m in _mechanism_folders(folder)}
 
 
 def _mechanism_folders(folder: Path) -> list[Mechanism]:
@@ -43,11 +53,12 @@ def _mechanism_folders(folder: Path) -> list[Mechanism]:
     return folders
 
 
-def _class_rows(folder: Path, mechanism: Mechanism) -> list[LabelRow]:
-    names = class_folders(folder / mechanism)
+def _in_classes(folder: Path) -> list[tuple[str, str]]:
+    """Return the pictures of each sub-folder with its name."""
+    names = class_folders(folder)
     if not names:
-        raise UserError(f"{folder / mechanism} has no sub-folder per class: pass a table file,label by --labels")
-    return [LabelRow(name, file, mechanism) for name in names for file in find_pictures(folder / mechanism / name)]
+        raise UserError(f"{folder} has no sub-folder per class: pass a table file,label by --labels")
+    return [(file, name) for name in names for file in find_pictures(folder / name)]
 
 
 def _rows_of_table(folder: Path, table: list[LabelRow], labels: Path) -> Chosen:
@@ -62,23 +73,33 @@ def _rows_of_table(folder: Path, table: list[LabelRow], labels: Path) -> Chosen:
                 raise UserError(f"{labels} has two rows of the {mechanism} {row.file}: remove one")
             seen.add((mechanism, file))
             chosen[mechanism].append((place, file, row.label))
+    _warn_of_unlabelled(folder, {file for _, file in seen}, labels)
     return chosen
 
 
+def _warn_of_unlabelled(folder: Path, labelled: set[str], labels: Path) -> None:
+    for mechanism in Mechanism:
+        if is_folder(folder / mechanism):
+            others = [file for file in find_pictures(folder / mechanism) if file not in labelled]
+            if others:
+                logger.warning(f"{labels} has no label of {len(others):,} pictures, which are left out, as {others[0]}")
+
+
 def _pictures_of_row(folder: Path, row: LabelRow, labels: Path) -> list[tuple[Mechanism, str]]:
-    path = Path(_file(row))
+    path = Path(row.file or "")
     if path.is_absolute() or ".." in path.parts:
         raise UserError(f"{labels}: {path} is no file inside {folder}: write paths relative to it")
     if row.mechanism:
         places = [folder / row.mechanism / path, folder / path]
         files = [(row.mechanism, str(place)) for place in places if is_file(place)][:1]
-    elif path.parts[0] in list(Mechanism):
+    elif path.parts and path.parts[0] in list(Mechanism):
         files = [(Mechanism(path.parts[0]), str(folder / path))] if is_file(folder / path) else []
     else:
         files = [(m, str(folder / m / path)) for m in Mechanism if is_file(folder / m / path)]
         if not files and is_file(folder / path):
             raise UserError(f"{folder} holds {WHOLE}, or add a column mechanism to {labels}")
-        files = files if len(files) in (0, len(Mechanism)) else []
+        if missing := [m for m in Mechanism if files and m not in dict(files)]:
+            raise UserError(f"{labels} has a label of {path}, and {folder} has no {missing[0]} of that name: add it")
     if not files:
         raise UserError(f"{labels} has a label of {path}, and {folder} has no such picture: add it, or remove the row")
     return files

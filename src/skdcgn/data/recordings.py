@@ -147,10 +147,9 @@ def _noise_of_file(path: Path, rows: dict[Mechanism, RecordedRows]) -> dict[Mech
     if len(names) != 1:
         raise UserError(f"{path} holds no array for each of shape, texture and background: save these, or one .npy")
     values = noise_matrix(file, names[0])
-    for mechanism, own in rows.items():
+    for own in rows.values():
         if len(values) != own.table:
-            what = "rows of the labels" if own.table != len(own.words) else f"pictures of {mechanism}"
-            raise UserError(f"{path}: {len(values)} rows of noise for {own.table} {what}: mend it")
+            raise UserError(f"{path}: {len(values)} rows of noise for {own.table} labels: mend it")
     return {m: values[own.places] for m, own in rows.items()}
 
 

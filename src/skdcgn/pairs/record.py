@@ -5,7 +5,7 @@ ends with the same bytes.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import NamedTuple
 
@@ -118,8 +118,11 @@ def _plan(mechanism: Mechanism, purpose: Purpose, pairs: RecordedPairs, rows: Te
 def _is_written(folder: Path, plan: Plan) -> bool:
     """Return whether the pairs of ``plan`` are there; raise UserError if others are."""
     manifests = read_manifests(folder)
-    if any(manifest.plan != plan for manifest in manifests):
-        raise UserError(f"{folder} holds other pairs: choose another --out")
+    names = [part.name for part in fields(Plan)]
+    changes = [name for name in names if any(getattr(m, name) != getattr(plan, name) for m in manifests)]
+    if changes:
+        words = ", ".join(changes).replace("teacher", "the recording")
+        raise UserError(f"{folder} holds other pairs (differs in {words}): choose another --out")
     return any(
         sum(shard.count for shard in manifest.shards) == plan.count
         and all(shard.intact(folder) for shard in manifest.shards)

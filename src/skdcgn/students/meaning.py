@@ -16,6 +16,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from skdcgn.base.config import Noise
 from skdcgn.base.seeds import generator
 from skdcgn.cgn.mechanism import Mechanism
 from skdcgn.pairs.stored import StoredPairs, small_pictures
@@ -23,6 +24,7 @@ from skdcgn.students.start import first_of_each_class
 
 ROWS, LEAST_ROWS = 1500, 500
 PER_CLASS = 30  # least pairs of a class that takes part
+FEW_ROWS, FEW_PER_CLASS = 200, 5  # of recorded pairs
 SIDE = 8  # of the small pictures
 RIDGES = (0.03, 0.3, 3.0, 30.0)  # r, where k(u, y; u, y) is about 1
 CONSTANT = 0.01  # root mean square, in the span of the values, below which pictures are those of their class
@@ -45,10 +47,21 @@ class NoiseMeaning(NamedTuple):
 
 
 def warn_of_meaningless_noise(pairs: StoredPairs) -> None:
-    """Log a warning with both errors if the noise of ``pairs`` explains nothing of their pictures."""
-    meaning = noise_meaning(pairs)
+    """Log a warning with both errors if the noise of ``pairs`` explains nothing of their pictures.
+
+    Of recorded pairs, whose noise may be that of other pictures, both errors are logged in any case.
+    """
+    recorded = pairs.plan.noise is Noise.RECORDED
+    meaning = recorded_meaning(pairs) if recorded else noise_meaning(pairs)
     if meaning and meaning.explains_nothing:
         logger.warning(f"{pairs.folder}: {meaning_words(meaning, pairs.mechanism)}")
+    elif meaning and recorded:
+        logger.info(f"{pairs.folder}: {meaning_words(meaning, pairs.mechanism)}")
+
+
+def recorded_meaning(pairs: StoredPairs) -> NoiseMeaning | None:
+    """Return :func:`noise_meaning` of recorded pairs, of which there may be few."""
+    return noise_meaning(pairs, least=FEW_ROWS, per_class=FEW_PER_CLASS)
 
 
 def meaning_words(meaning: NoiseMeaning, mechanism: Mechanism) -> str:
@@ -70,7 +83,7 @@ def noise_meaning(pairs: StoredPairs, *, least: int = LEAST_ROWS, per_class: int
     A function of the pairs alone: random numbers come from a generator of its own.
 
     Args:
-        least: pairs that must take part; from fewer than 500, errors differ by chance.
+        least: pairs that must take part. From fewer than 200, errors differ by chance.
         per_class: least pairs of a class that takes part.
     """
     rows = _rows(pairs.labels, per_class)

@@ -22,7 +22,7 @@ from skdcgn.pairs.manifest import TRAIN
 from skdcgn.pairs.record import Origin, RecordedPairs, choose_held_out, write_pairs
 from skdcgn.pairs.stored import GREATEST_NOISE, StoredPairs
 from skdcgn.pairs.stores import from_levels
-from skdcgn.students.meaning import NoiseMeaning, meaning_words, noise_meaning
+from skdcgn.students.meaning import FEW_ROWS, NoiseMeaning, meaning_words, recorded_meaning
 from skdcgn.teachers.photo_codes import SIDE, principal_codes
 
 logger = logging.getLogger(__name__)
@@ -179,12 +179,12 @@ def _summary(out: Path, spec: Spec, held_out: dict[Mechanism, Tensor], *, codes:
         spec=spec,
         train={m: len(own) - counts[m] for m, own in held_out.items()},
         held_out=counts,
-        meanings={m: noise_meaning(StoredPairs(out / m / TRAIN)) for m in Mechanism},
+        meanings={m: recorded_meaning(StoredPairs(out / m / TRAIN)) for m in Mechanism},
         codes=codes,
     )
 
 
 def _meaning(meaning: NoiseMeaning | None, mechanism: Mechanism) -> str:
     if meaning is None:
-        return "too few pairs to tell whether the noise means anything"
+        return f"too few to tell whether the noise explains them ({FEW_ROWS} at least)"
     return meaning_words(meaning, mechanism)

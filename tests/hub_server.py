@@ -18,6 +18,7 @@ class FakeHub:
     def __init__(self):
         self.branches, self.private, self.requests = {}, {}, []
         self.status, self.hang, self.sizes = None, 0.0, {}
+        self.refused = {}  # status by path
         self.commits = {}
 
     def commit(self, name, branch, files):
@@ -55,8 +56,8 @@ class Handler(BaseHTTPRequestHandler):
         hub.requests.append((self.command, path, self.headers.get("Authorization")))
         if hub.hang:
             return time.sleep(hub.hang)
-        if hub.status:
-            return self.answer(hub.status, {"error": "as the test wants it"})
+        if status := hub.refused.get(path, hub.status):
+            return self.answer(status, {"error": "as the test wants it"})
         if path.startswith("/api/"):
             return self.api(hub, path.split("/")[2:], body)
         user, student, _, revision, file = path.strip("/").split("/", 4)

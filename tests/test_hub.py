@@ -19,8 +19,9 @@ from skdcgn.base.presets import RUNS
 from skdcgn.base.records import to_dict
 from skdcgn.cgn.mechanism import Mechanism, Spec
 from skdcgn.deploy.hub import push_student
+from skdcgn.students.endpoint import within
 from skdcgn.students.generator import StudentCGN
-from skdcgn.students.hub import MOST_BYTES, fetched, is_repository_name, within
+from skdcgn.students.hub import MOST_BYTES, fetched, is_repository_name
 from skdcgn.teachers.load import load_student, load_teacher
 
 SIZES = {"channels": (6, 4), "grid": 4, "embedding": 3, "separable": False}
@@ -271,6 +272,36 @@ def test_the_licence_is_the_zoos_or_asked_for_and_never_assumed(run, teacher, di
 
 def test_a_saved_student_states_no_licence_that_nobody_stated(run):
     assert front_matter((run / "student/README.md").read_text())["license"] == "unknown"
+
+
+@pytest.mark.parametrize(
+    ("path", "status", "line"),
+    [
+        ("/api/whoami-v2", 401, "refuses the token (401), and 'user/x' was not pushed: renew HF_TOKEN"),
+        ("/api/whoami-v2", 503, "does not work at the moment (it answered 503)"),
+        ("/api/repos/create", 403, "'user/x' was not pushed to"),
+        ("/api/models/user/x/commit/main", 413, "'user/x' was not pushed to"),
+    ],
+)
+def test_a_push_that_is_refused_is_one_line(hub, run, skdcgn, monkeypatch, path, status, line):
+    monkeypatch.setenv("HF_TOKEN", TOKEN)
+    hub.refused[path] = status
+    code, _, error = skdcgn("push", run / "student", "user/x")
+    assert (code, error.count("\n")) == (2, 1)
+    assert line in error
+    assert str(status) in error
+    assert TOKEN not in error
+
+
+def test_an_answer_that_is_no_hubs_or_never_ends_is_refused(hub, monkeypatch):
+    hub.refused["/api/models/user/x/revision/main"] = 200
+    with pytest.raises(UserError, match=r"on user/x: .*: check HF_ENDPOINT, and the network"):
+        load_student("user/x")
+    hub.commits["user/x", "1"] = {f"{number:04}" * 50: b"" for number in range(50_000)}
+    hub.branches["user/x", "main"] = "1"
+    del hub.refused["/api/models/user/x/revision/main"]
+    with pytest.raises(UserError, match=r"its answer has more than 8,388,608 bytes"):
+        load_student("user/x")
 
 
 def test_a_card_of_ones_own_goes_as_it_is(hub, run, monkeypatch):

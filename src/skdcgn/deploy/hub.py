@@ -9,9 +9,10 @@ from skdcgn.base.errors import UserError, shown
 from skdcgn.base.files import write_bytes
 from skdcgn.deploy.card import MARK, SAMPLES, Repository, card_text, samples
 from skdcgn.deploy.origin import licence_of, origin_of
+from skdcgn.students.endpoint import endpoint_at
 from skdcgn.students.folder import ANY_NAME, student_files
 from skdcgn.students.generator import StudentCGN
-from skdcgn.students.hub import CARD, endpoint_at, is_repository_name, upload
+from skdcgn.students.hub import CARD, is_repository_name, upload
 
 TOKEN_KEY = "HF_TOKEN"
 OF_EARLIER_VERSIONS = "This model has been pushed to the Hub using the [PytorchModelHubMixin]"
@@ -56,7 +57,7 @@ def push_student(
         private: whether a new repository is private; None: the default of its owner.
         revision: the branch; None: ``main``.
         dry_run: write card and samples into ``folder`` instead, and send nothing.
-        endpoint: see :func:`skdcgn.students.hub.endpoint_at`.
+        endpoint: see :func:`skdcgn.students.endpoint.endpoint_at`.
 
     Raises:
         UserError: no student, no such name, no licence, no token, or the Hub does not take it.

@@ -1,64 +1,33 @@
 """Students on the Hugging Face Hub: a repository is fetched into the local cache, or written.
 
-huggingface_hub does the transfers. It repeats a request for half a minute and waits for an endpoint without a limit, so
-the first request is one of our own, sent once and with a deadline. Its answer says whether there is such a repository
-and how large its files are; where there is no answer, the copy in the cache is taken.
+huggingface_hub does the transfers, once a first request has found the repository and the size of its files. Where
+nothing answers, the copy in the cache is taken.
 """
 
 import logging
-import os
 import re
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from queue import Empty, Queue
-from threading import Thread
-from typing import Annotated, Any, NamedTuple, TypeVar
+from typing import Annotated, Any
+from urllib.parse import quote
 
 import httpx2
 from pydantic import Field
 
 from skdcgn.base.door import MOST_JSON, parse_record
-from skdcgn.base.errors import UserError, as_line, shortened, shown
+from skdcgn.base.errors import UserError, shown
+from skdcgn.students.endpoint import Answer, Endpoint, NoAnswerError, answer, endpoint_at, explained
 
-T = TypeVar("T")
 CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "README.md"
 MOST_BYTES = {CONFIG: MOST_JSON, WEIGHTS: 2**30}  # of the files that are fetched
-SECONDS = 2.5  # until the first request must be answered
-SECONDS_KEY = "HF_HUB_ETAG_TIMEOUT"  # huggingface_hub's own name for these seconds
 FILE_ENDINGS = (".safetensors", ".pth", ".pt", ".bin", ".onnx", ".npz", ".json", ".csv", ".py")
 NAME = re.compile(r"\w[\w.-]*/\w[\w.-]*", re.ASCII)
-NO_ANSWER = frozenset({408, 429, *range(500, 600)})  # statuses of an endpoint that does not work at the moment
-
-
-class NoAnswerError(UserError):
-    """The endpoint cannot be reached, or does not work at the moment."""
 
 
 def is_repository_name(name: str) -> bool:
     """Say whether ``name`` has the form ``user/student`` and is not that of a file."""
     return NAME.fullmatch(name) is not None and not name.endswith(FILE_ENDINGS)
-
-
-class Endpoint(NamedTuple):
-    """A server with the Hub's interface, and the token that it gets, if any."""
-
-    url: str
-    token: str | None = None
-
-
-def endpoint_at(url: str | None = None, token: str | None = None) -> Endpoint:
-    """Return an endpoint and its token.
-
-    Args:
-        url: None: that of the environment variable ``HF_ENDPOINT``, else the Hub itself.
-        token: None: that of ``HF_TOKEN`` or ``hf auth login``, if any.
-    """
-    from huggingface_hub import constants, get_token
-
-    implicit = None if constants.HF_HUB_DISABLE_IMPLICIT_TOKEN else get_token()
-    return Endpoint((url or os.environ.get("HF_ENDPOINT") or constants.ENDPOINT).rstrip("/"), token or implicit)
 
 
 @dataclass(frozen=True)
@@ -93,9 +62,9 @@ def fetched(
     Args:
         name: ``user/student``.
         revision: branch, tag or commit; None: ``main``.
-        token: see :func:`endpoint_at`.
+        token: see :func:`~skdcgn.students.endpoint.endpoint_at`.
         cache_dir: None: that of huggingface_hub.
-        endpoint: see :func:`endpoint_at`.
+        endpoint: see :func:`~skdcgn.students.endpoint.endpoint_at`.
         local_files_only: take the copy in the cache without a request.
 
     Raises:
@@ -118,73 +87,24 @@ def fetched(
         logging.getLogger(__name__).warning("%s: the copy in the cache is used (%s)", name, error)
         return folder
     _check_sizes(repository, name)
-    with _explained(f"{name!r} cannot be fetched from {place.url}"):
+    with explained(f"{name!r} cannot be fetched from {place.url}"):
         return _downloaded(name, revision=revision, token=token, cache_dir=cache_dir, endpoint=place.url)
 
 
 def look_up(place: Endpoint, name: str, revision: str | None = None) -> Repository:
     """Ask an endpoint once for a repository; raise UserError if it has none, NoAnswerError if it does not answer."""
-    from urllib.parse import quote
-
     path = f"/api/models/{name}/revision/{quote(revision or 'main', safe='')}?blobs=true"
-    response = answer(place, path, f"{name!r} is no file or folder here")
-    if response.status_code != httpx2.codes.OK:
+    response = answer(place, path, f"{name!r} is no file or folder here", "or pass a student's folder")
+    if response.status != httpx2.codes.OK:
         raise UserError(f"{name!r} is no file or folder here, and {_refusal(place, response, revision)}")
     return parse_record(response.text, Repository, f"{place.url} on {name}", "check HF_ENDPOINT, and the network")
 
 
-def answer(place: Endpoint, path: str, subject: str) -> httpx2.Response:
-    """Send GET ``path`` once, and wait for ``HF_HUB_ETAG_TIMEOUT`` or 2.5 seconds; return the answer.
-
-    Raises:
-        NoAnswerError: there is none, or the endpoint does not work at the moment; the line begins with ``subject``.
-    """
-    from huggingface_hub import get_session
-
-    seconds = float(os.environ.get(SECONDS_KEY) or SECONDS)
-    headers = {"Authorization": f"Bearer {place.token}"} if place.token else {}
-    mend = "or pass a student's folder"
-    try:
-        response = within(seconds, lambda: get_session().get(place.url + path, headers=headers, timeout=seconds))
-    except (TimeoutError, httpx2.TimeoutException):
-        late = f"{subject}, and {place.url} did not answer within {seconds:g} s"
-        raise NoAnswerError(f"{late}: check the network, set {SECONDS_KEY}=30 for a slow one, {mend}") from None
-    except (OSError, ValueError, httpx2.HTTPError, httpx2.InvalidURL) as error:
-        unreachable = f"{subject}, and {place.url} cannot be reached ({_reason(error)})"
-        raise NoAnswerError(f"{unreachable}: check the network, {mend}") from None
-    if response.status_code in NO_ANSWER:
-        raise NoAnswerError(
-            f"{subject}, and {place.url} does not work at the moment (it answered {response.status_code}): "
-            "try again later, or pass a student's folder"
-        )
-    return response
-
-
-def within(seconds: float, call: Callable[[], T]) -> T:
-    """Return what ``call`` returns; raise TimeoutError after ``seconds``, even if it waits for the name of a host."""
-    answers: Queue[T | Exception] = Queue()
-
-    def work() -> None:
-        try:
-            answers.put(call())
-        except (OSError, ValueError, httpx2.HTTPError, httpx2.InvalidURL) as error:
-            answers.put(error)
-
-    Thread(target=work, daemon=True).start()
-    try:
-        result = answers.get(timeout=seconds)
-    except Empty:
-        raise TimeoutError from None
-    if isinstance(result, Exception):
-        raise result
-    return result
-
-
-def _refusal(place: Endpoint, response: httpx2.Response, revision: str | None) -> str:
+def _refusal(place: Endpoint, response: Answer, revision: str | None) -> str:
     """Say in words why there is no repository, and the mend."""
-    status = response.status_code
-    if response.headers.get("X-Error-Code") == "RevisionNotFound":
-        return f"{place.url} has no revision {shown(revision)} of it ({status}): check --revision"
+    status = response.status
+    if response.fault == "RevisionNotFound":
+        return f"{place.url} has no revision {shown(revision)} of it ({status}): check the revision"
     if status == httpx2.codes.FORBIDDEN:
         return f"{place.url} refuses it ({status}): ask its owner for access, and set HF_TOKEN"
     return (
@@ -198,10 +118,10 @@ def _check_sizes(repository: Repository, name: str) -> None:
     for file, most in MOST_BYTES.items():
         if file not in sizes:
             raise UserError(f"{name!r} on the Hub holds no student: it has no {file}; pass the name of a student's")
-        if (sizes[file] or 0) > most:
-            raise UserError(
-                f"{name!r} on the Hub holds no student: its {file} has {sizes[file]:,} bytes, over {most:,}"
-            )
+        size = sizes[file]
+        if size is None or size > most:
+            has = "an unknown size" if size is None else f"{size:,} bytes"
+            raise UserError(f"{name!r} on the Hub holds no student: its {file} has {has}, not up to {most:,} bytes")
 
 
 def _downloaded(name: str, *, revision: str | None, **options: Any) -> Path:
@@ -223,25 +143,6 @@ def _copy_in_cache(name: str, revision: str | None, cache_dir: str | Path | None
     return Path(str(files[0])).parent
 
 
-@contextmanager
-def _explained(subject: str) -> Iterator[None]:
-    """Raise UserError that begins with ``subject`` for what goes wrong in a transfer."""
-    try:
-        yield
-    except (OSError, ValueError, httpx2.HTTPError, httpx2.InvalidURL) as error:
-        raise UserError(f"{subject} ({_reason(error)}): check the network and the token, and try again") from None
-
-
-def _reason(error: Exception) -> str:
-    """Return the words of an error, of one line; those of a malformed request would show its token."""
-    from huggingface_hub.errors import OfflineModeIsEnabled
-
-    if isinstance(error, OfflineModeIsEnabled):
-        return "HF_HUB_OFFLINE is set"
-    words = "" if isinstance(error, httpx2.LocalProtocolError) else as_line(str(error))
-    return shortened(words or type(error).__name__)
-
-
 def upload(
     name: str,
     files: Mapping[str, bytes],
@@ -258,9 +159,9 @@ def upload(
         name: ``user/student``.
         files: their bytes by name.
         private: whether a new repository is private; None: the default of its owner.
-        token: of an account that may write; see :func:`endpoint_at`.
+        token: of an account that may write; see :func:`~skdcgn.students.endpoint.endpoint_at`.
         revision: the branch, which is made if there is none; None: ``main``.
-        endpoint: see :func:`endpoint_at`.
+        endpoint: see :func:`~skdcgn.students.endpoint.endpoint_at`.
 
     Raises:
         UserError: there is no answer, the token is refused, or the transfer fails.
@@ -270,11 +171,11 @@ def upload(
     place = endpoint_at(endpoint, token)
     if not place.token:
         raise UserError(f"pushing {name!r} needs a token that may write: set HF_TOKEN to one of {place.url}")
-    status = answer(place, "/api/whoami-v2", f"{name!r} was not pushed").status_code
+    status = answer(place, "/api/whoami-v2", f"{name!r} was not pushed", "and push again").status
     if status != httpx2.codes.OK:
         raise UserError(f"{place.url} refuses the token ({status}), and {name!r} was not pushed: renew HF_TOKEN")
     api = HfApi(endpoint=place.url, token=place.token)
-    with _explained(f"{name!r} was not pushed to {place.url}"):
+    with explained(f"{name!r} was not pushed to {place.url}"):
         api.create_repo(name, private=private, exist_ok=True)
         if revision is not None:
             api.create_branch(name, branch=revision, exist_ok=True)

@@ -94,6 +94,7 @@ def _server(teacher: Teacher, batch: int, fail: float, seed: int) -> "Server":
         log_config=None,
         log_level="critical" if fail else "error",
         access_log=False,
+        proxy_headers=False,
         lifespan="off",
         ws="none",
         limit_concurrency=CONNECTIONS,

@@ -49,6 +49,15 @@ QUERY_BODY = {
     "required": True,
     "content": {body.mime: JSON_QUESTION if body is Body.JSON else BINARY for body in QUESTIONS},
 }
+BODIES = {  # what the page says of each content type
+    Body.SAFETENSORS.mime: {
+        "question": "tensors noise float32 (B, Z), labels int64 (B,); metadata mechanism",
+        "answer": "tensor images float32 (B, C, H, W): a mask in [0, 1], a picture in [-1, 1]",
+    },
+    Body.NPZ.mime: {"question": "arrays noise, labels, mechanism", "answer": "array images, as above"},
+    Body.JSON.mime: {"question": '{"mechanism": "shape", "noise": [[...], ...], "labels": [...]}'},
+    Body.PNG.mime: {"answer": "B pictures of 8 bits, one below another"},
+}
 QUERY_ANSWERS: dict[int | str, dict[str, Any]] = {
     200: {"description": "images (B, C, H, W), by `Accept`", "content": {body.mime: BINARY for body in ANSWERS}},
     401: {"description": "the token is missing or wrong"},
@@ -100,7 +109,7 @@ def _add_pages(app: FastAPI, service: Service, token: str | None) -> None:
     @app.get("/docs", include_in_schema=False)
     async def docs(request: Request) -> HTMLResponse:
         address = str(request.base_url).rstrip("/")
-        return HTMLResponse(page.render(schema=app.openapi(), address=address, spec=stated(service)))
+        return HTMLResponse(page.render(schema=app.openapi(), address=address, spec=stated(service), bodies=BODIES))
 
     @app.get("/", include_in_schema=False)
     async def root() -> RedirectResponse:

@@ -6,6 +6,7 @@ a header states, whatever follows it; here a header must fit the bytes behind it
 """
 
 import io
+import lzma
 import struct
 import zipfile
 import zlib
@@ -23,7 +24,7 @@ ENDING = ".npy"
 MOST_ARRAYS = 64
 DAMAGE = (
     *(zipfile.BadZipFile, zlib.error, struct.error, EOFError, OSError, LookupError, ValueError, TypeError, SyntaxError),
-    *(RuntimeError, ArithmeticError, MemoryError),
+    *(RuntimeError, ArithmeticError, MemoryError, lzma.LZMAError),
 )
 """What zipfile and the parser of headers raise for damaged files."""
 

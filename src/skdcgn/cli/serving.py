@@ -6,7 +6,7 @@ from cyclopts import Parameter, validators
 
 from skdcgn.base.bounds import MOST_BATCH
 from skdcgn.cli.help_page import FURTHER
-from skdcgn.cli.options import CGNArgument, Device, DeviceOption, SeedOption, TruncationOption
+from skdcgn.cli.options import CGNArgument, Device, DeviceOption, SeedOption, SpecOption, TruncationOption
 from skdcgn.cli.terminal import place_of
 
 
@@ -21,6 +21,7 @@ def serve(
     batch: Annotated[
         int, Parameter(validator=validators.Number(gte=1, lte=MOST_BATCH), help="Most pairs in one query.")
     ] = 256,
+    spec: SpecOption = None,
     truncation: TruncationOption = None,
     device: DeviceOption = Device.AUTO,
     fail: Annotated[
@@ -35,7 +36,7 @@ def serve(
     from skdcgn.deploy.serve import serve as serve_cgn
     from skdcgn.teachers.load import load_teacher
 
-    loaded = load_teacher(cgn, truncation=truncation, device=place_of(device))
+    loaded = load_teacher(cgn, spec=spec, truncation=truncation, device=place_of(device))
     serve_cgn(
         loaded, host=host, port=port, batch=batch, fail=fail, seed=seed,
         tell=lambda address: print(f"{cgn} is served at {address} (its page: {address}/docs)", flush=True),

@@ -147,8 +147,8 @@ def _add_query(app: FastAPI, cgn: _Asked, service: Service, book: Book, token: s
 
     @app.get("/stats", summary="What was asked and answered since the start")
     async def stats(request: Request) -> dict[str, int]:
-        """`requests`: queries that came. `answers`: pairs that were answered as paid. `repeated`: of them, those
-        that had been answered before."""
+        """requests: queries that came; answers: pairs that were answered as paid; repeated: those of them that had been
+        answered before."""
         _authorise(request, token)
         return {"requests": book.requests, "answers": book.answers, "repeated": book.repeated}
 

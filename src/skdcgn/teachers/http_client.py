@@ -290,20 +290,28 @@ async def _bounded(client: httpx2.AsyncClient, request: httpx2.Request, most: in
 async def _receive(client: httpx2.AsyncClient, request: httpx2.Request, most: int) -> Reply:
     response = await client.send(request, stream=True)
     try:
-        parts, size, sound = [], 0, response.status_code == OK
-        limit = most if sound else MOST_REASON
-        if sound and response.headers.get("content-encoding", "identity") != "identity":
-            raise BrokenError(f"the answer is encoded ({shortened(response.headers['content-encoding'])})")
-        async for part in response.aiter_raw():
-            size += len(part)
-            parts.append(part)
-            if size > limit:
-                break
-        if sound and size > limit:
-            raise BrokenError(f"the answer has more than {limit:,} bytes")
-        return Reply(response.status_code, response.headers, b"".join(parts)[:limit])
+        if response.status_code != OK:
+            return Reply(response.status_code, response.headers, await _first_bytes(response, MOST_REASON))
+        if (encoding := response.headers.get("content-encoding", "identity")) != "identity":
+            raise BrokenError(f"the answer is encoded ({shortened(encoding)})")
+        stated = response.headers.get("content-length", "0")
+        too_long = not stated.isdecimal() or len(stated) > 18 or int(stated) > most
+        body = b"" if too_long else await _first_bytes(response, most + 1)
+        if too_long or len(body) > most:
+            raise BrokenError(f"the answer has more than {most:,} bytes")
+        return Reply(response.status_code, response.headers, body)
     finally:
         await response.aclose()
+
+
+async def _first_bytes(response: httpx2.Response, most: int) -> bytes:
+    parts, size = [], 0
+    async for part in response.aiter_raw():
+        size += len(part)
+        parts.append(part)
+        if size >= most:
+            break
+    return b"".join(parts)[:most]
 
 
 def _unsent(error: httpx2.TransportError) -> Exception:

@@ -34,7 +34,7 @@ from skdcgn.data.decoding import decode_picture
 from skdcgn.teachers.http_address import check_address, token_for
 from skdcgn.teachers.http_client import OK, HttpClient, Patience, Reply, Request
 
-NOT_FOUND = 404
+NOT_FOUND, UNSUPPORTED = 404, 415
 NEEDED = ("image_size", "noise_dim", "classes")
 TRIES_AT_FIRST = 3  # times that a service is asked for its Spec
 USUAL = Patience()
@@ -141,8 +141,15 @@ class HttpTeacher:
         return _all_of(futures, self.url)
 
     def _ask(self, question: Question) -> Tensor:
-        form = next(body for body in QUESTIONS if body in self.service.formats)
-        request = Request(
+        """Ask one query, in the first form of a question that the service takes."""
+        for form in (body for body in QUESTIONS if body in self.service.formats):
+            images = self._client.ask(self._request(question, form), lambda reply: self._images(reply, question))
+            if images is not None:
+                return images
+        raise RefusedError(f"{self.url} takes none of its own formats: mend the service (its /spec)")
+
+    def _request(self, question: Question, form: Body) -> Request:
+        return Request(
             "POST",
             f"/query?mechanism={question.mechanism}",
             most_answer(self.spec, question.mechanism, len(question.labels)),
@@ -150,16 +157,22 @@ class HttpTeacher:
             repeatable=self.service.idempotent,
             body=question_to_bytes(question, form),
             headers={"Content-Type": form.mime, "Accept": self._accepted, KEY_HEADER: f'"{question.key}"'},
+            statuses=(OK, UNSUPPORTED),
         )
-        return self._client.ask(request, lambda reply: self._images(reply, question))
 
     @property
     def _accepted(self) -> str:
         """The content types of answers, the one that it prefers first."""
         return ", ".join(body.mime for body in ANSWERS if body in self.service.formats)
 
-    def _images(self, reply: Reply, question: Question) -> Tensor:
-        """Return the images of an answer; raise UserError if it has others than were asked for."""
+    def _images(self, reply: Reply, question: Question) -> Tensor | None:
+        """Return the images of an answer; None if the service does not take this form of a question.
+
+        Raises:
+            UserError: it has others than were asked for.
+        """
+        if reply.status == UNSUPPORTED:
+            return None
         mechanism, rows, origin = question.mechanism, len(question.labels), f"the answer of {self.url}"
         kind = reply.headers.get("content-type", "")
         body = body_of(kind)

@@ -19,6 +19,7 @@ from skdcgn.base.presets import RUNS
 from skdcgn.base.records import to_dict
 from skdcgn.cgn.mechanism import Mechanism, Spec
 from skdcgn.deploy.hub import push_student
+from skdcgn.evaluation.scores import HeadScores
 from skdcgn.students.endpoint import within
 from skdcgn.students.generator import StudentCGN
 from skdcgn.students.hub import MOST_BYTES, fetched, is_repository_name
@@ -227,15 +228,37 @@ def test_the_card_has_the_numbers_of_the_run_and_no_others(run):
 
 def test_other_settings_than_the_presets_and_names_of_classes_are_in_the_card(run):
     config = to_dict(RUNS["double-colored-digits"])
-    write_json(run / "config.json", config | {"distill": config["distill"] | {"steps": 41}})
+    distill = config["distill"] | {"steps": 41, "embeddings": "/home/me/secret/embeddings.npy"}
+    write_json(run / "config.json", config | {"distill": distill})
     spec = {"classes": 2, "names": ("a|b", "<script>")}
     StudentCGN(spec, dict.fromkeys(Mechanism, SIZES)).save_pretrained(run.parent / "named")
     push_student(run / "student", "user/digits", revision="v2", dry_run=True)
     push_student(run.parent / "named", "user/named", teacher_licence="MIT", dry_run=True)
     card, named = (run / "student/README.md").read_text(), (run.parent / "named/README.md").read_text()
-    assert "`distill.steps = 41`" in card
+    assert "`distill.steps = 41`, `distill.embeddings = embeddings.npy`." in card
+    assert "secret" not in card
     assert 'load_student("user/digits", revision="v2")' in card
     assert "a&#124;b, &lt;script&gt;" in named
+
+
+def test_the_tables_of_a_run_on_photographs_say_what_its_pictures_are(run):
+    scores = {"top-1": HeadScores(80, {"ensemble": 41.25})}
+    common = {name: RUN[name] for name in ("preset", "seed", "digest", "versions", "seconds")}
+    own = {"student": {"parameters": student_cgn().size, "pixel_l1": RUN["pixel_l1"]}, "photo_cgn": "0" * 64}
+    kept = {"parameters": {"teacher": None, "student": student_cgn().size}}
+    records = {
+        "stand in for ImageNet": {**RUN, **kept, "ensembles": {"real": scores}, "stand_in": True},
+        "are drawings": {**common, **own, "classifiers": {"real": scores}, "synthetic": True, "names": ["a", "b"]}
+        | {"photographs": {"train": 8, "train_usable": 6, "test": 4, "test_usable": 4}}
+        | {"budget": {"steps": 1, "real_steps": 1, "images": 4, "counterfactuals": 2}},
+    }
+    for words, record in records.items():
+        write_json(run / "results.json", to_dict(record))
+        push_student(run / "student", "user/photos", teacher_licence="MIT", dry_run=True)
+        card = (run / "student/README.md").read_text()
+        assert words in card
+        assert "| top-1 | 80 | 41.2 |" in card
+        assert f"| shape | {RUN['pixel_l1']['shape']['student']:.4f} |" in card
 
 
 @pytest.mark.parametrize(

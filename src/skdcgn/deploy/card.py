@@ -18,7 +18,7 @@ from skdcgn.cgn.pictures import as_rgb, encode, grid, join_vertically
 from skdcgn.deploy.origin import AnyResults, Origin
 from skdcgn.results.head_lines import head_lines
 from skdcgn.results.photo_record import PhotosResults
-from skdcgn.results.records import MnistResults
+from skdcgn.results.records import ImageNetResults, MnistResults
 from skdcgn.results.versions import versions
 from skdcgn.students.generator import StudentCGN
 from skdcgn.students.licence import licence_metadata
@@ -149,11 +149,19 @@ def accuracies(results: AnyResults) -> str:
     if not isinstance(results, MnistResults):
         scores = results.classifiers if isinstance(results, PhotosResults) else results.ensembles
         rows = [(line.measure, line.images, *map(str, line.values)) for line in head_lines(scores)]
-        return f"By what a classifier was trained on:\n\n{table(('measure, %', 'images', *scores), rows)}"
+        columns = table(("measure, %", "images", *scores), rows)
+        return f"By what a classifier was trained on:\n\n{columns}\n\n{reservation(results)}".rstrip()
     by_training = [(words, f"{asdict(results.ood_accuracy)[name]:.1f}") for name, words in TRAINED_ON.items()]
     return table(("classifier trained on", f"accuracy, % of {results.test_images:,} test images"), by_training) + (
         "\n\nIn the biased images the appearance gives the class away, in the test images it does not."
     )
+
+
+def reservation(results: ImageNetResults | PhotosResults) -> str:
+    """Say that the pictures of a run are none of a camera, if so."""
+    if isinstance(results, PhotosResults):
+        return "The photographs of this run are drawings." if results.synthetic else ""
+    return "The images of this run were drawn by the teacher, and stand in for ImageNet." if results.stand_in else ""
 
 
 def costs(results: AnyResults) -> list[str]:

@@ -116,7 +116,12 @@ def changed_settings(run: Path, preset: str) -> tuple[str, ...]:
         return ()
     usual, own = _flat(to_dict(presets[preset])), _flat(read_object(run / "config.json"))
     other = [name for name in usual if name in own and own[name] != usual[name]]
-    return tuple(f"{name} = {own[name]}" for name in other if name not in ("seed", "teacher"))
+    return tuple(f"{name} = {_public(own[name])}" for name in other if name not in ("seed", "teacher"))
+
+
+def _public(value: Any) -> Any:
+    """Return the value of a setting as others may read it: of a path the last part."""
+    return public_name(value) or "not shown here" if isinstance(value, str) else value
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

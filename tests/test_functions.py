@@ -223,7 +223,7 @@ def test_a_plain_function_of_numpy_is_queried_and_distilled_by_the_command_line(
     asked = load_teacher(f"{module}:batch", spec=WORDS)
     for pairs in stored:
         assert torch.equal(pairs.images, draw(asked, Mechanism.TEXTURE, pairs.noise, pairs.labels))
-    size = [word for m in Mechanism for word in (f"--{m}.channels", 4, f"--{m}.grid", 4, f"--{m}.embedding", 2)]
+    size = [word for m in Mechanism for word in (f"--{m}-channels", 4, f"--{m}-grid", 4, f"--{m}-embedding", 2)]
     status, _, error = skdcgn("distill", "pairs", "--out", "run", "--steps", 2, "--batch-size", 4, *size)
     assert status == 0, error
     assert StudentCGN.load(tmp_path / "run" / "student").spec == SPEC

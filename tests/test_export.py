@@ -9,11 +9,22 @@ import torch
 
 from skdcgn.base.config import Precision
 from skdcgn.base.errors import UserError
+from skdcgn.base.onnx_models import open_onnx
 from skdcgn.base.seeds import generator
-from skdcgn.cgn.compose import Composition, compose
+from skdcgn.cgn.compose import Composition, compose, draw
 from skdcgn.cgn.inputs import Inputs, sample_inputs
-from skdcgn.cgn.mechanism import Mechanism, Spec, spec_from_metadata
-from skdcgn.deploy.export import CHECKED, STORED, TOLERANCE, as_module, export_cgn, exported, onnx_session, to_onnx
+from skdcgn.cgn.mechanism import Layers, Mechanism, Spec, spec_from_metadata
+from skdcgn.deploy.export import (
+    CHECKED,
+    STORED,
+    TOLERANCE,
+    as_module,
+    export_cgn,
+    exported,
+    onnx_session,
+    to_onnx,
+    with_spec,
+)
 from skdcgn.evaluation.attribution import render
 from skdcgn.students.generator import StudentCGN
 from skdcgn.teachers.load import load_teacher
@@ -88,6 +99,27 @@ def test_a_cgn_whose_pictures_do_not_tile_has_no_offsets():
     assert spec_from_metadata(metadata, "cgn.onnx") == photographs.spec
     inputs = sample_inputs(photographs.spec, 5, generator("photographs"))
     assert torch.allclose(onnx_session(data)(*inputs.tensors.values()), render(photographs, inputs), atol=1e-5)
+
+
+@pytest.mark.parametrize(("precision", "near"), [("fp32", 1e-5), ("fp16", 1e-2), ("int8", 0.5)])  # of [-1, 1]
+def test_an_exported_file_is_a_teacher_that_draws_as_the_student(precision, near, student, files, tmp_path):
+    (tmp_path / "cgn.onnx").write_bytes(with_spec(files[precision], student.spec))
+    teacher = load_teacher(tmp_path / "cgn.onnx")
+    assert teacher.spec == student.spec
+    noise, labels = student.spec.sample_noise(7, generator("teacher again")), torch.arange(7)
+    for mechanism in Mechanism:
+        assert torch.allclose(
+            draw(teacher, mechanism, noise, labels), student.query(mechanism, noise, labels), atol=near
+        )
+    assert torch.allclose(compose(teacher, 9, seed=3).images, compose(student, 9, seed=3).images, atol=2 * near)
+
+
+def test_a_mechanism_of_a_file_is_drawn_without_the_others(files, tmp_path):
+    (tmp_path / "cgn.onnx").write_bytes(files["fp32"])
+    assert [one.name for one in onnx.load_from_string(files["fp32"]).graph.output] == ["images", *Layers._fields]
+    for mechanism, output in zip(Mechanism, Layers._fields, strict=True):
+        inputs = {one.name for one in open_onnx(tmp_path / "cgn.onnx", output).get_inputs()}
+        assert inputs == {f"{mechanism}_noise", f"{mechanism}_labels"}
 
 
 def test_smaller_variants_are_smaller_and_near(student, files):

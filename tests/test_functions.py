@@ -174,7 +174,9 @@ def test_a_module_that_is_not_there_is_named():
 
 def test_a_spec_completes_and_does_not_contradict(module, tmp_path, random_cgn, save_weights):
     assert load_teacher(f"{module}:whole", spec="classes=3").spec == Spec(16, 4, 3)
-    with pytest.raises(UserError, match=f"{module}:whole states noise_dim 4, and --spec says 5: leave it out"):
+    with pytest.raises(
+        UserError, match=f"{module}:whole states noise_dim 4, and --spec says 5: correct it or leave it out"
+    ):
         load_teacher(f"{module}:whole", spec="noise_dim=5")
     save_weights(tmp_path / "cgn.pth", random_cgn.cgn.state_dict(), "flat")
     names = "/".join("abcdefghij")

@@ -17,8 +17,17 @@ DIMS, NAME, RAW_DATA = 1, 8, 9  # of TensorProto
 VARINT, EIGHT_BYTES, LENGTH, FOUR_BYTES = 0, 1, 2, 5  # wire types of a protobuf message
 
 
-def open_onnx(path: Path) -> Any:
+def is_onnx(path: Path) -> bool:
+    """Say whether a file has the ending of an ONNX file."""
+    return path.suffix.lower() == ".onnx"
+
+
+def open_onnx(path: Path, output: str | None = None) -> Any:
     """Return an ONNX Runtime session of a model file.
+
+    Args:
+        path: the file.
+        output: the one output that is computed, from no more inputs and nodes than it needs; None: all outputs.
 
     Raises:
         UserError: onnxruntime is not installed, or the file is not a model that it runs.
@@ -29,7 +38,46 @@ def open_onnx(path: Path) -> Any:
         raise UserError("onnxruntime is not installed: pip install 'skdcgn[onnx]'") from None
     data = read_bytes(path, MOST_WEIGHTS)
     with onnx_errors(path):
-        return InferenceSession(data, providers=["CPUExecutionProvider"])
+        return InferenceSession(
+            data if output is None else _only(data, output, path), providers=["CPUExecutionProvider"]
+        )
+
+
+def _only(data: bytes, output: str, path: Path) -> bytes:
+    """Return a model with one of its outputs and what that one depends on.
+
+    ONNX Runtime computes all nodes, whichever outputs are asked for.
+    """
+    try:
+        import onnx
+        from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+    except ImportError:
+        raise UserError(f"{path} has several outputs, and onnx is not installed: pip install 'skdcgn[onnx]'") from None
+    try:
+        model = onnx.load_from_string(data)
+    except DecodeError:
+        raise UserError(f"{path} is damaged: export it again") from None
+    graph, needed, nodes = model.graph, {output}, []
+    for node in reversed(graph.node):  # they are sorted: what a node takes comes before it
+        if needed.intersection(node.output):
+            nodes.append(node)
+            needed.update(node.input, *(_captured(one) for one in node.attribute))
+    parts = {"node": nodes[::-1], "output": [one for one in graph.output if one.name == output]}
+    parts |= {field: [one for one in getattr(graph, field) if one.name in needed] for field in ("input", "initializer")}
+    for field, kept in {**parts, "value_info": []}.items():
+        del getattr(graph, field)[:]
+        getattr(graph, field).extend(kept)
+    return bytes(model.SerializeToString())
+
+
+def _captured(attribute: Any) -> set[str]:
+    """Return the names that the graphs in an attribute, as of a loop, may take from the graph around them."""
+    names = set[str]()
+    for graph in (*attribute.graphs, attribute.g):
+        for node in graph.node:
+            names.update(node.input, *(_captured(one) for one in node.attribute))
+        names.update(one.name for one in graph.output)
+    return names
 
 
 @contextmanager

@@ -75,9 +75,11 @@ class Composition(nn.Module):
 
     def forward(self, *inputs: Tensor) -> Tensor:
         """Draw counterfactuals (B, 3, H, W) in [-1, 1] from the tensors of :class:`~skdcgn.cgn.inputs.Inputs`."""
-        noise, labels, offsets = inputs[:3], inputs[3:6], inputs[6:]
-        layers = Layers(*(self.cgn(m, u, y) for m, u, y in zip(Mechanism, noise, labels, strict=True)))
-        return blend(crop(layers, *offsets))
+        return blend(crop(self.layers(*inputs[:6]), *inputs[6:]))
+
+    def layers(self, *inputs: Tensor) -> Layers:
+        """Draw the layers from three noises and three labels, as the mechanisms draw them: nothing is cropped."""
+        return Layers(*(self.cgn(m, u, y) for m, u, y in zip(Mechanism, inputs[:3], inputs[3:], strict=True)))
 
 
 @dataclass(frozen=True)

@@ -56,13 +56,13 @@ class StatedSpec:
         """Return these fields, and those of ``defaults`` that these do not state."""
         return StatedSpec(**{**defaults.values, **self.values})
 
-    def check(self, spec: Spec, origin: object, *, ignored: tuple[str, ...] = ()) -> None:
-        """Raise UserError, which begins with ``origin``, if a stated field is not that of ``spec``."""
+    def check(self, spec: Spec, origin: object, speaker: str = f"{OPTION} says") -> None:
+        """Raise UserError, which begins with ``origin`` and names the speaker, if a stated field is not ``spec``'s."""
         for name, value in self.values.items():
             own = getattr(spec, name)
-            if value != own and name not in ignored:
+            if value != own:
                 raise UserError(
-                    f"{origin} states {name} {_shown(own)}, and {OPTION} says {_shown(value)}: leave it out of {OPTION}"
+                    f"{origin} states {name} {_shown(own)}, and {speaker} {_shown(value)}: correct it or leave it out"
                 )
 
 

@@ -13,12 +13,13 @@ from skdcgn.base.door import is_file, is_folder
 from skdcgn.base.errors import UserError, shown
 from skdcgn.base.foreign_code import MODULE_NAME, callable_name
 from skdcgn.base.home import from_home
+from skdcgn.base.onnx_models import is_onnx
 from skdcgn.base.seeds import generator
 from skdcgn.cgn.classes import Classes, listed
 from skdcgn.classifiers.answers import answer, are_probabilities
 from skdcgn.classifiers.any_classifier import AnyClassifier, Notes
 from skdcgn.classifiers.class_names import checked_names, grouping, read_names
-from skdcgn.classifiers.onnx_source import is_onnx, is_onnx_cgn, of_onnx
+from skdcgn.classifiers.onnx_source import is_onnx_cgn, of_onnx
 from skdcgn.classifiers.preprocess import Preprocess, parse_preprocess
 from skdcgn.classifiers.sources import (
     Source,
@@ -127,14 +128,12 @@ def names_classifier(words: str) -> bool:
     """Say whether words that name no folder name a classifier, not a CGN: a bundled name, a file, ``module:name``.
 
     Raises:
-        UserError: an ONNX file that is damaged, or is a CGN.
+        UserError: an ONNX file that is damaged.
     """
     path = Path(from_home(words))
     if not is_file(path):
         return words == EFFICIENTNET or bool(MODULE_NAME.fullmatch(words))
-    if is_onnx(path) and is_onnx_cgn(path):
-        raise UserError(f"{path} is a CGN as one file: pass the student or the teacher that it was exported from")
-    return is_onnx(path) or is_torchscript(path)
+    return not is_onnx_cgn(path) if is_onnx(path) else is_torchscript(path)
 
 
 def _way(opened: Source, preprocess: str | None, bgr: bool) -> Preprocess:

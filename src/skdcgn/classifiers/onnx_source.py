@@ -47,11 +47,6 @@ MOST_METADATA = 8 * 2**20  # characters of a value that is read
 WRONG_INPUT = "a classifier has one input of pictures, (B, 3, S, S) or (B, S, S, 3)"
 
 
-def is_onnx(path: Path) -> bool:
-    """Say whether a file has the ending of an ONNX file."""
-    return path.suffix.lower() == ".onnx"
-
-
 class Header(NamedTuple):
     """What a file states: name, shape and type of each input, the name of the first output, and the metadata."""
 

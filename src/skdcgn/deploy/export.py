@@ -1,7 +1,9 @@
 """Export: a CGN and its composer as one ONNX file that draws counterfactuals from noise, labels and crop offsets.
 
 Its inputs are the tensors of :class:`skdcgn.cgn.inputs.Inputs`: a CGN whose pictures do not tile has no offsets. Its
-output is ``images`` (B, 3, H, W) in [-1, 1]; the batch is free. Needs ``pip install skdcgn[onnx]``.
+outputs are ``images`` (B, 3, H, W) in [-1, 1] and the layers as the mechanisms draw them, before crops: ``mask``
+(B, 1, H, W) in [0, 1], ``texture`` and ``background`` (B, 3, H, W); :mod:`skdcgn.teachers.onnx_teacher` makes a teacher
+of them. The batch is free. Needs ``pip install skdcgn[onnx]``.
 """
 
 import contextlib
@@ -22,13 +24,14 @@ from skdcgn.base.config import Precision
 from skdcgn.base.errors import UserError
 from skdcgn.base.files import write_bytes, writing
 from skdcgn.base.seeds import generator
-from skdcgn.cgn.compose import Composition
+from skdcgn.cgn.compose import Composition, blend, crop
 from skdcgn.cgn.inputs import Inputs, sample_inputs
-from skdcgn.cgn.mechanism import Spec, Teacher
+from skdcgn.cgn.mechanism import Layers, Spec, Teacher
 from skdcgn.students.generator import StudentCGN
 from skdcgn.teachers.cgn import CGNTeacher
 
 OPSET = 20
+IMAGES = "images"  # the output of counterfactuals
 TOLERANCE = 1e-5  # or twice what PyTorch itself rounds in single precision, which steep students make more
 CALIBRATION = 512
 CHECKED = 256
@@ -88,7 +91,7 @@ def with_spec(data: bytes, spec: Spec) -> bytes:
     return bytes(model.SerializeToString())
 
 
-def as_module(cgn: Teacher) -> nn.Module:
+def as_module(cgn: Teacher) -> Composition:
     """Return a copy of a CGN as one module from inputs to images, a student's batch norms folded."""
     if isinstance(cgn, StudentCGN):
         return Composition(cgn.folded()).eval()
@@ -97,17 +100,29 @@ def as_module(cgn: Teacher) -> nn.Module:
     raise UserError("a black box has no weights to export: distill it and export the student")
 
 
-def to_onnx(module: nn.Module, spec: Spec) -> bytes:
-    """Return the module as an ONNX file with a free batch, without the exporter's notes on where each node is from."""
+class ImagesAndLayers(nn.Module):
+    """A composition that returns the layers too: images, mask, texture, background."""
+
+    def __init__(self, composition: Composition) -> None:
+        super().__init__()
+        self.composition = composition
+
+    def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
+        layers = self.composition.layers(*inputs[:6])
+        return blend(crop(layers, *inputs[6:])), *layers
+
+
+def to_onnx(composition: Composition, spec: Spec) -> bytes:
+    """Return a composition as an ONNX file with a free batch, without notes of the exporter."""
     _need("onnx", "onnxscript")
     inputs = sample_inputs(spec, 3, generator("export")).tensors
     batch = torch.export.Dim("batch", min=1)
     with _quiet():
         program = torch.onnx.export(
-            module,
+            ImagesAndLayers(composition),
             tuple(inputs.values()),
             input_names=list(inputs),
-            output_names=["images"],
+            output_names=[IMAGES, *Layers._fields],
             dynamic_shapes=(tuple({0: batch} for _ in inputs),),
             opset_version=OPSET,
             dynamo=True,
@@ -133,7 +148,7 @@ def onnx_session(data: bytes, threads: int = 0) -> Callable[..., Tensor]:
 
     def draw(*inputs: Tensor) -> Tensor:
         named = {name: value.numpy() for name, value in Inputs(*inputs).tensors.items()}
-        return torch.from_numpy(session.run(None, named)[0])
+        return torch.from_numpy(session.run([IMAGES], named)[0])
 
     return draw
 

@@ -11,6 +11,7 @@ from skdcgn.base.errors import UserError, current_name, shown
 from skdcgn.base.files import sha256
 from skdcgn.base.foreign_code import MODULE_NAME, callable_name
 from skdcgn.base.home import from_home
+from skdcgn.base.onnx_models import is_onnx
 from skdcgn.base.weights import digest_of
 from skdcgn.cgn.mechanism import Spec, Teacher
 from skdcgn.cgn.stated_spec import StatedSpec, stated_spec
@@ -22,6 +23,7 @@ from skdcgn.teachers.cgn_imagenet import TRUNCATION, random_cgn
 from skdcgn.teachers.checkpoints import initial_cgn, load_cgn, no_truncation
 from skdcgn.teachers.functions import Function, of_function, of_name
 from skdcgn.teachers.http_address import SCHEMES
+from skdcgn.teachers.onnx_teacher import is_onnx_folder, open_onnx_teacher
 from skdcgn.teachers.photographs import is_photo_cgn, load_photo_cgn
 from skdcgn.teachers.recorded import PREFIX as RECORDED
 from skdcgn.teachers.recorded import open_recorded
@@ -68,7 +70,8 @@ def load_teacher(
 
     Args:
         source: a zoo name (see :func:`cards`), a ``.safetensors``, ``.pth`` or ``.bin`` file with the names of the
-            published MNIST or ImageNet CGN, a photo CGN, a folder written by ``save_pretrained``, ``module:name``, a
+            published MNIST or ImageNet CGN, a photo CGN, a folder written by ``save_pretrained``, an ONNX file or a
+            folder of three (:mod:`skdcgn.teachers.onnx_teacher`), ``module:name``, a
             callable ``(mechanism, noise (B, Z), labels (B,)) -> images (B, C, H, W)``
             (:mod:`skdcgn.teachers.functions` has its other forms) or, where there is no such name, file or folder, a
             student ``user/student`` on the Hugging Face Hub.
@@ -76,7 +79,7 @@ def load_teacher(
             words as ``image_size=64,noise_dim=128,classes=5,names=a/b/c/d/e``. What neither states of a function is 32
             pixels, N(0, I) of 32 numbers, and 10 classes without names.
         truncation: factor on the noise of an ImageNet CGN, in (0, 1]; None takes that of the file's metadata, else 0.5.
-            Other teachers have none.
+            ONNX files with an input for it take it too; other teachers have none.
         device: where a file's network runs.
 
     Raises:
@@ -106,6 +109,8 @@ def _named(source: str, stated: StatedSpec, truncation: float | None, device: st
     if source.startswith(RECORDED):
         no_truncation(source, truncation)
         return open_recorded(Path(from_home(source.removeprefix(RECORDED))))
+    if is_onnx_folder(path):
+        return open_onnx_teacher(path, stated, truncation)
     if is_folder(path):
         no_truncation(path, truncation)
         return StudentCGN.load(path).to(device)
@@ -121,6 +126,8 @@ def _named(source: str, stated: StatedSpec, truncation: float | None, device: st
 
 
 def _from_file(path: Path, stated: StatedSpec, truncation: float | None, device: str) -> Teacher:
+    if is_onnx(path):
+        return open_onnx_teacher(path, stated, truncation)
     if is_photo_cgn(path):
         no_truncation(path, truncation)
         return load_photo_cgn(path)

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from skdcgn.base.config import TINYGAN_CHANNELS, RunConfig
+from skdcgn.base.config import TINYGAN_CHANNELS, Noise, RunConfig
 from skdcgn.base.presets import CUT_MASKS_AT_RANDOM_LEVELS
 from skdcgn.experiments.study_points import BOTH, MECHANISMS, PRESET, named
 from skdcgn.results.study_record import Changes, StudyPoint
@@ -26,8 +26,11 @@ LOSSES: dict[str, Changes] = {
     },
 }
 FEWER_STEPS = 4  # losses are compared over the preset's steps divided by this
-BUDGETS = (100, 300, 1000, 5000, 20_000)
-LARGEST_SOBOL = 1000  # queries; the layout of more than these hardly matters
+BUDGETS: dict[Noise, tuple[int, ...]] = {  # numbers of queries per mechanism, by the choice of their noise
+    Noise.RANDOM: (100, 300, 1000, 2000, 5000, 20_000),
+    Noise.SOBOL: (100, 300, 1000),  # the layout of more than these hardly matters
+    Noise.ACTIVE: (1000, 2000),
+}
 
 # Channels of shape, texture and background; side of the initial grid; TinyGAN's separable convolutions,
 # and its input layer, which gets no class. Embedding and rank are the preset's.
@@ -55,17 +58,16 @@ def losses(base: RunConfig) -> list[StudyPoint]:
 
 
 def queries(base: RunConfig) -> list[StudyPoint]:
-    """Query budgets, with random noise and with Sobol noise."""
-    small = [count for count in BUDGETS if count <= LARGEST_SOBOL]
+    """Query budgets, with random noise, with Sobol noise and with active questions."""
     return with_teacher(
         [
             StudyPoint(
-                f"{count:,}, {noise}",
-                {"query.noise": noise, **{f"query.{mechanism}": count for mechanism in MECHANISMS}},
-                curve=noise,
+                f"{count:,}, {noise.value}",
+                {"query.noise": noise.value, **{f"query.{mechanism}": count for mechanism in MECHANISMS}},
+                curve=noise.value,
                 at=count,
             )
-            for noise, counts in (("random", BUDGETS), ("sobol", small))
+            for noise, counts in BUDGETS.items()
             for count in counts
         ]
     )

@@ -1,19 +1,28 @@
 """Active questions: where quick students disagree, balanced, on disk before they are asked; the same after a kill."""
 
+import logging
+from dataclasses import replace
+
 import pytest
 import torch
 
 from skdcgn.base.config import Noise, QueryConfig
 from skdcgn.base.errors import UserError
+from skdcgn.base.files import write_json
 from skdcgn.base.rank import Rank
+from skdcgn.base.records import to_dict
 from skdcgn.base.seeds import generator
-from skdcgn.cgn.mechanism import Mechanism
+from skdcgn.cgn.mechanism import Mechanism, Spec
 from skdcgn.pairs.manifest import read_manifest
 from skdcgn.pairs.query import query_all
 from skdcgn.pairs.stored import read_pairs
 from skdcgn.students.active import pick
 from skdcgn.students.asking import ask
+from skdcgn.students.enough import Look, Looks, greatest_gain, read_looks
+from skdcgn.students.quick import Effort, quick_config
+from skdcgn.students.start import new_student
 
+EFFORT = Effort(round_steps=20, step=40, look_steps=30, free=500)
 ACTIVE = QueryConfig(shape=60, texture=20, background=20, held_out=10, shard_size=20, noise=Noise.ACTIVE)
 
 
@@ -34,7 +43,7 @@ class Counting:
 @pytest.fixture(scope="module")
 def active_pairs(analytic_teacher, tmp_path_factory):
     folder = tmp_path_factory.mktemp("active")
-    ask(analytic_teacher, folder, ACTIVE, seed=3)
+    ask(analytic_teacher, folder, ACTIVE, seed=3, effort=EFFORT)
     return folder
 
 
@@ -58,11 +67,11 @@ def test_active_questions_are_balanced_and_differ_from_random_ones_after_the_fir
 def test_a_cut_query_ends_with_the_same_bytes_and_asks_nothing_twice(analytic_teacher, active_pairs, tmp_path):
     cut = Counting(analytic_teacher, cut_at=3)  # held-out, two rounds; the third is picked and not answered
     with pytest.raises(ConnectionError):
-        ask(cut, tmp_path, ACTIVE, seed=3)
+        ask(cut, tmp_path, ACTIVE, seed=3, effort=EFFORT)
     picked = tmp_path / "shape" / "train" / "questions" / "round-00002.safetensors"
     assert picked.exists()
     again = Counting(analytic_teacher)
-    ask(again, tmp_path, ACTIVE, seed=3)
+    ask(again, tmp_path, ACTIVE, seed=3, effort=EFFORT)
     assert shards(tmp_path) == shards(active_pairs)
     asked = torch.cat(cut.noises + again.noises)
     assert len(asked) == len(asked.unique(dim=0)) == 100 + 3 * 10
@@ -87,3 +96,50 @@ def test_picks_are_far_from_agreement_and_from_each_other():
 def test_every_mechanism_is_asked(active_pairs):
     for mechanism in Mechanism:
         assert read_manifest(active_pairs / mechanism / "train").count == getattr(ACTIVE, mechanism)
+
+
+def test_students_of_any_image_size_can_be_built():
+    for side in (1, 6, 8, 28, 32, 64, 100):
+        spec = Spec(side, 3, 4)
+        for mechanism in Mechanism:
+            new_student(quick_config(spec), mechanism, spec)
+
+
+def test_gains_are_bounded_by_what_students_differ_in():
+    gains, ranges = torch.zeros(500), torch.full((20_000,), 0.1)
+    bounds = [greatest_gain(gains, ranges, look, Mechanism.SHAPE) for look in (1, 2, 5)]
+    assert 0 < bounds[0] < bounds[1] < bounds[2] < 0.004  # each look has less probability of error
+    assert greatest_gain(gains, ranges * 2, 1, Mechanism.SHAPE) > bounds[0]
+    assert greatest_gain(gains + 0.05, ranges, 1, Mechanism.SHAPE) > 0.05
+
+
+def test_a_query_stops_when_a_look_says_enough(analytic_teacher, tmp_path, caplog):
+    """Of 160 planned pairs 80 are asked where anything is enough, all of them where nothing is."""
+    plan = QueryConfig(shape=160, texture=50, background=30, held_out=20, shard_size=30, enough=1.0)
+    with caplog.at_level(logging.INFO, logger="skdcgn"):
+        spent = ask(analytic_teacher, tmp_path / "a", plan, effort=EFFORT)
+    assert spent == {"shape": 80, "texture": 50, "background": 30}
+    assert read_manifest(tmp_path / "a" / "shape" / "train").count == 80
+    assert [line for line in caplog.messages if "answers are enough" in line and "--enough 1" in line]
+    before = shards(tmp_path / "a")
+    again = Counting(analytic_teacher)
+    ask(again, tmp_path / "a", plan, effort=EFFORT)
+    assert again.noises == []
+    assert shards(tmp_path / "a") == before
+    ask(analytic_teacher, tmp_path / "b", replace(plan, enough=0.0), effort=EFFORT)
+    assert read_manifest(tmp_path / "b" / "shape" / "train").count == 160
+    assert [look.answers for look in read_looks(tmp_path / "b" / "shape" / "looks.json")] == [80, 120]
+    assert torch.equal(*(read_pairs(tmp_path / name / "shape" / "train").noise[:80] for name in "ab"))
+
+
+def test_a_look_is_a_function_of_the_pairs_and_is_kept(analytic_teacher, tmp_path):
+    for name in ("a", "b"):
+        query_all(analytic_teacher, tmp_path / name, QueryConfig(shape=80, texture=1, background=1, shard_size=40))
+    first, second = (Looks(effort=EFFORT)(tmp_path / name / "shape", 80) for name in ("a", "b"))
+    assert first == second
+    assert first.gain <= first.greatest_gain
+    look = Look(80, 40, 0.1, 0.0, 0.001)
+    write_json(tmp_path / "b" / "shape" / "looks.json", [to_dict(look)])
+    assert Looks(effort=EFFORT)(tmp_path / "b" / "shape", 80) == look
+    assert "enough" in look.says(0.001)
+    assert "not enough" in look.says(0.0009)

@@ -170,9 +170,11 @@ def test_tinygans_layouts_are_its_own():
 
 def test_queries_are_asked_of_each_mechanism_alike():
     queries = [point.config.query for point in lay_points(BASE, STUDIES["queries"].points(BASE))]
-    random, sobol = ([q.shape for q in queries if q.noise == noise] for noise in Noise)
-    assert random == [100, 300, 1000, 5000, 20_000]
+    kinds = (Noise.RANDOM, Noise.SOBOL, Noise.ACTIVE)
+    random, sobol, active = ([q.shape for q in queries if q.noise == noise] for noise in kinds)
+    assert random == [100, 300, 1000, 2000, 5000, 20_000]
     assert sobol == [100, 300, 1000]
+    assert active == [1000, 2000]
     assert all(q.shape == q.texture == q.background for q in queries)
 
 

@@ -103,6 +103,7 @@ class QueryConfig:
     price: Weight | None = option(None, "cost of one answer, in the currency of max-cost")
     max_cost: Weight | None = option(None, "most that all answers may cost together; needs price")
     noisy: bool = option(False, "accept a black box that answers one query differently each time")
+    enough: Probability | None = option(None, "stop when 1,000 further answers cannot lower the L1 by more")
 
 
 # TinyGAN's channels, of width 1: on the first grid and after each of five blocks.

@@ -47,6 +47,8 @@ def upper_bound(values: Tensor, high: float, alpha: float) -> float:
     values = values.double()
     bets, needed = _bets(values, high, alpha), math.log(1 / alpha)
     low, up = min(float(values.mean()), high) if len(values) else high, high
+    if low == high:
+        return high
     for _ in range(HALVINGS):
         middle = (low + up) / 2
         if _greatest_log_capital(values, bets, middle, high) >= needed:

@@ -24,19 +24,18 @@ from torch import Tensor
 from skdcgn.base.config import Noise
 from skdcgn.base.seeds import derive_seed, generator
 from skdcgn.base.tensors import write_tensors
+from skdcgn.cgn.compose import BATCH
 from skdcgn.cgn.mechanism import Spec, Teacher
 from skdcgn.pairs.filling import Questions, plan_shard
 from skdcgn.pairs.manifest import HELD_OUT, Plan
 from skdcgn.pairs.stored import StoredPairs, read_inputs
-from skdcgn.students.quick import draw_quick, quick_student
+from skdcgn.students.quick import DEFAULT_EFFORT, Effort, draw_quick, quick_student
 
-ROUND = 250  # questions, at most
 CANDIDATES = 8  # for each question
-STEPS = 300  # of each student of the committee
 SIDE = 16  # pixels to which a disagreement is reduced
 
 
-def active_questions(teacher: Teacher, pairs: Path) -> Questions:
+def active_questions(teacher: Teacher, pairs: Path, effort: Effort = DEFAULT_EFFORT) -> Questions:
     """Return the choice of questions of the folder ``pairs``; held-out ones stay random.
 
     Args:
@@ -50,7 +49,7 @@ def active_questions(teacher: Teacher, pairs: Path) -> Questions:
         file = folder / "questions" / f"round-{index:05d}.safetensors"
         if not file.exists():
             answers = StoredPairs(folder, teacher, first=plan.rows(index).start)
-            noise, labels = choose_questions(size, index, plan, answers)
+            noise, labels = choose_questions(size, index, plan, answers, steps=effort.round_steps)
             write_tensors(file, {"noise": noise, "labels": labels})
         return read_questions(file, size, plan.spec)
 
@@ -67,12 +66,13 @@ def read_questions(file: Path, size: int, spec: Spec) -> tuple[Tensor, Tensor]:
     return read_inputs(file, spec, {"noise": ("F32", [size, spec.noise_dim]), "labels": ("I64", [size])})
 
 
-def choose_questions(size: int, index: int, plan: Plan, answers: StoredPairs) -> tuple[Tensor, Tensor]:
+def choose_questions(size: int, index: int, plan: Plan, answers: StoredPairs, *, steps: int) -> tuple[Tensor, Tensor]:
     """Return the noise (size, Z) and labels (size,) of round ``index``, from the ``answers`` before it."""
     labels = random_questions(size, index, plan)[1]
     rng = generator(plan.seed, "active", plan.mechanism, index)
     candidates = plan.spec.sample_noise(size * CANDIDATES, rng)
-    vectors = disagreement(answers, candidates, labels.repeat(CANDIDATES), derive_seed(plan.seed, "committee", index))
+    seed = derive_seed(plan.seed, "committee", index)
+    vectors = disagreement(answers, candidates, labels.repeat(CANDIDATES), seed=seed, steps=steps)
     noise = torch.empty(size, plan.spec.noise_dim)
     for label in labels.unique():
         own = (labels.repeat(CANDIDATES) == label).nonzero()[:, 0]
@@ -80,11 +80,11 @@ def choose_questions(size: int, index: int, plan: Plan, answers: StoredPairs) ->
     return noise, labels
 
 
-def disagreement(answers: StoredPairs, noise: Tensor, labels: Tensor, seed: int) -> Tensor:
+def disagreement(answers: StoredPairs, noise: Tensor, labels: Tensor, *, seed: int, steps: int) -> Tensor:
     """Return how two quick students of ``answers`` differ at each noise (N, Z) and label (N,): (N, C side side)."""
-    first, second = (quick_student(answers, STEPS, derive_seed(seed, member)) for member in range(2))
+    first, second = (quick_student(answers, steps, derive_seed(seed, member)) for member in range(2))
     side = min(SIDE, answers.spec.image_size)
-    parts = zip(noise.split(ROUND), labels.split(ROUND), strict=True)
+    parts = zip(noise.split(BATCH), labels.split(BATCH), strict=True)
     return torch.cat(
         [F.adaptive_avg_pool2d(draw_quick(first, *part) - draw_quick(second, *part), side).flatten(1) for part in parts]
     )

@@ -4,7 +4,10 @@ Their sizes depend on the images alone, not on the student that is distilled lat
 (teacher, query configuration, seed).
 """
 
+from dataclasses import dataclass
+
 import torch
+from torch import Tensor
 
 from skdcgn.base.config import DistillConfig, StudentConfig
 from skdcgn.base.seeds import generator, seeded
@@ -18,6 +21,28 @@ from skdcgn.training.loop import Batch, balanced_rows, decay_after, fit
 
 SHAPE_GRID, PICTURE_GRID = 4, 8  # sides of the first grid, which one block doubles
 EMBEDDING = 10  # dimensions of the class embedding of pictures, at most
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How much quick students learn and draw; pairs depend on it.
+
+    Args:
+        round: questions of an active round, at most.
+        round_steps: of each of the two students before a round.
+        step: answers between two looks.
+        look_steps: of each of the two students that a look compares.
+        free: inputs at which these two draw and nothing is asked.
+    """
+
+    round: int = 250
+    round_steps: int = 300
+    step: int = 1000
+    look_steps: int = 1500
+    free: int = 20_000
+
+
+DEFAULT_EFFORT = Effort()
 
 
 def quick_config(spec: Spec) -> DistillConfig:
@@ -59,7 +84,7 @@ def quick_student(pairs: StoredPairs, steps: int, seed: int) -> StudentGenerator
 
 
 @torch.inference_mode()
-def draw_quick(student: StudentGenerator, noise: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+def draw_quick(student: StudentGenerator, noise: Tensor, labels: Tensor) -> Tensor:
     """Return the student's images (N, C, H, W) for noise (N, Z) and labels (N,), a batch at a time."""
     parts = zip(noise.split(BATCH), labels.split(BATCH), strict=True)
     return torch.cat([student(*part) for part in parts])

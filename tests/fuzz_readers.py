@@ -43,6 +43,7 @@ from skdcgn.cgn.classes import Classes
 from skdcgn.cgn.compose import compose
 from skdcgn.cgn.mechanism import Mechanism, Spec
 from skdcgn.cgn.pictures import save_picture
+from skdcgn.cgn.stated_spec import stated_spec
 from skdcgn.cgn.subset import parse_classes
 from skdcgn.classifiers.any import open_classifier
 from skdcgn.classifiers.backbones import load_backbone
@@ -381,6 +382,18 @@ def onnx_extractor(folder):
     save(model, folder / "features.onnx")
 
 
+def onnx_generator(folder):
+    from onnx_generators import StyleGAN, write_stylegan
+
+    metadata = {"spec": '{"classes": 3, "names": ["a", "b", "c"], "truncation": 0.7}'}
+    draws = {0: "mask", 1: "texture", 2: "background"}
+    write_stylegan(folder / "gan.onnx", StyleGAN(), draws, labels="int64", metadata=metadata)
+
+
+def spec_file(folder):
+    (folder / "spec.json").write_text('{"image_size": 16, "noise_dim": 4, "names": ["a", "b"], "tiles": false}')
+
+
 def onnx_classifier(folder):
     from onnx_classifiers import write_colour_classifier
 
@@ -623,6 +636,10 @@ READERS = {
     ),
     "onnx extractor": Reader(
         onnx_extractor, ("features.onnx",), lambda folder: load_extractor(folder / "features.onnx", device="cpu")
+    ),
+    "onnx generator": Reader(onnx_generator, ("gan.onnx",), teacher("gan.onnx"), 0.3),
+    "spec of a black box": Reader(
+        spec_file, ("spec.json",), lambda folder: stated_spec(folder / "spec.json").over(Spec())
     ),
     "onnx classifier": Reader(
         onnx_classifier,

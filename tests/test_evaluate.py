@@ -126,7 +126,8 @@ def test_any_classifier_is_measured_on_photographs_cue_conflicts_and_a_cgn(tmp_p
 
 def test_words_that_name_a_classifier_are_told_from_a_cgn():
     assert artifact_kind("efficientnet-lite0") == artifact_kind("package.module:network") == "a classifier"
-    assert artifact_kind("double-colored-digits") == "a CGN"
+    for words in ("double-colored-digits", "recorded:pairs", "http://127.0.0.1:8000", "https://example.org/cgn"):
+        assert artifact_kind(words) == "a CGN"
 
 
 def test_an_onnx_file_is_a_classifier_or_a_cgn(tmp_path):

@@ -7,11 +7,16 @@ import pytest
 import torch
 
 from skdcgn.base.errors import UserError
+from skdcgn.base.presets import run_preset
+from skdcgn.base.progress import silent
+from skdcgn.base.records import override
 from skdcgn.cgn.black_box import Access, BlackBox, access_of
 from skdcgn.cgn.compose import draw
 from skdcgn.cgn.mechanism import Mechanism, Spec
 from skdcgn.cgn.stated_spec import stated_spec
 from skdcgn.cgn.subset import of_classes
+from skdcgn.data.glyphs import DIGITS
+from skdcgn.experiments.run_mnist import run_mnist
 from skdcgn.pairs.stored import StoredPairs
 from skdcgn.students.generator import StudentCGN
 from skdcgn.teachers.load import load_teacher
@@ -59,6 +64,11 @@ def late(mechanism, noise, labels):
 def listed(mechanism, noise, labels):
     CALLS.append(noise.ndim)
     return [[0.0]]
+
+
+def wide(mechanism, noise, label):
+    """A row at a time, as the glyphs of a run are: 32 pixels, ten classes."""
+    return np.repeat(np.repeat(batch(mechanism, np.asarray(noise)[None], np.array([label]))[0], 2, 1), 2, 2)
 
 
 class Whole:
@@ -229,3 +239,12 @@ def test_a_plain_function_of_numpy_is_queried_and_distilled_by_the_command_line(
     status, _, error = skdcgn("distill", "pairs", "--out", "run", "--steps", 2, "--batch-size", 4, *size)
     assert status == 0, error
     assert StudentCGN.load(tmp_path / "run" / "student").spec == SPEC
+
+
+@pytest.mark.slow
+def test_a_function_goes_through_a_whole_run(module, tmp_path, short_smoke):
+    config = override(run_preset("smoke"), {"teacher": f"{module}:wide", "spec": f"names={'/'.join(DIGITS)}"})
+    results = run_mnist(config, tmp_path / "run", device="cpu", speed_images=4, watch=silent)
+    assert results.parameters.teacher is None
+    assert StudentCGN.load(tmp_path / "run" / "student").spec == Spec(names=DIGITS)
+    assert (tmp_path / "run" / "report.html").is_file()

@@ -9,6 +9,7 @@ from skdcgn.base.errors import UserError
 from skdcgn.classifiers.any import names_classifier
 from skdcgn.classifiers.sources import CLASSIFIER_KEY, ENSEMBLE_KEY, run_folder_kind
 from skdcgn.results.records import RESULTS_FILE
+from skdcgn.teachers.load import names_black_box
 
 
 class ArtifactKind(StrEnum):
@@ -35,6 +36,8 @@ def artifact_kind(path: str | Path) -> ArtifactKind:
         UserError: a folder that holds none of them, or a damaged ONNX file.
     """
     folder = Path(path)
+    if names_black_box(str(path)):
+        return ArtifactKind.CGN
     if not is_folder(folder):
         return ArtifactKind.CLASSIFIER if names_classifier(str(path)) else ArtifactKind.CGN
     kind = run_folder_kind(folder)

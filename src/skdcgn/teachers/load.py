@@ -30,7 +30,7 @@ from skdcgn.teachers.recorded import open_recorded
 from skdcgn.teachers.remote import open_http
 from skdcgn.zoo import cards
 
-ANY = "pass a file, a student's folder, module:function"
+ANY = "pass a file, a student's folder, module:function, recorded:DIR, the http(s) address of a service"
 
 
 class NamedTeacher:
@@ -132,6 +132,11 @@ def _from_file(path: Path, stated: StatedSpec, truncation: float | None, device:
         no_truncation(path, truncation)
         return load_photo_cgn(path)
     return load_cgn(path, device, truncation, names=stated.names)
+
+
+def names_black_box(words: str) -> bool:
+    """Say whether words name a service, recorded pairs or a folder of ONNX files: neither a classifier nor a run."""
+    return words.startswith((RECORDED, *SCHEMES)) or is_onnx_folder(Path(from_home(words)))
 
 
 def open_cgn(

@@ -83,7 +83,9 @@ from skdcgn.report.pictures import embedded_pictures
 from skdcgn.results.photo_record import PhotoCounts, PhotosResults, StudentNumbers, TrainingBudget
 from skdcgn.results.records import read_study, write_study
 from skdcgn.results.study_record import PointScore, StudyPoint
+from skdcgn.students.active import read_questions
 from skdcgn.students.distill import assemble, distill_mechanism
+from skdcgn.students.enough import Look, read_looks
 from skdcgn.students.generator import StudentGenerator, student_size
 from skdcgn.students.start import read_embeddings
 from skdcgn.teachers.cgn import CGN
@@ -521,6 +523,16 @@ def recording(name, labels=None, noise=None):
     return read
 
 
+def questions(folder):
+    rng = generator("questions")
+    tensors = {"noise": SPEC.sample_noise(6, rng), "labels": torch.arange(6) % SPEC.classes}
+    write_tensors(folder / "round-00001.safetensors", tensors)
+
+
+def looks(folder):
+    write_json(folder / "looks.json", to_dict((Look(2000, 1000, 0.04, 0.002, 0.003),)))
+
+
 READERS = {
     "recorded pictures": Reader(
         recorded_folder,
@@ -553,6 +565,12 @@ READERS = {
     "pairs as png": Reader(
         pairs("png"), ("texture/train/manifest.json", "texture/train/shard-00001.safetensors"), read_pairs
     ),
+    "active questions": Reader(
+        questions,
+        ("round-00001.safetensors",),
+        lambda folder: read_questions(folder / "round-00001.safetensors", 6, SPEC),
+    ),
+    "looks": Reader(looks, ("looks.json",), lambda folder: read_looks(folder / "looks.json")),
     "distillation": Reader(
         distillation,
         ("run/config.json", "run/checkpoint.safetensors"),

@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from paid import SERVICE, Formula, Killed, Paid
 from skdcgn.base.config import Noise, QueryConfig
 from skdcgn.base.errors import UserError
 from skdcgn.base.files import write_json
@@ -13,7 +14,7 @@ from skdcgn.base.rank import Rank
 from skdcgn.base.records import to_dict
 from skdcgn.base.seeds import generator
 from skdcgn.cgn.mechanism import Mechanism, Spec
-from skdcgn.pairs.manifest import read_manifest
+from skdcgn.pairs.manifest import HELD_OUT, TRAIN, read_manifest
 from skdcgn.pairs.query import query_all
 from skdcgn.pairs.stored import read_pairs
 from skdcgn.students.active import pick
@@ -22,6 +23,7 @@ from skdcgn.students.enough import Look, Looks, greatest_gain, read_looks
 from skdcgn.students.quick import Effort, quick_config
 from skdcgn.students.start import new_student
 
+PURPOSES = HELD_OUT, TRAIN
 EFFORT = Effort(round_steps=20, step=40, look_steps=30, free=500)
 ACTIVE = QueryConfig(shape=60, texture=20, background=20, held_out=10, shard_size=20, noise=Noise.ACTIVE)
 
@@ -143,3 +145,21 @@ def test_a_look_is_a_function_of_the_pairs_and_is_kept(analytic_teacher, tmp_pat
     assert Looks(effort=EFFORT)(tmp_path / "b" / "shape", 80) == look
     assert "enough" in look.says(0.001)
     assert "not enough" in look.says(0.0009)
+
+
+def test_a_paid_black_box_is_asked_actively_within_its_budget_through_kills(tmp_path):
+    effort = Effort(round=6, round_steps=3, step=12, look_steps=3, free=50)
+    config = QueryConfig(shape=40, texture=14, background=14, held_out=8, noise=Noise.ACTIVE, enough=0.0, budget=70)
+    ask(Formula(), tmp_path / "free", config, effort=effort)
+    box = Paid(SERVICE, lambda number: ("killed", "dead", None, None)[number % 4])
+    for _ in range(99):
+        try:
+            ask(box, tmp_path / "paid", config, effort=effort)
+            break
+        except Killed:
+            continue
+    counts = [read_manifest(tmp_path / "paid" / one / purpose).count for one in Mechanism for purpose in PURPOSES]
+    assert box.answers == sum(counts) <= 70
+    assert sum(counts) > 60
+    assert set(box.charged.values()) == {1}
+    assert shards(tmp_path / "paid") == shards(tmp_path / "free")

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from pydantic.dataclasses import dataclass
 
@@ -143,14 +144,21 @@ class TeacherComparison:
     stopped: str = ""
 
 
+def pairs_folder(teacher: Teacher, config: RunConfig, workspace: Workspace) -> Path:
+    """Return the folder of a point's pairs, which all students of the same queries share."""
+    return workspace.folder / f"pairs-{digest(_query(teacher, config))}"
+
+
+def _query(teacher: Teacher, config: RunConfig) -> list[Any]:
+    return [teacher.digest, to_dict(config.query), config.seed]
+
+
 def _student(
     teacher: Teacher, config: RunConfig, workspace: Workspace, compared: int
 ) -> tuple[StudentCGN, TeacherComparison]:
     """Distill a student, unless that was done before; return it with its comparison."""
-    query = [teacher.digest, to_dict(config.query), config.seed]
-    pairs = workspace.folder / f"pairs-{digest(query)}"
-    reads = digests(distill_reads(config.distill))
-    folder = workspace.folder / f"student-{digest([query, config.distill, reads])}"
+    pairs, reads = pairs_folder(teacher, config, workspace), digests(distill_reads(config.distill))
+    folder = workspace.folder / f"student-{digest([_query(teacher, config), config.distill, reads])}"
     result = folder / f"teacher-comparison-{compared}.json"
     if not result.exists():
         ask(teacher, pairs, config.query, seed=config.seed, watch=workspace.watch)

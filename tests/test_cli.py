@@ -148,6 +148,12 @@ def test_shells_complete_verbs(shell, skdcgn, monkeypatch):
     assert all(verb in script for verb in VERBS if " " not in verb)
 
 
+def test_query_says_how_many_pairs_a_budget_holds_out(tmp_path, skdcgn):
+    _, said, _ = skdcgn("query", "double-colored-digits", "--out", tmp_path, "--budget", "90", "-q")
+    assert said.startswith("shape: 41 queries, texture: 20 queries, background: 20 queries")
+    assert said.endswith("; of each, 3 more are held out (--held-out)\n")
+
+
 def test_quiet_shows_results_alone_and_verbose_the_losses(tmp_path, skdcgn):
     budget = ["--shape", "20", "--texture", "20", "--background", "20", "--held-out", "10"]
     _, said, noise = skdcgn("query", "double-colored-digits", "--out", tmp_path, *budget, "-q")

@@ -111,6 +111,8 @@ def query(
     """Ask a teacher for pairs."""
     settings = configure(find_stage("query", preset) if preset else QueryConfig(), config, changes)
     from skdcgn.base.rank import Rank
+    from skdcgn.cgn.mechanism import Mechanism
+    from skdcgn.pairs.manifest import HELD_OUT, read_manifests
     from skdcgn.students.asking import ask
     from skdcgn.teachers.load import load_teacher
 
@@ -118,7 +120,8 @@ def query(
     with progress() as watch:
         queries = ask(loaded, out, settings, seed=seed, rank=Rank(rank, ranks), watch=watch)
     print(", ".join(f"{mechanism}: {count} queries" for mechanism, count in queries.items()), end="")
-    print(f"; of each, {settings.held_out} more are held out (--held-out)")
+    held_out = max(manifest.count for manifest in read_manifests(out / Mechanism.SHAPE / HELD_OUT))
+    print(f"; of each, {held_out} more are held out (--held-out)")
 
 
 @with_flags(DistillConfig(), main=("steps", "batch_size", "learning_rate", "feature", "kl", "adversarial"))

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from skdcgn.students.distill import distill
     from skdcgn.students.generator import StudentCGN
     from skdcgn.teachers.load import load_student, load_teacher
+    from skdcgn.teachers.record import RecordConfig, record
 
 __version__ = "0.1.0"
 
@@ -36,6 +37,7 @@ _MODULES = {
     "Layers": "cgn.mechanism",
     "Mechanism": "cgn.mechanism",
     "QueryConfig": "base.config",
+    "RecordConfig": "teachers.record",
     "Spec": "cgn.mechanism",
     "StudentCGN": "students.generator",
     "Teacher": "cgn.mechanism",
@@ -50,6 +52,7 @@ _MODULES = {
     "load_student": "teachers.load",
     "load_teacher": "teachers.load",
     "progress_bars": "base.progress",
+    "record": "teachers.record",
     "run_mnist": "experiments.run_mnist",
     "run_study": "experiments.run_study",
 }
@@ -61,6 +64,7 @@ __all__ = [
     "Layers",
     "Mechanism",
     "QueryConfig",
+    "RecordConfig",
     "Spec",
     "StudentCGN",
     "Teacher",
@@ -76,6 +80,7 @@ __all__ = [
     "load_student",
     "load_teacher",
     "progress_bars",
+    "record",
     "run_mnist",
     "run_study",
 ]

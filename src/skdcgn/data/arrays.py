@@ -6,6 +6,7 @@ such files (https://numpy.org/doc/stable/reference/generated/numpy.lib.format.ht
 
 import lzma
 import struct
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -27,11 +28,12 @@ from skdcgn.base.tensors import open_tensors
 MOST_BYTES = 2**31  # of noise or labels, and of one row of pictures
 MOST_ROWS = 2**31
 DAMAGE = (
-    *(zipfile.BadZipFile, zipfile.LargeZipFile, zlib.error, lzma.LZMAError, struct.error, NotImplementedError),
+    *(zipfile.BadZipFile, zipfile.LargeZipFile, zlib.error, lzma.LZMAError, struct.error, tokenize.TokenError),
     *(EOFError, OSError, ValueError, RuntimeError, LookupError, OverflowError, MemoryError, SyntaxError, TypeError),
 )
 """What zipfile and NumPy raise for damaged files."""
 KINDS = "biuf"  # of NumPy's types: bool, whole numbers, floats
+TYPES = ("BOOL", "U8", "I8", "I16", "I32", "I64", "F16", "BF16", "F32", "F64")  # of safetensors
 ENDINGS = (".npy", ".npz", ".safetensors")
 
 
@@ -93,6 +95,8 @@ class ArrayFile:
     def _slices(self, name: str, size: int | None) -> Iterator[Tensor]:
         with open_tensors(self.path) as file:
             part = file.get_slice(name)
+            if part.get_dtype() not in TYPES:
+                raise UserError(f"{self.path}: {name} holds {part.get_dtype()}: save uint8, int64 or float32")
             count = part.get_shape()[0]
             step = size or max(1, count)
             for start in range(0, max(1, count), step):

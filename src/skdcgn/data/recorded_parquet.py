@@ -88,8 +88,12 @@ class ParquetFiles:
         """Yield the values of a column in order."""
         for path in self.paths:
             with _opened(path) as file:
+                count = 0
                 for batch in file.iter_batches(READ_ROWS, columns=[name], use_threads=False):
                     yield from batch.column(0).to_pylist()
+                    count += len(batch)
+                if count != file.metadata.num_rows:
+                    raise ValueError(f"column {name} has {count} rows of {file.metadata.num_rows}")
 
 
 @contextmanager

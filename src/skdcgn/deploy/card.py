@@ -66,7 +66,7 @@ def card_text(student: StudentCGN, origin: Origin, licence: str, repository: Rep
         f"## What it draws\n\n{table(('', ''), spec_rows(student))}",
         *measured(origin),
         f"## How it was made\n\n{making(origin)}",
-        f"## Licence\n\n{licence}: the licence of its teacher, as {licensor(origin)} states it.",
+        f"## Licence\n\n{licence}: the licence of its teacher, stated by {licensor(origin)}.",
         f"## Papers\n\n{PAPERS}",
         MARK,
     ]

@@ -42,12 +42,13 @@ class Progress(NamedTuple):
 
     def __str__(self) -> str:
         """Return one line, as ``distill shape: 500 of 3000, pixel 0.0432, 2:31 left``."""
-        remaining = f"{_duration(self.seconds_left)} left" if self.seconds_left is not None else ""
+        remaining = f"{duration(self.seconds_left)} left" if self.seconds_left is not None else ""
         parts = (f"{self.done} of {self.total}", format_losses(self.losses, 3), remaining)
         return f"{self.name}: " + ", ".join(part for part in parts if part)
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """Return ``2:31``, or ``1:02:31`` from an hour on."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

@@ -92,12 +92,13 @@ def teach(
     point_to("teacher", folder / "teacher.safetensors")
 
 
-@with_flags(QueryConfig(), main=("shape", "texture", "background", "classes", "store"))
+@with_flags(QueryConfig(), main=("shape", "texture", "background", "classes", "store", "budget"))
 def query(
     teacher: CGNArgument,
     /,
     *,
     out: Annotated[Path, Parameter(help="Folder of the pairs; processes and machines may share it.")],
+    dry_run: Annotated[bool, Parameter(negative="", help="Say what it would ask and cost; ask nothing.")] = False,
     truncation: TruncationOption = None,
     spec: SpecOption = None,
     seed: SeedOption = 0,
@@ -111,17 +112,18 @@ def query(
     """Ask a teacher for pairs."""
     settings = configure(find_stage("query", preset) if preset else QueryConfig(), config, changes)
     from skdcgn.base.rank import Rank
-    from skdcgn.cgn.mechanism import Mechanism
-    from skdcgn.pairs.manifest import HELD_OUT, read_manifests
+    from skdcgn.pairs.estimate import estimate_query, held_out_in
     from skdcgn.students.asking import ask
     from skdcgn.teachers.load import load_teacher
 
     loaded = load_teacher(teacher, spec=spec, truncation=truncation, device=place_of(device))
+    if dry_run:
+        print("\n".join(estimate_query(loaded, out, settings, seed=seed).lines()))
+        return
     with progress() as watch:
         queries = ask(loaded, out, settings, seed=seed, rank=Rank(rank, ranks), watch=watch)
     print(", ".join(f"{mechanism}: {count} queries" for mechanism, count in queries.items()), end="")
-    held_out = max(manifest.count for manifest in read_manifests(out / Mechanism.SHAPE / HELD_OUT))
-    print(f"; of each, {held_out} more are held out (--held-out)")
+    print(f"; of each, {held_out_in(out)} more are held out (--held-out)")
 
 
 @with_flags(DistillConfig(), main=("steps", "batch_size", "learning_rate", "feature", "kl", "adversarial"))

@@ -75,12 +75,12 @@ def planned_counts(folder: Path, parts: Iterable[Part]) -> Counts:
     return {part: max(one.count for one in ranks) for part, ranks in manifests.items() if ranks}
 
 
-def repeats(access: Access | None, books: Sequence[Book]) -> int:
-    """Return how many answers the first looks at a black box have still to pay twice."""
+def repeats(access: Access | None, books: Sequence[Book], most: int) -> int:
+    """Return how many answers the first looks at a black box have still to pay twice, of ``most`` of each mechanism."""
     if access is None or not access.paid or access.idempotent:
         return 0
     done = {mechanism for book in books for mechanism in book.compared}
-    return (len(Mechanism) - len(done)) * rows_to_repeat(access)
+    return (len(Mechanism) - len(done)) * min(rows_to_repeat(access), access.batch, most)
 
 
 def affordable(
@@ -101,7 +101,7 @@ def affordable(
         return wanted
     planned = planned_counts(folder, wanted)
     least, lost = least_counts(wanted, planned), sum(book.lost for book in books)
-    extra = sum(book.wasted for book in books) + repeats(access, books)
+    extra = sum(book.wasted for book in books) + repeats(access, books, min(config.held_out, config.shard_size))
     needed = sum(least.values()) + extra
     if needed > limit and not planned:
         twice = f", and {extra} answers to ask twice" if extra else ""

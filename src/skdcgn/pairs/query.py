@@ -69,15 +69,14 @@ def query_pairs(
         noise=source,
         classes=classes_of(teacher),
     )
-    _check_plan(plan, access_of(teacher))
+    _check_plan(plan, access_of(teacher), str(folder))
     rank.check()
-    from_dict(Plan, to_dict(plan), str(folder))  # else nobody could read its manifest
     with ExitStack() as stack:
         ledger = ledger or stack.enter_context(open_ledger(teacher, folder, rank=rank))
         return fill(teacher, plan, folder, questions=questions, ledger=ledger, rank=rank, tell=tell)
 
 
-def _check_plan(plan: Plan, access: Access | None) -> None:
+def _check_plan(plan: Plan, access: Access | None, origin: str) -> None:
     """Raise UserError unless shards fit into memory, are not too many for a manifest, and keep what was paid."""
     mechanism, spec, count, shard_size = plan.mechanism, plan.spec, plan.count, plan.shard_size
     if count < 1 or shard_size < 1:
@@ -96,6 +95,7 @@ def _check_plan(plan: Plan, access: Access | None) -> None:
         )
     if access and access.paid and plan.store is Store.NONE:
         raise UserError(f"{mechanism}: answers that cost money are stored: choose another --store than none")
+    from_dict(Plan, to_dict(plan), origin)  # else nobody could read its manifest
 
 
 def query_all(
@@ -113,15 +113,12 @@ def query_all(
     Returns the queries that this rank spent on training pairs, by mechanism.
     """
     teacher = of_classes(teacher, parse_classes(config.classes, teacher.spec.classes))
-    recorded, access, wanted = recorded_questions(teacher), access_of(teacher), requested(config)
-    for plan in _plans(teacher, config, seed, wanted):  # all of them before the first query
-        _check_plan(plan, access_of(teacher))
-    if recorded:
-        wanted = {part: recorded.affordable(*part, count) for part, count in wanted.items()}
-    spent, questions = dict[str, int](), recorded or questions
+    rank.check()
+    wanted, access = requested_of(teacher, config, seed), access_of(teacher)
+    spent, questions = dict[str, int](), recorded_questions(teacher) or questions
     with open_ledger(teacher, out, rank=rank, budget=most_answers(config)) as ledger:
         counts = affordable(config, wanted, out, access, ledger.books() if ledger else ())
-        plans = _plans(teacher, config, seed, counts)
+        plans = plans_of(teacher, config, seed, counts)
         if ledger:
             reserve(plans, out, rank)
         if access and rank.own == 0:
@@ -136,7 +133,21 @@ def query_all(
     return spent
 
 
-def _plans(teacher: Teacher, config: QueryConfig, seed: int, counts: Counts) -> list[Plan]:
+def requested_of(teacher: Teacher, config: QueryConfig, seed: int) -> Counts:
+    """Return the counts of a configuration, of recorded pairs those that there are.
+
+    Raises:
+        UserError: counts, shards, seed or storage are not possible.
+    """
+    wanted, recorded, access = requested(config), recorded_questions(teacher), access_of(teacher)
+    for plan in plans_of(teacher, config, seed, wanted):  # all of them before the first query
+        _check_plan(plan, access, f"{plan.mechanism} ({plan.purpose})")
+    if recorded is None:
+        return wanted
+    return {part: recorded.affordable(*part, count) for part, count in wanted.items()}
+
+
+def plans_of(teacher: Teacher, config: QueryConfig, seed: int, counts: Counts) -> list[Plan]:
     """Return the plan of each mechanism and purpose, in the order of their queries."""
     recorded = recorded_questions(teacher)
     return [

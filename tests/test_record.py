@@ -10,18 +10,19 @@ import pytest
 import torch
 from PIL import Image
 
-from skdcgn.base.config import Noise, QueryConfig, Store
+from skdcgn.base.config import DistillConfig, Noise, QueryConfig, Store
 from skdcgn.base.errors import UserError
 from skdcgn.base.files import sha256
 from skdcgn.base.tensors import write_tensors
 from skdcgn.cgn.black_box import BlackBox
-from skdcgn.cgn.compose import draw
+from skdcgn.cgn.compose import compose, draw
 from skdcgn.cgn.mechanism import Mechanism
 from skdcgn.pairs.manifest import HELD_OUT, TRAIN, read_plans
 from skdcgn.pairs.query import query_all
 from skdcgn.pairs.recorded import Recorded
 from skdcgn.pairs.stored import read_pairs
 from skdcgn.pairs.stores import as_levels, from_levels
+from skdcgn.students.distill import distill
 from skdcgn.teachers.load import load_teacher
 from skdcgn.teachers.record import RecordConfig, record
 from skdcgn.teachers.recorded import open_recorded
@@ -350,3 +351,45 @@ def test_pictures_of_several_sizes_and_damaged_ones_are_named(folder, tmp_path):
     shutil.rmtree(tmp_path / "pictures" / "background")
     with pytest.raises(UserError, match=r"has a label of 000.png, .* has no background of that name"):
         recorded(tmp_path, tmp_path / "out", noise="none")
+
+
+def test_a_folder_of_recorded_pairs_grows_by_those_that_it_lacks(pairs, tmp_path):
+    teacher = load_teacher(f"recorded:{pairs}")
+    for count in (12, 25):
+        config = QueryConfig(shape=count, texture=count, background=count, held_out=10, shard_size=10)
+        query_all(teacher, tmp_path, config)
+    noise = read_pairs(tmp_path / "shape" / TRAIN).noise
+    assert len(noise) == len(noise.unique(dim=0)) == 25
+
+
+def test_a_folder_without_noise_goes_from_the_command_line_through_query_and_distillation(folder, tmp_path, skdcgn):
+    out = tmp_path / "pairs"
+    words = ("--labels", folder / "labels.csv", "--noise", "none", "--noise-dim", 3, "--held-out", 10)
+    status, text, _ = skdcgn("record", folder / "pictures", "--out", out, *words)
+    assert status == 0
+    assert "texture: 30 pairs and 10 held out; too few to tell whether the noise explains them (200 at least)" in text
+    assert "cannot tell what the generator's own noise meant" in text
+    config = DistillConfig(steps=3, batch_size=8)
+    students = [
+        distill(out, tmp_path / "stored", config, device="cpu"),
+        distill(load_teacher(f"recorded:{out}"), tmp_path / "asked", config, device="cpu"),
+    ]
+    for student in students:
+        assert student.spec.names == NAMES
+        assert student.spec.noise_dim == 3
+        assert compose(student, 4).images.shape == (4, 3, 32, 32)
+
+
+def test_noise_that_is_shuffled_explains_nothing_and_the_summary_says_so(tmp_path):
+    teacher, count = load_teacher("double-colored-digits"), 300
+    noise = teacher.spec.sample_noise(count, torch.Generator().manual_seed(2))
+    labels = torch.arange(count) % CLASSES
+    pictures = {m.value: as_levels(draw(teacher, m, noise, labels), m) for m in Mechanism}
+    order = torch.randperm(count, generator=torch.Generator().manual_seed(3))
+    lines = {}
+    for name, values in (("true", noise), ("shuffled", noise[order])):
+        write_tensors(tmp_path / f"{name}.safetensors", {**pictures, "labels": labels, "noise": values})
+        lines[name] = str(record(tmp_path / f"{name}.safetensors", tmp_path / name))
+    assert "the noise explains nothing of the masks: held-out error 0." in lines["shuffled"]
+    assert "explains nothing" not in lines["true"]
+    assert lines["true"].count("with shuffled pairs 0.") == 3

@@ -26,6 +26,7 @@ from skdcgn.students.meaning import FEW_ROWS, NoiseMeaning, meaning_words, recor
 from skdcgn.teachers.photo_codes import SIDE, principal_codes
 
 logger = logging.getLogger(__name__)
+MEMORY = 2**28  # bytes of images in memory at the check
 HELD_OUT_SHARE, MOST_HELD_OUT = 10, 500  # by default a tenth of the pairs, and so many at most
 DEVIATION = (0.5, 2.0)  # of normal noise; beyond, its scale is probably another one
 CODES = (
@@ -179,7 +180,7 @@ def _summary(out: Path, spec: Spec, held_out: dict[Mechanism, Tensor], *, codes:
         spec=spec,
         train={m: len(own) - counts[m] for m, own in held_out.items()},
         held_out=counts,
-        meanings={m: recorded_meaning(StoredPairs(out / m / TRAIN)) for m in Mechanism},
+        meanings={m: recorded_meaning(StoredPairs(out / m / TRAIN, memory=MEMORY)) for m in Mechanism},
         codes=codes,
     )
 

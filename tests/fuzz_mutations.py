@@ -396,6 +396,7 @@ FORMATS = {
     ".pth": (pth_values, pth_values, deflate),
     ".bin": (pth_values, pth_values, deflate),
     ".gz": (unpack_and_change, unpack_and_change),
+    ".npz": (deflate, deflate),
     ".png": (odd_entries,),
     ".txt": (text_words, text_words),
 }

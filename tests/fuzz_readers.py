@@ -11,6 +11,7 @@ import shutil
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -31,7 +32,8 @@ from skdcgn.base.config import (
     TeachConfig,
 )
 from skdcgn.base.cure_config import Trained
-from skdcgn.base.door import read_json
+from skdcgn.base.door import read_bytes, read_json
+from skdcgn.base.errors import UserError
 from skdcgn.base.files import write_json
 from skdcgn.base.presets import PHOTO_RUNS, run_preset
 from skdcgn.base.progress import silent
@@ -45,6 +47,17 @@ from skdcgn.cgn.mechanism import Mechanism, Spec
 from skdcgn.cgn.pictures import save_picture
 from skdcgn.cgn.stated_spec import stated_spec
 from skdcgn.cgn.subset import parse_classes
+from skdcgn.cgn.wire import (
+    ANSWERS,
+    QUESTIONS,
+    Body,
+    answer_to_bytes,
+    as_question,
+    parse_question,
+    parse_service,
+    question_to_bytes,
+    service_of,
+)
 from skdcgn.classifiers.any import open_classifier
 from skdcgn.classifiers.backbones import load_backbone
 from skdcgn.classifiers.class_names import read_names
@@ -95,6 +108,7 @@ from skdcgn.teachers.load import load_teacher
 from skdcgn.teachers.photographs import build_photo_cgn
 from skdcgn.teachers.record import record
 from skdcgn.teachers.recorded import open_recorded
+from skdcgn.teachers.remote import answer_images
 from skdcgn.training.loop import Record
 from skdcgn.training.run_folder import RunFolder, read_metrics
 
@@ -533,7 +547,45 @@ def looks(folder):
     write_json(folder / "looks.json", to_dict((Look(2000, 1000, 0.04, 0.002, 0.003),)))
 
 
+def answers(folder: Path) -> None:
+    """Write what a service answers, and what a client asks: one body each."""
+    images = Formula().query("texture", torch.zeros(2, 4), torch.tensor([0, 1]))
+    question = as_question("texture", torch.zeros(2, 4), torch.tensor([0, 1]))
+    for body in ANSWERS:
+        (folder / f"answer.{body}").write_bytes(answer_to_bytes(images, body))
+    for body in QUESTIONS:
+        (folder / f"question.{body}").write_bytes(question_to_bytes(question, body))
+    (folder / "spec.json").write_text(json.dumps({**SPEC.to_dict(), "digest": "x", "formats": ["npz"]}))
+
+
+def read_answers(folder: Path) -> None:
+    """Read all of them as client and server do, past the first that is damaged."""
+    service, refusals = service_of(SPEC), []
+    readers = [
+        *((f"answer.{body}", partial(read_answer, body=body, spec=SPEC)) for body in ANSWERS),
+        *((f"question.{body}", partial(parse_question, body=body, service=service)) for body in QUESTIONS),
+        ("spec.json", lambda data: parse_service(data.decode(errors="replace"), "the service")),
+    ]
+    for name, read in readers:
+        try:
+            read(read_bytes(folder / name, 2**20))
+        except UserError as refusal:
+            refusals.append(refusal)
+    if refusals:
+        raise refusals[0]
+
+
+def read_answer(data: bytes, body: Body, spec: Spec) -> torch.Tensor:
+    """Read an answer to two questions about textures."""
+    return answer_images(data, body, spec, Mechanism.TEXTURE, 2, "the answer")
+
+
 READERS = {
+    "answers of a service": Reader(
+        answers,
+        (*(f"answer.{body}" for body in ANSWERS), *(f"question.{body}" for body in QUESTIONS), "spec.json"),
+        read_answers,
+    ),
     "recorded pictures": Reader(
         recorded_folder,
         ("labels.csv", "noise.npy", "pictures/texture/1.png"),

@@ -173,16 +173,19 @@ class HttpTeacher:
         """
         if reply.status == UNSUPPORTED:
             return None
-        mechanism, rows, origin = question.mechanism, len(question.labels), f"the answer of {self.url}"
-        kind = reply.headers.get("content-type", "")
+        kind, origin = reply.headers.get("content-type", ""), f"the answer of {self.url}"
         body = body_of(kind)
-        if body is Body.PNG:
-            images = _from_png(reply.body, self.spec, mechanism, rows, origin)
-        elif body in ANSWERS:
-            images = parse_answer(reply.body, body, origin, most_answer(self.spec, mechanism, rows))
-        else:
+        if body not in ANSWERS:
             raise UserError(f"{origin} is of type {shortened(kind) or 'none'}, not {self._accepted} ({reply.reason})")
-        return check_answer(self.spec, mechanism, images, rows).float()
+        return answer_images(reply.body, body, self.spec, question.mechanism, len(question.labels), origin)
+
+
+def answer_images(data: bytes, body: Body, spec: Spec, mechanism: Mechanism, rows: int, origin: str) -> Tensor:
+    """Return the images (B, C, H, W) of an answer to ``rows`` pairs; raise UserError if it has others."""
+    if body is Body.PNG:
+        return _from_png(data, spec, mechanism, rows, origin)
+    images = parse_answer(data, body, origin, most_answer(spec, mechanism, rows))
+    return check_answer(spec, mechanism, images, rows).float()
 
 
 def open_http(url: str, spec: Spec | StatedSpec | None = None) -> HttpTeacher:

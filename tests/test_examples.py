@@ -13,6 +13,7 @@ PICTURES = {
     "bring_your_own_teacher.py": "runs/own-teacher/counterfactuals.png",
 }
 TRAINING = "train_with_counterfactuals.py"
+SERVICE = "http_service.py"  # test_remote.py asks it
 EXTENDING = {  # arguments, and how the last line of what is printed begins
     "loss.py": (["3"], "3 {'pixel': "),
     "teacher.py": ([], "120 queries for 40 counterfactuals"),
@@ -53,7 +54,7 @@ def said(folder: Path) -> list[str]:
 
 
 def test_every_example_is_run_by_a_test() -> None:
-    assert {path.name for path in EXAMPLES.glob("*.py")} == {*PICTURES, TRAINING}
+    assert {path.name for path in EXAMPLES.glob("*.py")} == {*PICTURES, TRAINING, SERVICE}
     assert {path.name for path in (EXAMPLES / "extending").glob("*.py")} == set(EXTENDING)
 
 

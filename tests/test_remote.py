@@ -1,23 +1,29 @@
 """The teacher behind HTTP: what it does about services that fail, lie, drip or redirect, and what it never sends."""
 
 import pickle
+import runpy
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from functools import partial
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from io import BytesIO
+from pathlib import Path
+from wsgiref.simple_server import WSGIRequestHandler, make_server
 
 import numpy as np
 import pytest
 import torch
 
 from raw_service import NAN, changed, raw_service, response, sound, status, zip_bomb
+from skdcgn.base.config import DistillConfig, QueryConfig, StudentConfig
 from skdcgn.base.errors import LostAnswerError, RefusedError, UserError
 from skdcgn.cgn.wire import Body, answer_to_bytes
+from skdcgn.students.distill import distill
 from skdcgn.teachers.http_address import check_address, token_for
 from skdcgn.teachers.http_client import Patience, retry_after
 from skdcgn.teachers.load import load_teacher
@@ -25,6 +31,9 @@ from skdcgn.teachers.remote import HttpTeacher
 
 QUICK = Patience(connect=2, read=2, total=2, tries=4, first=0.01, longest=0.02, asked=0.3)
 NOISE, LABELS = torch.randn(5, 32, generator=torch.Generator().manual_seed(0)), torch.arange(5)
+SIZES = StudentConfig(channels=(4, 4, 4), embedding=2)
+TINY = DistillConfig(steps=2, batch_size=2, shape=SIZES, texture=SIZES, background=SIZES)
+FEW = QueryConfig(6, 6, 6, 6)
 ask = partial(lambda teacher: teacher.query("texture", NOISE, LABELS))
 
 
@@ -119,6 +128,13 @@ def test_a_wrong_answer_is_asked_again_with_its_key_or_is_lost(name, analytic_te
         assert len(raw.heads) == 1
         assert "\n" not in str(error.value)
     assert time.monotonic() - start < 3
+
+
+def test_an_answer_that_costs_nothing_is_asked_again_without_a_promise(analytic_teacher, open_teacher):
+    with raw_service(analytic_teacher, 9 * [cut], idempotent=False, paid=False) as raw:
+        with pytest.raises(RefusedError, match="connection broke"):
+            ask(open_teacher(raw.address))
+        assert len(raw.heads) == QUICK.tries
 
 
 def test_an_answer_that_is_always_wrong_is_lost_in_the_end(analytic_teacher, open_teacher):
@@ -347,14 +363,33 @@ def test_a_server_of_the_standard_library_that_reads_and_writes_npz_is_a_teacher
         def log_message(self, *words):
             pass
 
-    with HTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-        thread.start()
-        try:
-            teacher = load_teacher(
-                f"http://127.0.0.1:{server.server_port}", spec="image_size=32,noise_dim=32,classes=10"
-            )
-            assert torch.equal(ask(teacher), ask(analytic_teacher))
-        finally:
-            server.shutdown()
-            thread.join()
+    with answering(HTTPServer(("127.0.0.1", 0), Handler)) as address:
+        teacher = load_teacher(address, spec="image_size=32,noise_dim=32,classes=10")
+        assert torch.equal(ask(teacher), ask(analytic_teacher))
+
+
+@contextmanager
+def answering(server):
+    """Let a server of the standard library answer for the block; yield its address."""
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+def test_the_example_of_a_service_is_a_teacher_that_can_be_distilled(tmp_path):
+    example = runpy.run_path(str(Path(__file__).parents[1] / "examples" / "http_service.py"))
+
+    class Quiet(WSGIRequestHandler):
+        def log_message(self, *words):
+            pass
+
+    with answering(make_server("127.0.0.1", 0, example["application"], handler_class=Quiet)) as address:
+        teacher = load_teacher(address)
+        assert (teacher.spec.noise_dim, teacher.digest, teacher.access.paid) == (2, "discs, version 1", False)
+        student = distill(teacher, tmp_path, TINY, FEW, device="cpu")
+    assert student.spec == teacher.spec

@@ -18,11 +18,14 @@ import pytest
 import torch
 from PIL import Image
 
+from skdcgn.base.config import DistillConfig, QueryConfig, StudentConfig
 from skdcgn.base.errors import RefusedError, UserError
+from skdcgn.base.files import sha256
 from skdcgn.base.tensors import parse_tensors
 from skdcgn.cgn.black_box import Access, BlackBox
 from skdcgn.cgn.mechanism import Mechanism
 from skdcgn.cgn.wire import as_question
+from skdcgn.students.distill import distill
 from skdcgn.teachers.http_client import Patience
 from skdcgn.teachers.remote import HttpTeacher, open_http
 
@@ -31,6 +34,9 @@ pytest.importorskip("uvicorn", reason="the extra serve is not installed")
 
 from skdcgn.deploy.serve import serve, serving
 
+SIZES = StudentConfig(channels=(4, 4, 4), embedding=2)
+TINY = DistillConfig(steps=2, batch_size=2, shape=SIZES, texture=SIZES, background=SIZES)
+FEW = QueryConfig(6, 6, 6, 6)
 QUICK = Patience(total=10, tries=20, first=0.005, longest=0.01)
 BATCH = 16
 
@@ -222,6 +228,20 @@ def test_a_flaky_service_gives_every_answer_and_no_pair_is_paid_twice(analytic_t
         stats = httpx2.get(f"{address}/stats", trust_env=False).json()
     assert (stats["answers"], stats["repeated"]) == (180, 0)
     assert stats["requests"] > 80
+
+
+def test_a_student_of_a_flaky_service_has_the_bytes_of_one_of_the_cgn_itself(analytic_teacher, tmp_path, monkeypatch):
+    monkeypatch.setattr("skdcgn.deploy.serve_faults.LATE", 0.01)
+    distill(analytic_teacher, tmp_path / "own", TINY, FEW, device="cpu")
+    with serving(analytic_teacher, batch=2, fail=0.2, seed=3) as address:
+        teacher = HttpTeacher(address, patience=QUICK)
+        distill(teacher, tmp_path / "far", TINY, FEW, device="cpu")
+        distill(teacher, tmp_path / "far", TINY, FEW, device="cpu")  # all of it is there
+        teacher.close()
+        stats = httpx2.get(f"{address}/stats", trust_env=False).json()
+    assert (stats["answers"], stats["repeated"]) == (36, 0)
+    own, far = (sha256(tmp_path / name / "student" / "model.safetensors") for name in ("own", "far"))
+    assert own == far
 
 
 def test_faults_come_in_their_shares_and_in_the_order_of_the_seed():

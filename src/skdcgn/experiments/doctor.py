@@ -11,7 +11,10 @@ from typing import NamedTuple
 
 from skdcgn.base.errors import UserError
 
-CORE = ("torch", "accelerate", "safetensors", "huggingface_hub", "scikit-learn", "pooch", "pillow", "matplotlib")
+CORE = (
+    *("torch", "accelerate", "safetensors", "huggingface_hub", "httpx2", "scikit-learn", "pooch", "pillow"),
+    "matplotlib",
+)
 NEEDED_GIB = 2.0  # of a run
 
 

@@ -90,6 +90,7 @@ def write_stylegan(
     psi=True,
     metadata=None,
     names=None,
+    planes=False,
 ):
     """Write a StyleGAN.
 
@@ -101,14 +102,16 @@ def write_stylegan(
         batch: a number or a name.
         last: whether channels come last.
         names: of the inputs noise and labels.
+        planes: whether noise is (B, Z, 1, 1), as DCGAN takes it.
     """
     from onnx import TensorProto, helper, save
 
     g, (noise, c) = Graph(), names or ("z", "c")
     kinds = {"one-hot": ("FLOAT", [batch, CLASSES]), "int64": ("INT64", [batch]), "int32": ("INT32", [batch, 1])}
-    inputs = [(noise, "FLOAT", [batch, Z]), (c, *kinds[labels])]
+    inputs = [(noise, "FLOAT", [batch, Z, 1, 1] if planes else [batch, Z]), (c, *kinds[labels])]
     inputs += [("truncation_psi", "FLOAT", [])] if psi else []
     inputs += [("mechanism", *mechanism)] if mechanism else []
+    noise = g.add("Flatten", noise) if planes else noise
     heads = [
         _last_layer(g, _trunk(g, network, noise, _embedded(g, network, c, labels), psi), network, k) for k in range(3)
     ]

@@ -71,6 +71,11 @@ def wide(mechanism, noise, label):
     return np.repeat(np.repeat(batch(mechanism, np.asarray(noise)[None], np.array([label]))[0], 2, 1), 2, 2)
 
 
+def torn(mechanism, noise, labels):
+    images = batch(mechanism, noise.numpy(), labels.numpy())
+    return images[:1] if mechanism == "texture" else images
+
+
 class Whole:
     from skdcgn import Spec
     spec, digest, size = Spec(16, 4, 3), "whole", 7
@@ -162,6 +167,19 @@ def test_changed_code_is_another_teacher(module, tmp_path):
     (tmp_path / f"{module}.py").write_text(FORMULA.replace("np.cos(9", "np.cos(8"))
     assert load_teacher(f"{module}:batch", spec=WORDS).digest != first
     assert load_teacher(sys.modules[module].batch, spec=SPEC).digest == f"callable:{module}.batch"
+
+
+def test_a_function_that_draws_one_mechanism_otherwise_is_named(module):
+    with pytest.raises(UserError, match=rf"{module}:torn, asked for texture with .* has shape \(1, 3, 16, 16\)"):
+        answers(load_teacher(f"{module}:torn", spec=WORDS))
+
+
+def test_one_row_does_not_tell_the_form_of_all(module):
+    teacher, expected = (load_teacher(f"{module}:{name}", spec=WORDS) for name in ("row", "batch"))
+    assert torch.equal(
+        draw(teacher, Mechanism.SHAPE, NOISE[:1], LABELS[:1]), expected.query("shape", NOISE, LABELS)[:1]
+    )
+    assert torch.equal(answers(teacher), answers(expected))
 
 
 @pytest.mark.parametrize(

@@ -54,6 +54,11 @@ def test_one_network_with_an_input_for_the_mechanism(kind, shape, network, tmp_p
     assert_draws(load_teacher(file), network)
 
 
+def test_noise_of_four_dimensions_and_labels_in_single_precision(network, tmp_path):
+    file = write_stylegan(tmp_path / "gan.onnx", network, THREE, planes=True, labels="one-hot", batch=2)
+    assert_draws(load_teacher(file), network)
+
+
 def test_a_folder_of_three_networks(network, tmp_path):
     others = [StyleGAN(seed) for seed in range(3)]
     for number, (mechanism, one) in enumerate(zip(Mechanism, others, strict=True)):

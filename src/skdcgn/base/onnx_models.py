@@ -39,24 +39,29 @@ def open_onnx(path: Path, output: str | None = None) -> Any:
     data = read_bytes(path, MOST_WEIGHTS)
     with onnx_errors(path):
         return InferenceSession(
-            data if output is None else _only(data, output, path), providers=["CPUExecutionProvider"]
+            data if output is None else only_output(data, output, path), providers=["CPUExecutionProvider"]
         )
 
 
-def _only(data: bytes, output: str, path: Path) -> bytes:
+def only_output(data: bytes, output: str, origin: object) -> bytes:
     """Return a model with one of its outputs and what that one depends on.
 
-    ONNX Runtime computes all nodes, whichever outputs are asked for.
+    ONNX Runtime computes all nodes and keeps all outputs, whichever of them are asked for.
+
+    Raises:
+        UserError: onnx is not installed, or the model is damaged; the line names ``origin``.
     """
     try:
         import onnx
         from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
     except ImportError:
-        raise UserError(f"{path} has several outputs, and onnx is not installed: pip install 'skdcgn[onnx]'") from None
+        raise UserError(
+            f"{origin} has several outputs, and onnx is not installed: pip install 'skdcgn[onnx]'"
+        ) from None
     try:
         model = onnx.load_from_string(data)
     except DecodeError:
-        raise UserError(f"{path} is damaged: export it again") from None
+        raise UserError(f"{origin} is damaged: export it again") from None
     graph, needed, nodes = model.graph, {output}, []
     for node in reversed(graph.node):  # they are sorted: what a node takes comes before it
         if needed.intersection(node.output):

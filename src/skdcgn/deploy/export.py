@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from skdcgn.base.config import Precision
 from skdcgn.base.errors import UserError
 from skdcgn.base.files import write_bytes, writing
+from skdcgn.base.onnx_models import only_output
 from skdcgn.base.seeds import generator
 from skdcgn.cgn.compose import Composition, blend, crop
 from skdcgn.cgn.inputs import Inputs, sample_inputs
@@ -138,13 +139,18 @@ def to_onnx(composition: Composition, spec: Spec) -> bytes:
 
 
 def onnx_session(data: bytes, threads: int = 0) -> Callable[..., Tensor]:
-    """Return an ONNX file as a function from the tensors of :class:`Inputs` to images; 0 threads: one per core."""
-    _need("onnxruntime")
+    """Return an ONNX file as a function from the tensors of :class:`Inputs` to images; 0 threads: one per core.
+
+    The session has no other output: layers that nobody asks for would be kept for each batch all the same.
+    """
+    _need("onnx", "onnxruntime")
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
-    session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(
+        only_output(data, IMAGES, "the ONNX file"), options, providers=["CPUExecutionProvider"]
+    )
 
     def draw(*inputs: Tensor) -> Tensor:
         named = {name: value.numpy() for name, value in Inputs(*inputs).tensors.items()}

@@ -34,6 +34,8 @@ TAKES = (
     "what makes one without arguments"
 )
 
+RETURNS = "let it take one form for all mechanisms and return images (B, C, H, W), or (C, H, W) for a row"
+
 
 class Form(NamedTuple):
     """How a function takes noise and labels: as arrays of NumPy or tensors, a row (Z,) and an int or a batch."""
@@ -80,10 +82,14 @@ class FunctionTeacher:
         check_query(self.spec, noise, labels)
         ask = partial(_ask, self.function, as_mechanism(mechanism).value, noise, labels)
         if self.form is None:
-            self.form, images = self._first(ask)
+            form, images = self._first(ask)
+            self.form = form if len(labels) > 1 else None  # one row may be a batch
             return images
-        with code_errors(f"{self.name} fails", "mend it; nothing that it answered before is lost"):
-            return ask(self.form)
+        try:
+            with code_errors(f"{self.name} fails", "mend it; nothing that it answered before is lost"):
+                return ask(self.form)
+        except OtherFormError as other:
+            raise UserError(f"{self.name}, asked for {mechanism} with {self.form}: {other}: {RETURNS}") from None
 
     def _first(self, ask: Callable[[Form], Tensor]) -> tuple[Form, Tensor]:
         """Return the first form that answers, and the answer."""
@@ -94,10 +100,7 @@ class FunctionTeacher:
                     return form, _in_form(ask, form)
             except OtherFormError as other:
                 reasons.append(f"{form}: {other}")
-        raise UserError(
-            f"{self.name} answers in no way of asking ({'; '.join(reasons)}): let it take one of them and return "
-            "images (B, C, H, W), or (C, H, W) for a row"
-        )
+        raise UserError(f"{self.name} answers in no way of asking ({'; '.join(reasons)}): {RETURNS}")
 
 
 def _in_form(ask: Callable[[Form], Tensor], form: Form) -> Tensor:

@@ -89,7 +89,9 @@ def save_weights():
 def fork_server():
     """Start processes as forks of one that has imported all: to start Python and torch for each would take longest."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["skdcgn.students.distill", "skdcgn.classifiers.ensemble", "accelerate", "cyclopts"])
+    context.set_forkserver_preload(
+        ["skdcgn.students.distill", "skdcgn.classifiers.ensemble", "accelerate", "cyclopts", "skdcgn.teachers.remote"]
+    )
     return context
 
 

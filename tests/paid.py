@@ -78,3 +78,14 @@ FUNCTION = Access(batch=4, in_flight=1, paid=True, idempotent=False)
 def at(number, outcome):
     """Fail at that query alone."""
     return lambda n: outcome if n == number else None
+
+
+def distill_from(source, folder, query, config):
+    """Query a CGN by name or address within a budget and distill it: what a test kills."""
+    from skdcgn.pairs.query import query_all
+    from skdcgn.students.distill import distill
+    from skdcgn.teachers.load import load_teacher
+
+    torch.set_num_threads(1)
+    query_all(load_teacher(source), folder / "pairs", query)
+    distill(folder / "pairs", folder / "run", config, device="cpu")

@@ -4,25 +4,33 @@ import json
 import logging
 import random
 import re
+import time
 from dataclasses import replace
 
+import httpx2
 import pytest
 import torch
 
-from paid import FUNCTION, SERVICE, Formula, Killed, Paid, at
+from paid import FUNCTION, SERVICE, Formula, Killed, Paid, at, distill_from
 from skdcgn.base.config import DistillConfig, Noise, QueryConfig, Store, StudentConfig
 from skdcgn.base.errors import LostAnswerError, RefusedError, UserError
 from skdcgn.base.rank import Rank
 from skdcgn.cgn.mechanism import Mechanism
+from skdcgn.deploy.serve import serving
 from skdcgn.pairs.book import Book
 from skdcgn.pairs.budget import fit, least_counts, most_answers, requested
 from skdcgn.pairs.estimate import estimate_query
+from skdcgn.pairs.ledger import open_ledger
 from skdcgn.pairs.manifest import HELD_OUT, TRAIN, read_manifest
 from skdcgn.pairs.query import query_all, query_pairs
 from skdcgn.pairs.stored import read_pairs
+from skdcgn.students.distill import distill
+from skdcgn.teachers.load import load_teacher
 
 CONFIG = QueryConfig(shape=14, texture=9, background=9, held_out=6, shard_size=6)
 TOTAL = 14 + 9 + 9 + 3 * 6
+NARROW = StudentConfig(channels=(4, 4), embedding=2)
+TINY = DistillConfig(steps=1, batch_size=2, shape=NARROW, texture=NARROW, background=NARROW)
 REPEATS = 3 * 4  # answers that a black box without idempotency keys pays twice at first
 
 
@@ -221,8 +229,6 @@ def test_an_answer_that_is_there_is_not_asked_for_again(tmp_path):
         rows = torch.arange(size) % 3  # some of them twice
         return first.noise[rows], first.labels[rows]
 
-    from skdcgn.pairs.ledger import open_ledger
-
     with open_ledger(box, tmp_path) as ledger:
         query_pairs(box, Mechanism.SHAPE, 6, tmp_path / "again", questions=known, ledger=ledger)
     assert box.answers == TOTAL
@@ -262,11 +268,8 @@ def test_a_noisy_black_box_is_asked_on_only_if_one_says_so(caplog, tmp_path):
 
 
 def test_the_library_distills_within_a_budget(tmp_path):
-    from skdcgn import distill
-
-    tiny = StudentConfig(channels=(4,), embedding=2)
-    config = DistillConfig(steps=1, batch_size=2, shape=tiny, texture=tiny, background=tiny)
     box = Paid(replace(SERVICE, in_flight=2))
+    config = replace(TINY, **{mechanism.value: StudentConfig(channels=(4,), embedding=2) for mechanism in Mechanism})
     distill(box, tmp_path, config, replace(CONFIG, budget=20), device="cpu")
     assert box.answers <= 20
     assert (tmp_path / "student" / "model.safetensors").is_file()
@@ -298,6 +301,36 @@ def test_a_dry_run_of_the_command_line(skdcgn, tmp_path):
     assert status == 0
     assert "; cost: 5.9" in lines.splitlines()[-1]
     assert not (tmp_path / "pairs").exists()
+
+
+SERVED = QueryConfig(shape=40, texture=30, background=30, held_out=8, shard_size=12, budget=80)
+
+
+def test_a_client_of_a_flaky_service_that_is_killed_pays_no_answer_twice(fork_server, tmp_path):
+    """Three kills by SIGKILL; benchmarks/kills_http.py does a hundred of the commands."""
+    query_all(load_teacher("double-colored-digits"), tmp_path / "own" / "pairs", SERVED)
+    distill(tmp_path / "own" / "pairs", tmp_path / "own" / "run", TINY, device="cpu")
+    rng, kills, out = random.Random(0), 0, tmp_path / "killed"
+    with serving(load_teacher("double-colored-digits"), batch=4, fail=0.1, seed=2) as url:
+        while True:
+            client = fork_server.Process(target=distill_from, args=(url, out, SERVED, TINY))
+            client.start()
+            answers = httpx2.get(f"{url}/stats").json()["answers"]
+            while kills < 3 and client.is_alive() and httpx2.get(f"{url}/stats").json()["answers"] == answers:
+                time.sleep(0.002)
+            client.join(rng.uniform(0, 0.2) if kills < 3 else None)
+            if client.exitcode == 0:
+                break
+            client.kill()
+            client.join()
+            kills += 1
+        stats = httpx2.get(f"{url}/stats").json()
+    assert kills >= 3
+    assert stats["repeated"] == 0
+    assert stats["answers"] == sum(len(read_pairs(path.parent).labels) for path in out.rglob("manifest.json")) <= 80
+    assert pairs_of(out) == pairs_of(tmp_path / "own")
+    student = "run/student/model.safetensors"
+    assert (out / student).read_bytes() == (tmp_path / "own" / student).read_bytes()
 
 
 # A folder that grows.

@@ -20,7 +20,7 @@ from skdcgn.cgn.compose import BATCH, draw
 from skdcgn.cgn.mechanism import Teacher
 from skdcgn.pairs.answers import QuestionRows
 from skdcgn.pairs.first_look import look_twice, rows_to_repeat
-from skdcgn.pairs.ledger import BudgetSpentError, Ledger, Task
+from skdcgn.pairs.ledger import BudgetSpentError, Ledger, Task, batches
 from skdcgn.pairs.manifest import (
     HELD_OUT,
     MOST_SHARDS,
@@ -132,11 +132,17 @@ def look_at(
             folder = out / plan.mechanism / plan.purpose
             whole = grown(plan, read_manifests(folder), folder)
             noise, labels = questions(len(whole.rows(0)), 0, whole)
-            rows = slice(min(rows_to_repeat(access), access.batch))
+            query = batches(len(labels), access.batch)[0]
+            rows = slice(_first_rows(len(query), rows_to_repeat(access)))
             if ledger:
                 ledger.look(folder, QuestionRows(plan.mechanism, noise[rows], labels[rows]), noisy=noisy)
             else:
                 look_twice(teacher, plan.mechanism, noise[rows], labels[rows], noisy=noisy)
+
+
+def _first_rows(count: int, most: int) -> int:
+    """Return ``most`` of ``count`` rows or all of them; one less rather than all but one (:func:`batches`)."""
+    return most - 1 if count == most + 1 and most > 2 else min(count, most)
 
 
 def _is_stored(plan: Plan, folder: Path) -> bool:

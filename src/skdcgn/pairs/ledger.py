@@ -18,6 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from secrets import token_hex
 from typing import NamedTuple
@@ -73,6 +74,17 @@ class Task(NamedTuple):
 
     number: int
     questions: QuestionRows
+
+
+def batches(count: int, most: int) -> list[range]:
+    """Split ``count`` rows into queries of at most ``most``, the last of two rows rather than one.
+
+    Networks compute a single row by other routines than several, so that its last bits may differ.
+    """
+    starts = [*range(0, count, most)]
+    if most > 2 and count > most and count % most == 1:
+        starts[-1] -= 1
+    return [range(*bounds) for bounds in pairwise([*starts, count])]
 
 
 def book_name(rank: int) -> str:
@@ -146,8 +158,8 @@ class Ledger:
         """Begin to ask what no answer is there for; return the keys of all rows."""
         mechanism, noise, labels = order.questions
         archive, keys = self.archive(mechanism), _keys(order.questions)
-        for start in range(0, len(keys), self.access.batch):
-            batch = {keys[row]: row for row in range(start, min(start + self.access.batch, len(keys)))}
+        for rows_of_query in batches(len(keys), self.access.batch):
+            batch = {keys[row]: row for row in rows_of_query}
             new = {key: row for key, row in batch.items() if key not in archive.places}
             if new:
                 rows = torch.tensor(list(new.values()))

@@ -18,7 +18,7 @@ from skdcgn.pairs.manifest import HELD_OUT, TRAIN, read_manifest
 from skdcgn.pairs.query import query_all
 from skdcgn.pairs.stored import read_pairs
 from skdcgn.students.active import pick
-from skdcgn.students.asking import ask
+from skdcgn.students.asking import ask, estimate
 from skdcgn.students.enough import Look, Looks, greatest_gain, read_looks
 from skdcgn.students.quick import Effort, quick_config
 from skdcgn.students.start import new_student
@@ -75,6 +75,7 @@ def test_a_cut_query_ends_with_the_same_bytes_and_asks_nothing_twice(active_pair
     assert shards(tmp_path) == shards(active_pairs)
     asked = torch.cat(cut.noises + again.noises)
     assert len(asked) == len(asked.unique(dim=0)) == 100 + 3 * 10
+    assert estimate(again, tmp_path, ACTIVE, seed=3, effort=EFFORT).answers == 0
 
 
 def test_several_processes_are_refused_in_one_line(tmp_path):
@@ -122,10 +123,13 @@ def test_a_query_stops_when_a_look_says_enough(tmp_path, caplog):
     assert read_manifest(tmp_path / "a" / "shape" / "train").count == 80
     assert [line for line in caplog.messages if "answers are enough" in line and "--enough 1" in line]
     before = shards(tmp_path / "a")
+    assert estimate(Formula(), tmp_path / "a", plan, effort=EFFORT).answers == 0
     again = Counting(Formula())
     ask(again, tmp_path / "a", plan, effort=EFFORT)
     assert again.noises == []
     assert shards(tmp_path / "a") == before
+    with pytest.raises(UserError, match="differs in count"):
+        ask(Formula(), tmp_path / "a", replace(plan, shape=60), effort=EFFORT)
     ask(Formula(), tmp_path / "b", replace(plan, enough=0.0), effort=EFFORT)
     assert read_manifest(tmp_path / "b" / "shape" / "train").count == 160
     assert [look.answers for look in read_looks(tmp_path / "b" / "shape" / "looks.json")] == [80, 120]

@@ -112,13 +112,13 @@ def query(
     """Ask a teacher for pairs."""
     settings = configure(find_stage("query", preset) if preset else QueryConfig(), config, changes)
     from skdcgn.base.rank import Rank
-    from skdcgn.pairs.estimate import estimate_query, held_out_in
-    from skdcgn.students.asking import ask
+    from skdcgn.pairs.estimate import held_out_in
+    from skdcgn.students.asking import ask, estimate
     from skdcgn.teachers.load import load_teacher
 
     loaded = load_teacher(teacher, spec=spec, truncation=truncation, device=place_of(device))
     if dry_run:
-        print("\n".join(estimate_query(loaded, out, settings, seed=seed).lines()))
+        print("\n".join(estimate(loaded, out, settings, seed=seed).lines()))
         return
     with progress() as watch:
         queries = ask(loaded, out, settings, seed=seed, rank=Rank(rank, ranks), watch=watch)

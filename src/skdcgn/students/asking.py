@@ -11,11 +11,12 @@ from skdcgn.base.progress import Watch, log_progress, logger
 from skdcgn.base.rank import Rank
 from skdcgn.base.records import override
 from skdcgn.cgn.mechanism import Mechanism, Teacher
-from skdcgn.pairs.filling import Questions, plan_shard
+from skdcgn.pairs.estimate import Estimate, estimate_query
+from skdcgn.pairs.filling import plan_shard
 from skdcgn.pairs.manifest import TRAIN, read_manifests
 from skdcgn.pairs.query import query_all
 from skdcgn.students.active import active_questions
-from skdcgn.students.enough import Looks
+from skdcgn.students.enough import LOOKS, Looks, read_looks
 from skdcgn.students.quick import DEFAULT_EFFORT, Effort
 
 
@@ -46,16 +47,33 @@ def ask(
     if rank.ranks > 1:
         words = "active questions" if config.noise is Noise.ACTIVE else "the looks of --enough"
         raise UserError(f"{words} depend on all answers before: query with one process, or leave this out")
-    questions: Questions = plan_shard
-    if config.noise is Noise.ACTIVE:
-        config, questions = (
-            replace(config, shard_size=min(config.shard_size, effort.round)),
-            active_questions(teacher, out, effort),
-        )
+    questions = active_questions(teacher, out, effort) if config.noise is Noise.ACTIVE else plan_shard
+    config = in_rounds(config, effort)
     query = partial(query_all, teacher, out, seed=seed, questions=questions, watch=watch)
     if config.enough is None:
         return query(config)
     return _until_enough(query, out, config, Looks(teacher, seed=seed, effort=effort))
+
+
+def estimate(
+    teacher: Teacher, out: Path, config: QueryConfig, *, seed: int = 0, effort: Effort = DEFAULT_EFFORT
+) -> Estimate:
+    """Return what :func:`ask` with the same arguments will ask at most; ask nothing, write nothing."""
+    config = in_rounds(config, effort)
+    stopped = {one.value: _planned(out, one) for one in Mechanism if _is_enough(out, one, config)}
+    return estimate_query(teacher, out, override(config, stopped), seed=seed)
+
+
+def in_rounds(config: QueryConfig, effort: Effort = DEFAULT_EFFORT) -> QueryConfig:
+    """Return the configuration with shards of a round at most, if its questions are active."""
+    return replace(config, shard_size=min(config.shard_size, effort.round)) if config.noise is Noise.ACTIVE else config
+
+
+def _is_enough(out: Path, mechanism: Mechanism, config: QueryConfig) -> bool:
+    """Return whether the look at all pairs of a mechanism was taken and says that they are enough."""
+    file, planned = out / mechanism / LOOKS, _planned(out, mechanism)
+    looks = read_looks(file) if file.exists() and config.enough is not None else ()
+    return any(look.answers == planned and look.greatest_gain <= (config.enough or 0) for look in looks)
 
 
 def _until_enough(
@@ -69,7 +87,7 @@ def _until_enough(
     going, count, spent = set(Mechanism), 0, dict[str, int]()
     while going:
         count += look.effort.step
-        counts = {one: max(min(wanted[one], count * (one in going)), _planned(out, one)) for one in Mechanism}
+        counts = {one: min(wanted[one], max(count * (one in going), _planned(out, one))) for one in Mechanism}
         spent = query(override(config, {one.value: number for one, number in counts.items()}))
         going = {one for one in going if count < wanted[one] and count <= _planned(out, one)}
         for one in [one for one in Mechanism if one in going and count > look.effort.step]:

@@ -39,6 +39,7 @@ from skdcgn.pairs.stored import Pairs, StoredPairs, read_pairs
 from skdcgn.students.generator import StudentGenerator
 from skdcgn.students.quick import DEFAULT_EFFORT, Effort, draw_quick, quick_student
 
+LOOKS = "looks.json"
 ALPHA = 0.05
 FOR_RANGE = 0.1  # share of a look's probability of error that its bound of p has
 
@@ -89,7 +90,7 @@ class Looks:
 
     def __call__(self, folder: Path, answers: int) -> Look:
         """Return the look at the first ``answers`` training pairs of ``folder``, a multiple of ``effort.step``."""
-        file = folder / "looks.json"
+        file = folder / LOOKS
         looks = {look.answers: look for look in read_looks(file)} if file.exists() else {}
         if answers not in looks:
             looks[answers] = self._look(folder, answers)

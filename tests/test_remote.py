@@ -25,7 +25,8 @@ from skdcgn.base.errors import LostAnswerError, RefusedError, UserError
 from skdcgn.cgn.wire import Body, answer_to_bytes
 from skdcgn.students.distill import distill
 from skdcgn.teachers.http_address import check_address, token_for
-from skdcgn.teachers.http_client import Patience, retry_after
+from skdcgn.teachers.http_client import retry_after
+from skdcgn.teachers.http_loop import Patience
 from skdcgn.teachers.load import load_teacher
 from skdcgn.teachers.remote import HttpTeacher
 

@@ -26,7 +26,7 @@ from skdcgn.cgn.black_box import Access, BlackBox
 from skdcgn.cgn.mechanism import Mechanism
 from skdcgn.cgn.wire import as_question
 from skdcgn.students.distill import distill
-from skdcgn.teachers.http_client import Patience
+from skdcgn.teachers.http_loop import Patience
 from skdcgn.teachers.remote import HttpTeacher, open_http
 
 pytest.importorskip("fastapi", reason="the extra serve is not installed")

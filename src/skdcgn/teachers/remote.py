@@ -32,7 +32,8 @@ from skdcgn.cgn.wire import (
 )
 from skdcgn.data.decoding import decode_picture
 from skdcgn.teachers.http_address import check_address, token_for
-from skdcgn.teachers.http_client import OK, HttpClient, Patience, Reply, Request
+from skdcgn.teachers.http_client import HttpClient
+from skdcgn.teachers.http_loop import OK, Patience, Reply, Request
 
 NOT_FOUND, UNSUPPORTED = 404, 415
 NEEDED = ("image_size", "noise_dim", "classes")

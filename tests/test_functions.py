@@ -266,3 +266,10 @@ def test_a_function_goes_through_a_whole_run(module, tmp_path, short_smoke):
     assert results.parameters.teacher is None
     assert StudentCGN.load(tmp_path / "run" / "student").spec == Spec(names=DIGITS)
     assert (tmp_path / "run" / "report.html").is_file()
+
+
+def test_a_run_refuses_a_budget_that_its_own_measurements_would_exceed(module, tmp_path):
+    config = override(run_preset("smoke"), {"teacher": f"{module}:wide", "query.budget": 50})
+    with pytest.raises(UserError, match="beyond the budget of its pairs: use skdcgn query with --budget"):
+        run_mnist(config, tmp_path / "run", device="cpu", watch=silent)
+    assert not (tmp_path / "run" / "pairs").exists()

@@ -11,15 +11,18 @@ from skdcgn.base.bounds import Duration
 from skdcgn.base.config import ImageNetConfig, RunConfig
 from skdcgn.base.contents import Reads, value_reads
 from skdcgn.base.door import read_record
+from skdcgn.base.errors import UserError
 from skdcgn.base.files import write_json
 from skdcgn.base.photo_config import PhotosConfig
-from skdcgn.base.progress import Watch, log_progress
+from skdcgn.base.progress import Watch, log_progress, logger
 from skdcgn.base.records import to_dict
+from skdcgn.cgn.black_box import access_of
 from skdcgn.cgn.mechanism import Teacher
 from skdcgn.cgn.subset import ALL
 from skdcgn.evaluation.fidelity import fidelity
 from skdcgn.evaluation.scores import Diversity, PixelL1
 from skdcgn.evaluation.timing import SPEED_SECONDS, counterfactuals_per_second
+from skdcgn.pairs.budget import most_answers
 from skdcgn.results.records import RESULTS_FILE, RunResults, Sizes, Speeds, TeacherIdentity
 from skdcgn.results.versions import versions
 from skdcgn.students.asking import ask
@@ -89,14 +92,34 @@ class Run(Generic[C]):
 
 
 def open_run(config: OfTeacher, teacher: Teacher, workspace: Workspace, data: Reads) -> Run[OfTeacher]:
-    """Open the folder of a run; raise UserError if it holds a run of another configuration or on other data.
+    """Open the folder of a run.
 
     Args:
         data: the contents of the data that the run reads; those of its teacher and its distillation are added.
+
+    Raises:
+        UserError: it holds a run of another configuration or on other data, or a budget bounds a paid black box, which
+            a run asks for more than pairs.
     """
+    _check_budget(config, teacher)
     of_teacher = value_reads("teacher", teacher.digest, f"the teacher {config.teacher}")
     reads = {**of_teacher, **distill_reads(config.distill), **data}
     return Run(config, teacher, RunFolder(workspace.folder, config, reads=reads), workspace)
+
+
+def _check_budget(config: OfTeacher, teacher: Teacher) -> None:
+    access = access_of(teacher)
+    if access is None or not access.paid:
+        return
+    if most_answers(config.query) is not None:
+        raise UserError(
+            f"{config.teacher} may cost money, and a run measures the teacher beside its student, which takes answers "
+            "beyond the budget of its pairs: use skdcgn query with --budget, and skdcgn distill"
+        )
+    logger.warning(
+        f"{config.teacher} may cost money, and a run asks it for more than pairs: for its own counterfactuals and its "
+        "speed; skdcgn query and skdcgn distill ask for pairs alone"
+    )
 
 
 def query_and_distill(run: Run[C]) -> tuple[dict[str, int], StudentCGN]:

@@ -10,6 +10,7 @@ import json
 import shutil
 import struct
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import pairwise
@@ -40,6 +41,7 @@ from skdcgn.base.progress import silent
 from skdcgn.base.records import to_dict
 from skdcgn.base.seeds import generator
 from skdcgn.base.tensors import write_tensors
+from skdcgn.cgn.black_box import Access
 from skdcgn.cgn.captions import Caption
 from skdcgn.cgn.classes import Classes
 from skdcgn.cgn.compose import compose
@@ -88,6 +90,7 @@ from skdcgn.features.extractors import load_extractor
 from skdcgn.features.perceptual import load_features
 from skdcgn.features.saliency import load_saliency
 from skdcgn.features.u2net import U2Net, Width
+from skdcgn.pairs.estimate import estimate_query
 from skdcgn.pairs.query import query_all
 from skdcgn.pairs.stored import StoredPairs
 from skdcgn.report.mnist import write_mnist_report
@@ -185,6 +188,36 @@ def pairs(store):
 def read_pairs(folder):
     stored = StoredPairs(folder / "texture" / "train")
     return [stored.images(torch.tensor([0, 5, 2])), *stored]
+
+
+class Service(Formula):
+    """The formula as a paid black box of two rows a query; the process ends while it answers query ``end``."""
+
+    access = Access(batch=2, paid=True)
+
+    def __init__(self, end=0):
+        self.end, self.queries = end, 0
+
+    def query(self, mechanism, noise, labels):
+        self.queries += 1
+        if self.queries == self.end:
+            raise KeyboardInterrupt
+        return super().query(mechanism, noise, labels)
+
+
+PAID = QueryConfig(6, 6, 6, 2, shard_size=6)
+OPEN = "shape/train/ledger/answered-0-000006.safetensors", "shape/train/ledger/asked-0-000007.safetensors"
+
+
+def ledger(folder):
+    """Leave a ledger with answers and a query that is open, as a killed process does."""
+    with suppress(KeyboardInterrupt):
+        query_all(Service(8), folder, PAID)
+    assert all((folder / name).is_file() for name in OPEN)
+
+
+def read_ledger(folder):
+    return estimate_query(Service(), folder, PAID), query_all(Service(), folder, PAID)
 
 
 def distillation(folder):
@@ -614,6 +647,7 @@ READERS = {
         ("texture/train/manifest.json", "texture/train/shard-00000.safetensors"),
         read_pairs,
     ),
+    "ledger": Reader(ledger, ("ledger.jsonl", *OPEN), read_ledger, 0.5),
     "pairs as png": Reader(
         pairs("png"), ("texture/train/manifest.json", "texture/train/shard-00001.safetensors"), read_pairs
     ),

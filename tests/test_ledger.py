@@ -311,20 +311,21 @@ def test_a_client_of_a_flaky_service_that_is_killed_pays_no_answer_twice(fork_se
     query_all(load_teacher("double-colored-digits"), tmp_path / "own" / "pairs", SERVED)
     distill(tmp_path / "own" / "pairs", tmp_path / "own" / "run", TINY, device="cpu")
     rng, kills, out = random.Random(0), 0, tmp_path / "killed"
-    with serving(load_teacher("double-colored-digits"), batch=4, fail=0.1, seed=2) as url:
+    service = serving(load_teacher("double-colored-digits"), batch=4, fail=0.1, seed=2)
+    with service as url, httpx2.Client(base_url=url) as web:
         while True:
             client = fork_server.Process(target=distill_from, args=(url, out, SERVED, TINY))
             client.start()
-            answers = httpx2.get(f"{url}/stats").json()["answers"]
-            while kills < 3 and client.is_alive() and httpx2.get(f"{url}/stats").json()["answers"] == answers:
-                time.sleep(0.002)
+            answers = web.get("/stats").json()["answers"]
+            while kills < 3 and client.is_alive() and web.get("/stats").json()["answers"] == answers:
+                time.sleep(0.01)
             client.join(rng.uniform(0, 0.2) if kills < 3 else None)
             if client.exitcode == 0:
                 break
             client.kill()
             client.join()
             kills += 1
-        stats = httpx2.get(f"{url}/stats").json()
+        stats = web.get("/stats").json()
     assert kills >= 3
     assert stats["repeated"] == 0
     assert stats["answers"] == sum(len(read_pairs(path.parent).labels) for path in out.rglob("manifest.json")) <= 80

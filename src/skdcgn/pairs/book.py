@@ -41,7 +41,7 @@ CHARGED = (State.ASKED, State.ANSWERED, State.LOST)
 class Entry:
     """A line: the state of a query of ``rows`` pairs; ``repeat``: its answers are compared, not kept."""
 
-    query: Annotated[str, Field(pattern="^[0-9]+-[0-9a-f]{12}$")]
+    query: Annotated[str, Field(pattern="^[0-9]+-[0-9]+$")]
     state: State
     mechanism: Mechanism
     purpose: Purpose
@@ -66,15 +66,16 @@ class Book:
 
     def __init__(self, path: Path) -> None:
         self.path, self.queries = path, dict[str, Entry]()
-        self.compared = set[Mechanism]()
+        self.compared, self.names = set[Mechanism](), 0
         self._rows = Counter[tuple[State, bool, Part]]()
-        text = read_text(path, MOST_BOOK) if path.exists() else ""
+        text = read_text(path, MOST_BOOK) if path.exists() or path.is_symlink() else ""
         self.torn = bool(text) and not text.endswith("\n")
         self._whole = text[: text.rfind("\n") + 1]
         for number, line in enumerate(self._whole.split("\n")[:-1], start=1):
             self._note(parse_record(line, Entry, f"{path}, line {number}", MEND))
 
     def _note(self, entry: Entry) -> None:
+        self.names += entry.state in (State.ASKED, State.COMPARED)
         if entry.state is State.COMPARED:
             self.compared.add(entry.mechanism)
             return

@@ -20,13 +20,13 @@ from dataclasses import replace
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
-from secrets import token_hex
 from typing import NamedTuple
 
 import torch
 from filelock import FileLock
 from torch import Tensor
 
+from skdcgn.base.door import regular_file
 from skdcgn.base.errors import LostAnswerError, RefusedError, UserError
 from skdcgn.base.files import exclusive
 from skdcgn.base.rank import Rank
@@ -127,8 +127,8 @@ class Ledger:
         """Return the books of all ranks, as they are now."""
         books = [self.book]
         for path in sorted(self.folder.glob(BOOKS)):
-            size = path.stat().st_size
             if path != self.book.path:
+                size = regular_file(path).stat().st_size
                 if self._others.get(path, (-1,))[0] != size:
                     self._others[path] = size, Book(path)
                 books.append(self._others[path][1])
@@ -202,8 +202,8 @@ class Ledger:
     def _book(self, order: Order) -> Entry:
         """Write a query down, on disk, unless the budget is spent."""
         mechanism, noise, _ = order.questions
-        entry = Entry(self._name(), State.ASKED, mechanism, order.purpose, len(noise), order.repeat)
         with self._lock, FileLock(self.folder / LOCK):
+            entry = Entry(self._name(), State.ASKED, mechanism, order.purpose, len(noise), order.repeat)
             self._check_budget(entry.rows)
             write_questions(_file(order.folder, ASKED, entry), order.questions)
             self.book.add(entry)
@@ -315,7 +315,7 @@ class Ledger:
             path.unlink(missing_ok=True)
 
     def _name(self) -> str:
-        return f"{self.rank.own}-{token_hex(6)}"
+        return f"{self.rank.own}-{self.book.names:06d}"
 
 
 @contextmanager

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from paid import SERVICE, Formula, Killed, Paid
-from skdcgn.base.config import Noise, QueryConfig
+from skdcgn.base.config import DistillConfig, Noise, QueryConfig, StudentConfig
 from skdcgn.base.errors import UserError
 from skdcgn.base.files import write_json
 from skdcgn.base.rank import Rank
@@ -19,6 +19,7 @@ from skdcgn.pairs.query import query_all
 from skdcgn.pairs.stored import read_pairs
 from skdcgn.students.active import pick
 from skdcgn.students.asking import ask, estimate
+from skdcgn.students.distill import distill
 from skdcgn.students.enough import Look, Looks, greatest_gain, read_looks
 from skdcgn.students.quick import Effort, quick_config
 from skdcgn.students.start import new_student
@@ -83,6 +84,14 @@ def test_several_processes_are_refused_in_one_line(tmp_path):
         ask(Formula(), tmp_path, ACTIVE, rank=Rank(0, 2))
     with pytest.raises(UserError, match="ask"):
         query_all(Formula(), tmp_path, ACTIVE)
+
+
+def test_a_distillation_asks_actively_too(tmp_path):
+    tiny = StudentConfig(channels=(2, 2), embedding=2)
+    config = DistillConfig(steps=1, batch_size=4, shape=tiny, texture=tiny, background=tiny)
+    few = replace(ACTIVE, shape=20, held_out=5, enough=0.002)
+    distill(Formula(), tmp_path, config, few, device="cpu")
+    assert read_manifest(tmp_path / "pairs" / "shape" / "train").noise is Noise.ACTIVE
 
 
 def test_picks_are_far_from_agreement_and_from_each_other():

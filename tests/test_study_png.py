@@ -10,6 +10,7 @@ from skdcgn.base.config import TeachConfig
 from skdcgn.base.door import read_json
 from skdcgn.base.presets import run_preset
 from skdcgn.base.records import from_dict
+from skdcgn.report.plots import far_apart
 from skdcgn.report.study_png import front, panel_points, save_study_figure
 from skdcgn.report.study_points import point_accuracies
 from skdcgn.results.expected import bundled_studies, expected_study
@@ -97,3 +98,8 @@ def test_expected_accuracies_follow_from_the_kept_records():
         for point in study.points:
             assert measured[point.name].changes == point.changes
             assert measured[point.name].out_of_domain_accuracy_percent == point.out_of_domain_accuracy_percent
+
+
+def test_numbers_on_a_logarithmic_axis_do_not_touch():
+    assert far_apart([100, 300, 1000, 2000, 5000, 20_000]) == [100, 300, 1000, 5000, 20_000]
+    assert far_apart([1, 2, 4, 8, 16]) == [1, 2, 4, 8, 16]

@@ -3,6 +3,7 @@
 Every axis has a label with its unit. The page holds the legends, which :class:`Key` describes.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
@@ -20,6 +21,7 @@ Levels = dict[str, tuple[float, float]]  # by name: mean, deviation
 Colors = tuple[str, ...]  # of lines, in turn
 
 FAR = 8.0  # places so many times apart get a logarithmic axis
+TICKS_APART = 0.15  # least distance of two numbers on it, as a share of its length
 STEEP = 20.0  # losses so many times apart get a logarithmic axis
 NICE = [1, 2, 2.5, 5, 10]
 LETTER = 4.1 / POINTS  # inches, the mean width of a letter of 7.5 points
@@ -148,9 +150,19 @@ def draw_bands(axes: "Axes", series: Spread, levels: Levels, *, axis: str, color
         lines.append(Line(color, label, [Mark(x, m, with_deviation(m, d), f"{axis} {x:,g}") for x, m, d in values]))
     if every[0] > 0 and every[-1] > FAR * every[0]:
         axes.set_xscale("log")
-        axes.set_xticks(every, [f"{place:,g}" for place in every])
+        numbered = far_apart(every)
+        axes.set_xticks(every, [f"{place:,g}" if place in numbered else "" for place in every])
         axes.set_xticks([], minor=True)
     return lines
+
+
+def far_apart(places: Sequence[float]) -> list[float]:
+    """Return the first of increasing, positive ``places``, and each whose number has room on a logarithmic axis."""
+    numbered, least = [places[0]], TICKS_APART * math.log(places[-1] / places[0])
+    for place in places[1:]:
+        if math.log(place / numbered[-1]) >= least:
+            numbered.append(place)
+    return numbered
 
 
 def dots(name: str, alt: str, rows: Sequence[str], series: Spread, levels: Levels) -> Markup:

@@ -66,14 +66,14 @@ RanksOption = Annotated[
 ]
 TruncationOption = Annotated[
     float | None,
-    Parameter(show_default=False, help="Factor on the noise of an ImageNet CGN. Default: its own."),
+    Parameter(group=FURTHER, show_default=False, help="Factor on the noise of an ImageNet CGN. Default: its own."),
 ]
 SpecOption = Annotated[
     str | None,
     Parameter(group=FURTHER, help="What a CGN does not state: a JSON file, or image_size=64,classes=5."),
 ]
 ModelArgument = Annotated[str, Parameter(help="Run folder, .onnx file, module:function or efficientnet-lite0.")]
-CGNArgument = Annotated[str, Parameter(help="A name, a file, a student's folder, module:function, recorded:DIR.")]
+CGNArgument = Annotated[str, Parameter(help="A name, file, folder, module:function, URL, recorded:DIR or user/repo.")]
 
 
 @Parameter(name="*")

@@ -92,7 +92,7 @@ def teach(
     point_to("teacher", folder / "teacher.safetensors")
 
 
-@with_flags(QueryConfig(), main=("shape", "texture", "background", "classes", "store", "budget"))
+@with_flags(QueryConfig(), main=("shape", "texture", "background", "classes", "budget"))
 def query(
     teacher: CGNArgument,
     /,

@@ -16,7 +16,7 @@ from pydantic import Field
 
 from skdcgn.base.bounds import Duration, Whole
 from skdcgn.base.door import parse_record, read_text
-from skdcgn.base.files import append_durably, write_bytes
+from skdcgn.base.files import append_durably, append_text, write_bytes
 from skdcgn.cgn.mechanism import Mechanism
 from skdcgn.pairs.manifest import Part, Purpose
 
@@ -91,8 +91,9 @@ class Book:
             self.torn = False
 
     def add(self, entry: Entry) -> None:
-        """Append an entry; it is on disk when this returns."""
-        append_durably(self.path, entry.to_line())
+        """Append an entry; it is on disk when this returns, or for an answer, which has a file, when the next one is."""
+        append = append_text if entry.state is State.ANSWERED else append_durably
+        append(self.path, entry.to_line())
         self._note(entry)
 
     @property

@@ -91,7 +91,7 @@ class Book:
             self.torn = False
 
     def add(self, entry: Entry) -> None:
-        """Append an entry; it is on disk when this returns, or for an answer, which has a file, when the next one is."""
+        """Append an entry; it is on disk when this returns. An answer has a file, and waits for the next entry."""
         append = append_text if entry.state is State.ANSWERED else append_durably
         append(self.path, entry.to_line())
         self._note(entry)

@@ -10,8 +10,8 @@ from skdcgn.cgn.mechanism import Mechanism, Teacher
 from skdcgn.cgn.subset import of_classes, parse_classes
 from skdcgn.pairs.answers import ANSWERED, read_answered
 from skdcgn.pairs.budget import Counts, affordable, most_answers, planned_counts, repeats
-from skdcgn.pairs.ledger import read_books
 from skdcgn.pairs.manifest import HELD_OUT, TRAIN, grown, read_manifests, shards_of
+from skdcgn.pairs.orders import read_books
 from skdcgn.pairs.query import plans_of, requested_of
 
 

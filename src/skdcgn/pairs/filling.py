@@ -20,7 +20,7 @@ from skdcgn.cgn.compose import BATCH, draw
 from skdcgn.cgn.mechanism import Teacher
 from skdcgn.pairs.answers import QuestionRows
 from skdcgn.pairs.first_look import look_twice, rows_to_repeat
-from skdcgn.pairs.ledger import BudgetSpentError, Ledger, Task, batches
+from skdcgn.pairs.ledger import Ledger
 from skdcgn.pairs.manifest import (
     HELD_OUT,
     MOST_SHARDS,
@@ -33,6 +33,7 @@ from skdcgn.pairs.manifest import (
     read_manifests,
     shards_of,
 )
+from skdcgn.pairs.orders import BudgetSpentError, Task, batches
 from skdcgn.pairs.stores import encode
 
 Questions = Callable[[int, int, Plan], tuple[Tensor, Tensor]]  # size, index of the shard, plan -> noise, labels

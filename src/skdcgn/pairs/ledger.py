@@ -18,9 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import partial
-from itertools import pairwise
 from pathlib import Path
-from typing import NamedTuple
 
 import torch
 from filelock import FileLock
@@ -40,66 +38,30 @@ from skdcgn.pairs.answers import (
     QuestionRows,
     StoredShard,
     read_questions,
-    row_keys,
     write_answer,
     write_questions,
 )
 from skdcgn.pairs.book import Book, Entry, State
 from skdcgn.pairs.first_look import compare_answers, warn_of_looks
 from skdcgn.pairs.manifest import HELD_OUT, Purpose, Shard
+from skdcgn.pairs.orders import (
+    BOOKS,
+    Order,
+    Task,
+    batches,
+    book_name,
+    check_budget,
+    file_of,
+    keys_of,
+    lock_of,
+    rank_of,
+)
 
 TRIES = 3  # of a query whose answers are lost
-BOOKS = "ledger*.jsonl"
 LOCK = ".ledger.lock"
 
 
 logger = logging.getLogger(__name__)
-
-
-class BudgetSpentError(UserError):
-    """The next query would cost more than the budget has."""
-
-
-class Order(NamedTuple):
-    """QuestionRows whose answers become pairs of ``folder``; ``repeat``: they are compared, not kept."""
-
-    questions: QuestionRows
-    folder: Path
-    purpose: Purpose
-    repeat: bool = False
-
-
-class Task(NamedTuple):
-    """A shard to fill: its number and its questions."""
-
-    number: int
-    questions: QuestionRows
-
-
-def batches(count: int, most: int) -> list[range]:
-    """Split ``count`` rows into queries of at most ``most``, the last of two rows rather than one.
-
-    Networks compute a single row by other routines than several, so that its last bits may differ.
-    """
-    starts = [*range(0, count, most)]
-    if most > 2 and count > most and count % most == 1:
-        starts[-1] -= 1
-    return [range(*bounds) for bounds in pairwise([*starts, count])]
-
-
-def book_name(rank: int) -> str:
-    return f"ledger-{rank}.jsonl" if rank else "ledger.jsonl"
-
-
-def rank_of(book: Path) -> int:
-    """Return the rank that writes the book."""
-    words = book.stem.removeprefix("ledger").removeprefix("-")
-    return int(words) if words.isdecimal() else 0
-
-
-def read_books(folder: Path) -> list[Book]:
-    """Return the books of all ranks."""
-    return [Book(path) for path in sorted(folder.glob(BOOKS))]
 
 
 class Ledger:
@@ -138,26 +100,24 @@ class Ledger:
         self, tasks: Iterable[Task], folder: Path, purpose: Purpose, *, ahead: bool = True
     ) -> Iterator[tuple[Task, Tensor]]:
         """Yield each task with its images (N, C, H, W); ``ahead``: the queries of the next one are on their way."""
-        waiting = deque[tuple[Task, list[bytes]]]()
+        waiting = deque[Task]()
         for task in tasks:
-            waiting.append((task, self._begin(Order(task.questions, folder, purpose))))
+            waiting.append(task)
+            self._begin(Order(task.questions, folder, purpose))
             if len(waiting) > ahead:
-                yield self._finish(*waiting.popleft())
+                yield waiting[0], self.answers(Order(waiting.popleft().questions, folder, purpose))
         while waiting:
-            yield self._finish(*waiting.popleft())
+            yield waiting[0], self.answers(Order(waiting.popleft().questions, folder, purpose))
 
     def answers(self, order: Order) -> Tensor:
         """Return the images (N, C, H, W); asks what no answer is there for."""
         mechanism = order.questions.mechanism
         return self.archive(mechanism).take(self._begin(order), mechanism)
 
-    def _finish(self, task: Task, keys: list[bytes]) -> tuple[Task, Tensor]:
-        return task, self.archive(task.questions.mechanism).take(keys, task.questions.mechanism)
-
     def _begin(self, order: Order) -> list[bytes]:
         """Begin to ask what no answer is there for; return the keys of all rows."""
         mechanism, noise, labels = order.questions
-        archive, keys = self.archive(mechanism), _keys(order.questions)
+        archive, keys = self.archive(mechanism), keys_of(order.questions)
         for rows_of_query in batches(len(keys), self.access.batch):
             batch = {keys[row]: row for row in rows_of_query}
             new = {key: row for key, row in batch.items() if key not in archive.places}
@@ -175,7 +135,7 @@ class Ledger:
     def store(self, task: Task, folder: Path, shard: Shard) -> None:
         """Note that the pairs of a task are in a shard, which the manifest states: their answers are removed."""
         mechanism = task.questions.mechanism
-        self.archive(mechanism).store(_keys(task.questions), StoredShard(folder, shard, mechanism, self.spec))
+        self.archive(mechanism).store(keys_of(task.questions), StoredShard(folder, shard, mechanism, self.spec))
 
     def ask(self, order: Order) -> tuple[Path, Tensor]:
         """Book a query, send it and keep its answer; return the file and the images (N, C, H, W).
@@ -204,25 +164,15 @@ class Ledger:
         mechanism, noise, _ = order.questions
         with self._lock, FileLock(self.folder / LOCK):
             entry = Entry(self._name(), State.ASKED, mechanism, order.purpose, len(noise), order.repeat)
-            self._check_budget(entry.rows)
-            write_questions(_file(order.folder, ASKED, entry), order.questions)
+            if self.budget is not None:
+                check_budget(self.folder, self.books(), self.budget, entry.rows)
+            write_questions(file_of(order.folder, ASKED, entry), order.questions)
             self.book.add(entry)
         return entry
 
-    def _check_budget(self, rows: int) -> None:
-        if self.budget is None:
-            return
-        books = self.books()
-        spent, lost = sum(book.spent for book in books), sum(book.lost for book in books)
-        if spent + rows > self.budget:
-            raise BudgetSpentError(
-                f"{self.folder}: {spent:,} of the budget of {self.budget:,} answers are spent, {lost:,} of them were "
-                f"lost, and {rows:,} more are needed; all that came are kept: run again with a greater --budget"
-            )
-
     def _send(self, order: Order, entry: Entry, book: Book) -> tuple[Path, Tensor]:
         """Send a query that is written down until it is answered; its answer replaces it."""
-        start, path = time.monotonic(), _file(order.folder, ANSWERED, entry)
+        start, path = time.monotonic(), file_of(order.folder, ANSWERED, entry)
         images = self._checked(order.questions)
         if not order.repeat:
             write_answer(path, order.questions, images)
@@ -246,7 +196,7 @@ class Ledger:
         """Book the outcome of a query."""
         with self._lock:
             book.add(replace(entry, state=state, seconds=round(seconds, 4)))
-        _file(order.folder, ASKED, entry).unlink(missing_ok=True)
+        file_of(order.folder, ASKED, entry).unlink(missing_ok=True)
 
     def recover(self) -> None:
         """Finish the queries that killed processes left open: this rank's, and those of ranks that do not run now."""
@@ -256,7 +206,7 @@ class Ledger:
                 if path == self.book.path:
                     self._finish_open(self.book, files)
                     continue
-                with exclusive(_lock_of(path), wait=False) as free:
+                with exclusive(lock_of(path), wait=False) as free:
                     if free:
                         self._finish_open(Book(path), files)
 
@@ -294,7 +244,7 @@ class Ledger:
         if any(mechanism in book.compared for book in self.books()):
             return
         first = self.answers(order)
-        if self.access.idempotent and not self.archive(mechanism).is_one_query(_keys(questions)):
+        if self.access.idempotent and not self.archive(mechanism).is_one_query(keys_of(questions)):
             return  # whose repetition would cost something
         second = self._checked(questions) if self.access.idempotent else self.ask(order._replace(repeat=True))[1]
         try:
@@ -309,7 +259,7 @@ class Ledger:
     def _discard(self, questions: QuestionRows) -> None:
         """Count the answers to these questions as lost, if any came."""
         archive = self.archive(questions.mechanism)
-        for path in archive.forget(_keys(questions)):
+        for path in archive.forget(keys_of(questions)):
             entry = self.book.queries[path.stem.removeprefix(ANSWERED)]
             self.book.add(replace(entry, state=State.LOST))
             path.unlink(missing_ok=True)
@@ -337,22 +287,10 @@ def open_ledger(
     if access is None or not access.paid:
         yield None
         return
-    with exclusive(_lock_of(folder / book_name(rank.own))):
+    with exclusive(lock_of(folder / book_name(rank.own))):
         ledger = Ledger(teacher, access, folder, rank, budget)
         try:
             ledger.recover()
             yield ledger
         finally:
             ledger.pool.shutdown(cancel_futures=True)
-
-
-def _lock_of(book: Path) -> Path:
-    return book.with_name(f".{book.name}.lock")
-
-
-def _keys(questions: QuestionRows) -> list[bytes]:
-    return row_keys(questions.noise, questions.labels)
-
-
-def _file(folder: Path, kind: str, entry: Entry) -> Path:
-    return folder / "ledger" / f"{kind}{entry.query}.safetensors"

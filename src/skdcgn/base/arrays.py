@@ -8,11 +8,12 @@ a header states, whatever follows it; here a header must fit the bytes behind it
 import io
 import lzma
 import struct
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Mapping
 from math import prod
-from typing import Any
+from typing import IO, Any, NamedTuple
 
 import numpy as np
 from numpy.lib import format as npy
@@ -23,8 +24,8 @@ Array = np.ndarray[Any, np.dtype[Any]]
 ENDING = ".npy"
 MOST_ARRAYS = 64
 DAMAGE = (
-    *(zipfile.BadZipFile, zlib.error, struct.error, EOFError, OSError, LookupError, ValueError, TypeError, SyntaxError),
-    *(RuntimeError, ArithmeticError, MemoryError, lzma.LZMAError),
+    *(zipfile.BadZipFile, zipfile.LargeZipFile, zlib.error, lzma.LZMAError, struct.error, tokenize.TokenError),
+    *(EOFError, OSError, ValueError, RuntimeError, LookupError, ArithmeticError, MemoryError, SyntaxError, TypeError),
 )
 """What zipfile and the parser of headers raise for damaged files."""
 
@@ -60,12 +61,24 @@ def parse_arrays(data: bytes, origin: object, most: int) -> dict[str, Array]:
 def _array(data: bytes) -> Array:
     """Return the array of a .npy; raise ValueError unless its header fits the bytes behind it."""
     file = io.BytesIO(data)
-    version = npy.read_magic(file)
-    if version not in ((1, 0), (2, 0)):
-        raise ValueError(f"version {version} of .npy")
-    read_header = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
     shape, fortran, dtype = read_header(file)
     if dtype.hasobject or dtype.itemsize * prod(shape) != len(data) - file.tell():
         raise ValueError(f"{shape} of {dtype} in {len(data) - file.tell()} bytes")
     flat: Array = np.frombuffer(data, dtype, offset=file.tell())
     return flat.reshape(shape, order="F" if fortran else "C")
+
+
+class Header(NamedTuple):
+    """What a .npy states before its numbers; ``fortran``: the first index runs fastest."""
+
+    shape: tuple[int, ...]
+    fortran: bool
+    dtype: np.dtype[Any]
+
+
+def read_header(stream: IO[bytes]) -> Header:
+    """Read the header of a .npy, up to its first number; raise ValueError, or another of DAMAGE, if it is none."""
+    version = npy.read_magic(stream)
+    if version not in ((1, 0), (2, 0)):
+        raise ValueError(f"version {version} of .npy")
+    return Header(*(npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0)(stream))

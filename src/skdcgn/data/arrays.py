@@ -4,11 +4,7 @@ The format of ``.npy``: a header that states type, order and shape, then the num
 such files (https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html). Nothing is unpickled.
 """
 
-import lzma
-import struct
-import tokenize
 import zipfile
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,20 +14,15 @@ from typing import IO, NamedTuple
 
 import numpy as np
 import torch
-from numpy.lib import format as npy
 from torch import Tensor
 
+from skdcgn.base.arrays import DAMAGE, read_header
 from skdcgn.base.door import regular_file
 from skdcgn.base.errors import UserError, shortened
 from skdcgn.base.tensors import open_tensors
 
 MOST_BYTES = 2**31  # of noise or labels, and of one row of pictures
 MOST_ROWS = 2**31
-DAMAGE = (
-    *(zipfile.BadZipFile, zipfile.LargeZipFile, zlib.error, lzma.LZMAError, struct.error, tokenize.TokenError),
-    *(EOFError, OSError, ValueError, RuntimeError, LookupError, OverflowError, MemoryError, SyntaxError, TypeError),
-)
-"""What zipfile and NumPy raise for damaged files."""
 KINDS = "biuf"  # of NumPy's types: bool, whole numbers, floats
 TYPES = ("BOOL", "U8", "I8", "I16", "I32", "I64", "F16", "BF16", "F32", "F64")  # of safetensors
 ENDINGS = (".npy", ".npz", ".safetensors")
@@ -129,9 +120,7 @@ class ArrayFile:
             yield self._header(stream, name)
 
     def _header(self, stream: IO[bytes], name: str) -> _Npy:
-        version = npy.read_magic(stream)
-        read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
-        shape, fortran, dtype = read(stream)
+        shape, fortran, dtype = read_header(stream)
         where = f"{self.path}{name and ': '}{name}"
         if dtype.hasobject or dtype.kind not in KINDS or dtype.itemsize > 8:
             raise UserError(f"{where} holds {shortened(str(dtype))}: save uint8, int64 or float32")

@@ -63,14 +63,14 @@ def main() -> None:
     torch.set_num_threads(1)
     with service(arguments.teacher) as address:
         sides = {"process": load_teacher(arguments.teacher), "http": load_teacher(address)}
-        taken: dict[str, list[float]] = {name: [] for name in sides}
+        times: dict[str, list[float]] = {name: [] for name in sides}
         for teacher in sides.values():
             seconds(teacher, 10**6, 256)  # warm
         for seed in range(arguments.rounds):
             for name in list(sides)[:: 1 if seed % 2 else -1]:
-                taken[name].append(seconds(sides[name], seed, PAIRS))
-    ratios = [own / far for own, far in zip(taken["process"], taken["http"], strict=True)]
-    rates = {name: 3 * PAIRS / median(times) for name, times in taken.items()}
+                times[name].append(seconds(sides[name], seed, PAIRS))
+    ratios = [own / far for own, far in zip(times["process"], times["http"], strict=True)]
+    rates = {name: 3 * PAIRS / median(own) for name, own in times.items()}
     record = {
         "command": f"python benchmarks/http_rate.py {arguments.teacher} --rounds {arguments.rounds}",
         "versions": versions(),

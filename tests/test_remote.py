@@ -30,7 +30,7 @@ from skdcgn.teachers.http_loop import Patience
 from skdcgn.teachers.load import load_teacher
 from skdcgn.teachers.remote import HttpTeacher
 
-QUICK = Patience(connect=2, read=2, total=2, tries=4, first=0.01, longest=0.02, asked=0.3)
+QUICK = Patience(connect=2, read=2, total=2, tries=4, first=0.01, longest=0.02, retry_after=0.3)
 NOISE, LABELS = torch.randn(5, 32, generator=torch.Generator().manual_seed(0)), torch.arange(5)
 SIZES = StudentConfig(channels=(4, 4, 4), embedding=2)
 TINY = DistillConfig(steps=2, batch_size=2, shape=SIZES, texture=SIZES, background=SIZES)

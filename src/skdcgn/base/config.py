@@ -55,11 +55,9 @@ class Distance(StrEnum):
 
 
 class Noise(StrEnum):
-    """Choice of the noise of queries.
+    """Noise of queries: ``random``; ``sobol``, more even; ``active``: see :mod:`skdcgn.students.active`; ``recorded``.
 
-    ``random``; ``sobol``, which covers the distribution more evenly; or ``active``: in rounds, where two small students
-    of the answers so far disagree (:mod:`skdcgn.students.active`). ``recorded`` pairs have the noise of the recording;
-    a query of them sets it by itself.
+    ``recorded`` is the noise of a recording; a query of recorded pairs sets it by itself.
     """
 
     RANDOM = "random"

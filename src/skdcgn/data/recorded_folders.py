@@ -14,7 +14,7 @@ from skdcgn.data.recorded_pictures import picture_files
 from skdcgn.data.recorded_rows import WHOLE, RecordedRows, label_table, must_be_complete
 
 logger = logging.getLogger(__name__)
-Chosen = dict[Mechanism, list[tuple[int, str, str]]]  # row of the table, file, label
+TableRows = dict[Mechanism, list[tuple[int, str, str]]]  # row of the table, file, label
 
 
 def folder_rows(folder: Path, labels: Path | None, size: int | None) -> dict[Mechanism, RecordedRows]:
@@ -29,9 +29,9 @@ def folder_rows(folder: Path, labels: Path | None, size: int | None) -> dict[Mec
         UserError: a mechanism, a label or a picture is missing or doubled, or pictures have several sizes.
     """
     table = None if labels is None else label_table(labels)
-    chosen = _rows_of_classes(folder) if labels is None or table is None else _rows_of_table(folder, table, labels)
-    must_be_complete(folder, {m for m, rows in chosen.items() if rows})
-    readers = picture_files({m: [file for _, file, _ in rows] for m, rows in chosen.items()}, size)
+    table_rows = _rows_of_classes(folder) if labels is None or table is None else _rows_of_table(folder, table, labels)
+    must_be_complete(folder, {m for m, rows in table_rows.items() if rows})
+    readers = picture_files({m: [file for _, file, _ in rows] for m, rows in table_rows.items()}, size)
     return {
         m: RecordedRows(
             pictures=readers[m],
@@ -39,11 +39,11 @@ def folder_rows(folder: Path, labels: Path | None, size: int | None) -> dict[Mec
             places=torch.tensor([place for place, *_ in rows]),
             table=len(rows) if table is None else len(table),
         )
-        for m, rows in chosen.items()
+        for m, rows in table_rows.items()
     }
 
 
-def _rows_of_classes(folder: Path) -> Chosen:
+def _rows_of_classes(folder: Path) -> TableRows:
     return {m: [(place, *row) for place, row in enumerate(_in_classes(folder / m))] for m in _mechanism_folders(folder)}
 
 
@@ -61,9 +61,9 @@ def _in_classes(folder: Path) -> list[tuple[str, str]]:
     return [(file, name) for name in names for file in find_pictures(folder / name)]
 
 
-def _rows_of_table(folder: Path, table: list[LabelRow], labels: Path) -> Chosen:
+def _rows_of_table(folder: Path, table: list[LabelRow], labels: Path) -> TableRows:
     """Return the rows of each mechanism; raise UserError for a label without a picture, or two of one picture."""
-    chosen: Chosen = {m: [] for m in Mechanism}
+    table_rows: TableRows = {m: [] for m in Mechanism}
     seen = set[tuple[Mechanism, str]]()
     for place, row in enumerate(table):
         if row.file is None:
@@ -72,9 +72,9 @@ def _rows_of_table(folder: Path, table: list[LabelRow], labels: Path) -> Chosen:
             if (mechanism, file) in seen:
                 raise UserError(f"{labels} has two rows of the {mechanism} {row.file}: remove one")
             seen.add((mechanism, file))
-            chosen[mechanism].append((place, file, row.label))
+            table_rows[mechanism].append((place, file, row.label))
     _warn_of_unlabelled(folder, {file for _, file in seen}, labels)
-    return chosen
+    return table_rows
 
 
 def _warn_of_unlabelled(folder: Path, labelled: set[str], labels: Path) -> None:

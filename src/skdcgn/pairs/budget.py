@@ -42,20 +42,20 @@ def most_answers(config: QueryConfig) -> int | None:
     return min(limits, default=None)
 
 
-def least_counts(wanted: Counts, planned: Mapping[Part, int]) -> Counts:
+def least_counts(request: Counts, planned: Mapping[Part, int]) -> Counts:
     """Return the counts below which nothing is cut: those that are ``planned`` already, else 1."""
-    return {part: min(planned.get(part, 1), count) for part, count in wanted.items()}
+    return {part: min(planned.get(part, 1), count) for part, count in request.items()}
 
 
-def fit(wanted: Counts, least: Counts, limit: int) -> Counts:
-    """Cut the counts ``wanted`` in proportion to at most ``limit`` in all, which is at least the sum of ``least``.
+def fit(request: Counts, least: Counts, limit: int) -> Counts:
+    """Cut the counts ``request`` in proportion to at most ``limit`` in all, which is at least the sum of ``least``.
 
     No count falls below its least. A greater limit makes no count smaller.
     """
-    total = sum(wanted.values())
+    total = sum(request.values())
 
     def share(size: int) -> Counts:
-        return {part: max(least[part], count * size // total) for part, count in wanted.items()}
+        return {part: max(least[part], count * size // total) for part, count in request.items()}
 
     fitting = bisect_right(range(total + 1), limit, key=lambda size: sum(share(size).values()))
     return share(fitting - 1)
@@ -84,9 +84,9 @@ def repeats(access: Access | None, books: Sequence[Book], most: int) -> int:
 
 
 def affordable(
-    config: QueryConfig, wanted: Counts, folder: Path, access: Access | None, books: Sequence[Book] = ()
+    config: QueryConfig, request: Counts, folder: Path, access: Access | None, books: Sequence[Book] = ()
 ) -> Counts:
-    """Return the counts ``wanted``, cut to fit into the budget of ``config``; a log line says to what.
+    """Return the counts ``request``, cut to fit into the budget of ``config``; a log line says to what.
 
     Args:
         folder: of the pairs; what is planned there is not cut.
@@ -98,9 +98,9 @@ def affordable(
     """
     limit = most_answers(config)
     if limit is None:
-        return wanted
-    planned = planned_counts(folder, wanted)
-    least, lost = least_counts(wanted, planned), sum(book.lost for book in books)
+        return request
+    planned = planned_counts(folder, request)
+    least, lost = least_counts(request, planned), sum(book.lost for book in books)
     extra = sum(book.wasted for book in books) + repeats(access, books, min(config.held_out, config.shard_size))
     needed = sum(least.values()) + extra
     if needed > limit and not planned:
@@ -114,7 +114,7 @@ def affordable(
             f"{folder}: {sum(least.values()):,} pairs are planned, and {lost:,} answers were lost: all that came "
             f"are kept, but a budget of {limit:,} is not enough: pass --budget {needed}"
         )
-    counts = fit(wanted, least, limit - extra)
-    if counts != wanted:
+    counts = fit(request, least, limit - extra)
+    if counts != request:
         logger.warning(f"a budget of {limit:,} answers: {in_words(counts)}")
     return counts

@@ -221,11 +221,11 @@ class Ledger:
 
     def _finish_query(self, entry: Entry, book: Book, files: Mapping[str, Path]) -> None:
         """Book the answer that came, send the query again if that costs nothing, or count its answers as lost."""
-        asked = files.get(f"{ASKED}{entry.query}")
+        question = files.get(f"{ASKED}{entry.query}")
         if f"{ANSWERED}{entry.query}" in files:
             book.add(replace(entry, state=State.ANSWERED))
-        elif asked is not None and self.access.idempotent and not entry.repeat:
-            order = Order(read_questions(asked, self.spec), asked.parent.parent, entry.purpose)
+        elif question is not None and self.access.idempotent and not entry.repeat:
+            order = Order(read_questions(question, self.spec), question.parent.parent, entry.purpose)
             self._send(order, entry, book)
         else:
             book.add(replace(entry, state=State.LOST))

@@ -114,10 +114,10 @@ def query_all(
     """
     teacher = of_classes(teacher, parse_classes(config.classes, teacher.spec.classes))
     rank.check()
-    wanted, access = requested_of(teacher, config, seed), access_of(teacher)
+    request, access = requested_of(teacher, config, seed), access_of(teacher)
     spent, questions = dict[str, int](), recorded_questions(teacher) or questions
     with open_ledger(teacher, out, rank=rank, budget=most_answers(config)) as ledger:
-        counts = affordable(config, wanted, out, access, ledger.books() if ledger else ())
+        counts = affordable(config, request, out, access, ledger.books() if ledger else ())
         plans = plans_of(teacher, config, seed, counts)
         if ledger:
             reserve(plans, out, rank)
@@ -139,12 +139,12 @@ def requested_of(teacher: Teacher, config: QueryConfig, seed: int) -> Counts:
     Raises:
         UserError: counts, shards, seed or storage are not possible.
     """
-    wanted, recorded, access = requested(config), recorded_questions(teacher), access_of(teacher)
-    for plan in plans_of(teacher, config, seed, wanted):  # all of them before the first query
+    request, recorded, access = requested(config), recorded_questions(teacher), access_of(teacher)
+    for plan in plans_of(teacher, config, seed, request):  # all of them before the first query
         _check_plan(plan, access, f"{plan.mechanism} ({plan.purpose})")
     if recorded is None:
-        return wanted
-    return {part: recorded.affordable(*part, count) for part, count in wanted.items()}
+        return request
+    return {part: recorded.affordable(*part, count) for part, count in request.items()}
 
 
 def plans_of(teacher: Teacher, config: QueryConfig, seed: int, counts: Counts) -> list[Plan]:

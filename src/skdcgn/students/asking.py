@@ -83,13 +83,13 @@ def _until_enough(
     look: Looks,
 ) -> dict[str, int]:
     """Let the folder grow by a step of pairs of each mechanism whose answers are not enough yet."""
-    wanted = dict(zip(Mechanism, (config.shape, config.texture, config.background), strict=True))
+    most = dict(zip(Mechanism, (config.shape, config.texture, config.background), strict=True))
     going, count, spent = set(Mechanism), 0, dict[str, int]()
     while going:
         count += look.effort.step
-        counts = {one: min(wanted[one], max(count * (one in going), _planned(out, one))) for one in Mechanism}
+        counts = {one: min(most[one], max(count * (one in going), _planned(out, one))) for one in Mechanism}
         spent = query(override(config, {one.value: number for one, number in counts.items()}))
-        going = {one for one in going if count < wanted[one] and count <= _planned(out, one)}
+        going = {one for one in going if count < most[one] and count <= _planned(out, one)}
         for one in [one for one in Mechanism if one in going and count > look.effort.step]:
             result = look(out / one, count)
             logger.info(f"query {one}: {result.says(config.enough or 0)}")

@@ -157,7 +157,7 @@ def of_name(words: str, stated: StatedSpec) -> Teacher:
         UserError: the module cannot be imported, has no such name, the name stands for something else, or ``stated``
             contradicts the Spec of a teacher.
     """
-    value = _made(imported(words), words)
+    value = _instance(imported(words), words)
     if isinstance(value, Teacher):
         stated.check(value.spec, words)
         return value
@@ -166,7 +166,7 @@ def of_name(words: str, stated: StatedSpec) -> Teacher:
     return FunctionTeacher(value, stated.over(Spec()), f"callable:{words}{_code(words)}", words)
 
 
-def _made(value: Any, words: str) -> Any:
+def _instance(value: Any, words: str) -> Any:
     """Return what a class, or a function that does not take three arguments, makes; anything else as it is."""
     is_class = isinstance(value, type)
     if not callable(value) or (not is_class and (isinstance(value, Teacher) or _takes(value, 3))):

@@ -92,7 +92,7 @@ class HttpClient:
         if reply.status in UNSURE or 200 <= reply.status < 300:
             raise BrokenError(reason)
         if reply.status in RESENT or (reply.status >= 500 and reply.status != NOT_IMPLEMENTED):
-            return reason, min(retry_after(reply.headers.get("retry-after", "")), self.patience.asked)
+            return reason, min(retry_after(reply.headers.get("retry-after", "")), self.patience.retry_after)
         if 300 <= reply.status < 400:
             place = self._without_token(shortened(reply.headers.get("location", "nowhere")))
             mend = f"it redirects to {place}; pass the address where the service is"
@@ -105,10 +105,10 @@ class HttpClient:
     def _without_token(self, text: str) -> str:
         return text.replace(self.token, "***") if self.token else text
 
-    def _pause(self, number: int, asked: float, reason: str) -> None:
+    def _pause(self, number: int, stated: float, reason: str) -> None:
         """Wait before a request is sent again: up to first x 2^number seconds more than the service asks for."""
         most = min(self.patience.first * 2**number, self.patience.longest)
-        seconds = asked + self._jitter.uniform(0, most)
+        seconds = stated + self._jitter.uniform(0, most)
         logger.log(20 if seconds >= 5 else 10, "%s: %s; asking again in %.1f s", self.url, reason, seconds)
         time.sleep(seconds)
 

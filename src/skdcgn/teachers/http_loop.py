@@ -38,7 +38,7 @@ class Patience:
         tries: times that a request is sent, at most.
         first: the longest first pause between two; it doubles from one to the next.
         longest: the longest pause.
-        asked: the longest pause that a service may ask for by ``Retry-After``.
+        retry_after: the longest pause that a service may ask for by ``Retry-After``.
     """
 
     connect: float = 10.0
@@ -47,7 +47,7 @@ class Patience:
     tries: int = 10
     first: float = 0.1
     longest: float = 20.0
-    asked: float = 120.0
+    retry_after: float = 120.0
 
 
 @dataclass(frozen=True)

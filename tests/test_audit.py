@@ -1,6 +1,5 @@
 """The audit reports what is planted: classifiers that read one mechanism, mixtures, chance, CGNs that show nothing."""
 
-
 import pytest
 import torch
 from torch import Tensor

@@ -183,6 +183,9 @@ def test_what_is_not_there_is_reported_with_what_is(tmp_path):
         load_cgn(tmp_path / "no.safetensors")
     with pytest.raises(UserError, match="holds no student"):
         load_teacher(tmp_path)
+    (tmp_path / "shape").mkdir()
+    with pytest.raises(UserError, match=f"of pairs as a teacher pass recorded:{tmp_path}"):
+        load_teacher(tmp_path)
 
 
 def test_a_damaged_student_is_reported(tmp_path):

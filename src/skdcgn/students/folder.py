@@ -13,7 +13,7 @@ from typing import Any
 from torch import Tensor
 
 from skdcgn.base.config import StudentConfig
-from skdcgn.base.door import is_file, read_object
+from skdcgn.base.door import is_file, is_folder, read_object
 from skdcgn.base.errors import UserError, naming
 from skdcgn.base.files import write_bytes
 from skdcgn.base.records import digest, from_dict, to_dict
@@ -111,7 +111,9 @@ def read_student(folder: Path) -> tuple[StudentForm, dict[str, Tensor]]:
 
 
 def _right_folder(folder: Path) -> str:
-    """Say where the student of a folder is that distill or run wrote to."""
+    """Say what to pass instead of a folder: the student in it, or its pairs as a teacher."""
     if is_file(folder / "student" / WEIGHTS):
         return f"it lies one level below: pass {folder / 'student'}"
+    if is_folder(folder / Mechanism.SHAPE):
+        return f"for a folder of pairs as a teacher pass recorded:{folder}"
     return f"pass the folder student that distill wrote, with {CONFIG} and {WEIGHTS}"

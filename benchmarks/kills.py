@@ -23,16 +23,17 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from skdcgn.base.config import ClassifyConfig
 from skdcgn.base.files import write_json
 
+T = TypeVar("T")
 RESULTS = Path(__file__).parent / "results"
 SERVER = multiprocessing.get_context("forkserver")
 PRELOADED = ["torch", "sklearn.datasets", "matplotlib.figure", "accelerate", "rich.table", "scipy.linalg"]
@@ -90,11 +91,16 @@ class Trial(NamedTuple):
         return not (self.statuses or self.different or self.missing or self.strays)
 
 
-def call(words: Sequence[str], log: str) -> None:
-    """Run the command line in this process, with its output in the file ``log``."""
+def write_to(log: str) -> None:
+    """Let the output of this process go to the end of the file ``log``."""
     descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(descriptor, 1)
     os.dup2(descriptor, 2)
+
+
+def call(words: Sequence[str], log: str) -> None:
+    """Run the command line in this process, with its output in the file ``log``."""
+    write_to(log)
     signal.signal(signal.SIGINT, signal.default_int_handler)  # which a shell ignores in the background
     sys.argv = ["skdcgn", *words]
     from skdcgn.cli import main
@@ -106,9 +112,9 @@ def call(words: Sequence[str], log: str) -> None:
 
 
 @contextmanager
-def started(words: Sequence[str], log: Path) -> Iterator[BaseProcess]:
-    """Start the command; end it with the block."""
-    process = SERVER.Process(target=call, args=(words, str(log)))
+def started(run: Callable[[T, str], None], words: T, log: Path) -> Iterator[BaseProcess]:
+    """Start a process that runs ``words`` with its output in ``log``; end it with the block."""
+    process = SERVER.Process(target=run, args=(words, str(log)))
     process.start()
     try:
         yield process
@@ -160,7 +166,7 @@ class Commands:
         """Run a verb to its end; note its files, and the seconds from its first file to its end."""
         out = self.work / verb
         out.mkdir()
-        with started(self.words(verb, out), self.work / f"{verb}.log") as process:
+        with started(call, self.words(verb, out), self.work / f"{verb}.log") as process:
             start = time.monotonic()
             first_file(process, out)
             writing = time.monotonic()
@@ -180,7 +186,7 @@ class Commands:
         for _ in range(kills):
             if self._kill(trial, out, log, rng):
                 break
-        with started(self.words(verb, out), log) as process:
+        with started(call, self.words(verb, out), log) as process:
             process.join(LONGEST)
         if process.exitcode != 0:
             trial.statuses.append(process.exitcode if process.exitcode is not None else 1)
@@ -192,7 +198,7 @@ class Commands:
     def _kill(self, trial: Trial, out: Path, log: Path, rng: random.Random) -> bool:
         """Start the verb and kill it at a random moment; return whether it had ended before."""
         number, earlier = rng.choice(SIGNALS), set(files_in(out))
-        with started(self.words(trial.verb, out), log) as process:
+        with started(call, self.words(trial.verb, out), log) as process:
             total, after = self.seconds[trial.verb]
             if rng.random() < FROM_FIRST_FILE:
                 first_file(process, out)

@@ -25,11 +25,10 @@ import urllib.request
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import NamedTuple
 
-from kills import LONGEST, NARROW, POLL, PRELOADED, RESULTS, SERVER, TEACHER, files_in, first_file
+from kills import LONGEST, NARROW, POLL, PRELOADED, RESULTS, SERVER, TEACHER, files_in, first_file, started, write_to
 from skdcgn.base.files import write_json
 
 BUDGET, FAIL, BATCH = 150, 0.05, 4
@@ -70,9 +69,7 @@ def commands(source: str, out: Path) -> list[list[str]]:
 
 def run_all(lines: Sequence[Sequence[str]], log: str) -> None:
     """Run commands one after the other in this process, with their output in the file ``log``."""
-    descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-    os.dup2(descriptor, 1)
-    os.dup2(descriptor, 2)
+    write_to(log)
     import torch
 
     from skdcgn.cli import main
@@ -88,23 +85,11 @@ def run_all(lines: Sequence[Sequence[str]], log: str) -> None:
 
 
 @contextmanager
-def started(lines: Sequence[Sequence[str]], log: Path) -> Iterator[BaseProcess]:
-    """Start commands in a process; end it with the block."""
-    process = SERVER.Process(target=run_all, args=(lines, str(log)))
-    process.start()
-    try:
-        yield process
-    finally:
-        process.kill()
-        process.join()
-
-
-@contextmanager
 def service(fail: float, seed: int, log: Path) -> Iterator[str]:
     """Serve the teacher in a process; yield its address."""
     log.write_text("")
     words = f"serve {TEACHER} --port 0 --batch {BATCH} --fail {fail} --seed {seed} --device cpu".split()
-    with started([words], log) as process:
+    with started(run_all, [words], log) as process:
         while not (address := re.search(r"http://127\.0\.0\.1:\d+", log.read_text())):
             if not process.is_alive():
                 sys.exit(f"the service does not start: {log.read_text()}")
@@ -128,7 +113,7 @@ def undisturbed(source: str, out: Path, log: Path) -> Timing:
     """Run the client to its end."""
     out.mkdir()
     start = time.monotonic()
-    with started(commands(source, out), log) as process:
+    with started(run_all, commands(source, out), log) as process:
         first_file(process, out)
         first = time.monotonic() - start
         while process.is_alive() and not (out / "run").exists():
@@ -167,7 +152,7 @@ def _moment(timing: Timing, rng: random.Random) -> float:
 
 def _run(trial: Trial, url: str, out: Path, log: Path, moment: float | None) -> bool:
     """Start the client and kill it at a moment, if any; return whether it came to its end."""
-    with started(commands(url, out), log) as process:
+    with started(run_all, commands(url, out), log) as process:
         process.join(LONGEST if moment is None else moment)
         if process.exitcode is None and process.pid is not None:
             os.kill(process.pid, signal.SIGKILL)

@@ -10,6 +10,7 @@ own, so that no rank waits for another; whole shards are kept even if the next t
 
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 from skdcgn.base.bounds import MOST_BATCH, MOST_COUNT
 from skdcgn.base.config import Noise, QueryConfig, Store
@@ -57,17 +58,15 @@ def query_pairs(
     Raises:
         UserError: sizes are out of range, the folder holds other pairs, or the black box fails or costs too much.
     """
-    plan = Plan(
+    plan = _plan_of(
+        teacher,
         mechanism=mechanism,
         purpose=purpose,
         count=count,
         seed=seed,
         shard_size=shard_size,
-        teacher=teacher.digest,
-        spec=teacher.spec,
         store=store,
         noise=source,
-        classes=classes_of(teacher),
     )
     _check_plan(plan, access_of(teacher), str(folder))
     rank.check()
@@ -151,20 +150,23 @@ def plans_of(teacher: Teacher, config: QueryConfig, seed: int, counts: Counts) -
     """Return the plan of each mechanism and purpose, in the order of their queries."""
     recorded = recorded_questions(teacher)
     return [
-        Plan(
+        _plan_of(
+            teacher,
             mechanism=mechanism,
             purpose=purpose,
             count=count,
             seed=seed,
             shard_size=config.shard_size,
-            teacher=teacher.digest,
-            spec=teacher.spec,
             store=config.store,
             noise=_source(config, purpose, recorded),
-            classes=classes_of(teacher),
         )
         for (mechanism, purpose), count in counts.items()
     ]
+
+
+def _plan_of(teacher: Teacher, **settings: Any) -> Plan:
+    """Return a plan of these settings for the answers of a teacher."""
+    return Plan(teacher=teacher.digest, spec=teacher.spec, classes=classes_of(teacher), **settings)
 
 
 def _source(config: QueryConfig, purpose: Purpose, recorded: RecordedQuestions | None) -> Noise:

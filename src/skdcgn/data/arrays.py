@@ -19,12 +19,11 @@ from torch import Tensor
 from skdcgn.base.arrays import DAMAGE, read_header
 from skdcgn.base.door import regular_file
 from skdcgn.base.errors import UserError, shortened
-from skdcgn.base.tensors import open_tensors
+from skdcgn.base.tensors import TYPES, open_tensors
 
 MOST_BYTES = 2**31  # of noise or labels, and of one row of pictures
 MOST_ROWS = 2**31
 KINDS = "biuf"  # of NumPy's types: bool, whole numbers, floats
-TYPES = ("BOOL", "U8", "I8", "I16", "I32", "I64", "F16", "BF16", "F32", "F64")  # of safetensors
 ENDINGS = (".npy", ".npz", ".safetensors")
 
 

@@ -33,7 +33,7 @@ from skdcgn.base.photo_layers import BackgroundFill, TextureFill
 from skdcgn.base.progress import Watch, log_progress
 from skdcgn.base.seeds import generator
 from skdcgn.base.tensor_writer import Append, Layout, rows_to_tensors
-from skdcgn.base.tensors import open_tensors, read_rows
+from skdcgn.base.tensors import DTYPES, open_tensors, read_rows
 from skdcgn.cgn.mechanism import Layers, Mechanism, Spec, as_mechanism, check_query, spec_from_metadata
 from skdcgn.cgn.pictures import as_rgb
 from skdcgn.data.folders import READERS, as_unit, read_picture
@@ -142,9 +142,6 @@ def _layouts(count: int, spec: Spec) -> dict[str, Layout]:
         CODES: Layout(torch.float32, (count, spec.noise_dim)),
         BIASES: Layout(torch.float32, (count,)),
     }
-
-
-DTYPES = {torch.uint8: "U8", torch.int64: "I64", torch.float32: "F32"}
 
 
 def _check_layouts(path: Path, file: Any, spec: Spec) -> None:

@@ -139,13 +139,13 @@ def licence_of(origin: Origin, stated: str | None) -> str:
     """
     name = origin.zoo_name
     card = cards()[name]["licence"] if name else None
-    known = card if card and is_spdx(card) else None
-    if stated is None and known is None:
+    of_zoo = card if card and is_spdx(card) else None
+    if stated is None and of_zoo is None:
         words = f" (the zoo says of it: {card})" if card else ""
         raise UserError(
             f"the licence of the teacher{f' {name}' if name else ''} is not known{words}: find it out, and pass its "
             "SPDX identifier by --teacher-licence, as --teacher-licence CC-BY-NC-4.0"
         )
-    if known and stated and stated.lower() != known.lower():
-        raise UserError(f"--teacher-licence {stated}: the zoo's {name} has the licence {known}: leave the option out")
-    return known or check_licence(str(stated))
+    if of_zoo and stated and stated.lower() != of_zoo.lower():
+        raise UserError(f"--teacher-licence {stated}: the zoo's {name} has the licence {of_zoo}: leave the option out")
+    return of_zoo or check_licence(str(stated))

@@ -90,7 +90,7 @@ def create_app(teacher: Teacher, book: Book, *, batch: int, token: str | None = 
         teacher.spec, digest=teacher.digest, size=teacher.size, batch=batch, in_flight=IN_FLIGHT, idempotent=True
     )
     _add_pages(app, service, token)
-    _add_query(app, _Asked(teacher), service, book, token)
+    _add_query(app, _SerialCGN(teacher), service, book, token)
     return app
 
 
@@ -124,7 +124,7 @@ def stated(service: Service) -> dict[str, Any]:
 STATED = ("digest", "size", "batch", "in_flight", "idempotent", "paid")
 
 
-class _Asked:
+class _SerialCGN:
     """A CGN that one thread asks."""
 
     def __init__(self, teacher: Teacher) -> None:
@@ -143,7 +143,7 @@ class _Asked:
             raise HTTPException(500, as_line(str(error))) from None
 
 
-def _add_query(app: FastAPI, cgn: _Asked, service: Service, book: Book, token: str | None) -> None:
+def _add_query(app: FastAPI, cgn: _SerialCGN, service: Service, book: Book, token: str | None) -> None:
 
     @app.get("/stats", summary="What was asked and answered since the start")
     async def stats(request: Request) -> dict[str, int]:

@@ -91,7 +91,8 @@ from skdcgn.features.perceptual import load_features
 from skdcgn.features.saliency import load_saliency
 from skdcgn.features.u2net import U2Net, Width
 from skdcgn.pairs.estimate import estimate_query
-from skdcgn.pairs.query import query_all
+from skdcgn.pairs.manifest import read_manifests
+from skdcgn.pairs.query import query_all, query_pairs
 from skdcgn.pairs.stored import StoredPairs
 from skdcgn.report.mnist import write_mnist_report
 from skdcgn.report.photos import write_photos_report
@@ -183,6 +184,20 @@ def pairs(store):
         query_all(Formula(), folder, QueryConfig(6, 6, 6, 6, shard_size=3, store=store))
 
     return build
+
+
+def journal(folder):
+    """Pairs of a query that ended in its third shard: their last shard is in the journal alone."""
+    answers = iter([True, True, False])
+
+    class Ending(Formula):
+        def query(self, *arguments):
+            if not next(answers):
+                raise ConnectionError
+            return super().query(*arguments)
+
+    with suppress(ConnectionError):
+        query_pairs(Ending(), Mechanism.TEXTURE, 9, folder, shard_size=3)
 
 
 def read_pairs(folder):
@@ -647,6 +662,7 @@ READERS = {
         ("texture/train/manifest.json", "texture/train/shard-00000.safetensors"),
         read_pairs,
     ),
+    "journal": Reader(journal, ("manifest.journal",), read_manifests),
     "ledger": Reader(ledger, ("ledger.jsonl", *OPEN), read_ledger, 0.5),
     "pairs as png": Reader(
         pairs("png"), ("texture/train/manifest.json", "texture/train/shard-00001.safetensors"), read_pairs

@@ -85,6 +85,43 @@ def test_a_killed_query_goes_on_and_counts_what_was_lost(analytic_teacher, tmp_p
         assert torch.equal(left, right)
 
 
+def test_a_journal_that_a_killed_query_left_is_read_and_ends_in_the_manifest(analytic_teacher, tmp_path):
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    ask(analytic_teacher, whole)
+    with pytest.raises(ConnectionError):
+        ask(Interrupted(analytic_teacher, 2), killed)
+    journal = killed / "manifest.journal"
+    with journal.open("a") as file:
+        file.write('{"queries": 2')  # half a line
+    lines = journal.read_bytes()
+    assert len(StoredPairs(killed, first=20)) == 20
+    assert ask(Interrupted(analytic_teacher, 1), killed).queries == 30  # the third shard was queried twice
+    assert not journal.exists()
+    assert names(killed) == names(whole)
+    ends = [json.loads((folder / "manifest.json").read_text()) | {"queries": 0} for folder in (killed, whole)]
+    assert ends[0] == ends[1]
+    journal.write_bytes(lines)  # as if the process had been killed before it removed its journal
+    assert ask(Interrupted(analytic_teacher, 0), killed).queries == 30
+    assert names(killed) == names(whole)
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_a_manifest_is_not_written_again_for_each_shard(analytic_teacher, tmp_path):
+    sizes = []
+
+    class Watched(Interrupted):
+        def query(self, *arguments):
+            sizes.append((tmp_path / "manifest.json").stat().st_size)
+            return super().query(*arguments)
+
+    ask(Watched(analytic_teacher, 99), tmp_path, 40, shard_size=4)
+    assert len(set(sizes)) == 1
+    assert (tmp_path / "manifest.json").stat().st_size > sizes[0]
+
+
 def test_a_corrupt_shard_is_named_and_redrawn(analytic_teacher, tmp_path):
     ask(analytic_teacher, tmp_path)
     shard = tmp_path / "shard-00001.safetensors"

@@ -1,6 +1,6 @@
 """Filling a folder with the pairs of a plan: shard by shard, by one of several ranks."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -20,6 +20,7 @@ from skdcgn.cgn.compose import BATCH, draw
 from skdcgn.cgn.mechanism import Teacher
 from skdcgn.pairs.answers import QuestionRows
 from skdcgn.pairs.first_look import look_twice, rows_to_repeat
+from skdcgn.pairs.journal import Journal
 from skdcgn.pairs.ledger import Ledger
 from skdcgn.pairs.manifest import (
     HELD_OUT,
@@ -28,6 +29,7 @@ from skdcgn.pairs.manifest import (
     Plan,
     Shard,
     grown,
+    journal_of,
     manifest_of,
     read_manifest_file,
     read_manifests,
@@ -100,7 +102,7 @@ def reserve(plans: Sequence[Plan], out: Path, rank: Rank) -> None:
         with exclusive(folder / f".{manifest_name(rank)}.lock"):
             target = _begin(folder, plan, rank)
             if target.manifest.counts != target.plan.counts or not target.path.exists():
-                target.note(target.manifest.queries, shards_of([target.manifest]))
+                target.journal(durable=True).note(target.manifest.queries)
 
 
 @contextmanager
@@ -115,6 +117,7 @@ def release_at_fault(plans: Sequence[Plan], out: Path, rank: Rank) -> Iterator[N
             path = out / plan.mechanism / plan.purpose / manifest_name(rank)
             if path.exists() and not read_manifest_file(path).shards:
                 path.unlink()
+                journal_of(path).unlink(missing_ok=True)
         raise
 
 
@@ -169,45 +172,37 @@ class Target(NamedTuple):
         name = shard_name(index)
         return Shard(name, len(self.plan.rows(index)), write_tensors(self.folder / name, tensors))
 
-    def note(self, queries: int, shards: Mapping[str, Shard]) -> Manifest:
-        manifest = manifest_of(self.plan, queries, shards.values())
-        manifest.write(self.path)
-        return manifest
+    def journal(self, *, durable: bool) -> Journal:
+        return Journal(self.path, self.plan, self.manifest, durable=durable)
 
 
 def _query_free(teacher: Teacher, target: Target, questions: Questions, tell: Tell) -> Manifest:
     """Draw the missing shards of a teacher whose answers cost nothing."""
-    plan, manifest = target.plan, target.manifest
-    shards, queries = shards_of([manifest]), manifest.queries
+    plan, journal = target.plan, target.journal(durable=False)
     for index in target.own:
         if index in target.missing:
             size = len(plan.rows(index))
-            queries += size if plan.store is not Store.NONE else 0
-            target.note(queries, shards)
+            journal.note(journal.queries + (size if plan.store is not Store.NONE else 0))
             tensors = _answers(teacher, plan, *questions(size, index, plan))
-            shards[shard_name(index)] = target.write(index, tensors)
-            target.note(queries, shards)
+            journal.note(journal.queries, target.write(index, tensors))
         tell(plan.rows(index).stop)
-    return manifest_of(plan, queries, shards.values())
+    return journal.finish()
 
 
 def _query_paid(ledger: Ledger, target: Target, questions: Questions, tell: Tell) -> Manifest:
     """Ask a paid black box, by the ledger, for the missing shards."""
-    folder, plan, manifest = target.folder, target.plan, target.manifest
-    shards = shards_of([manifest])
+    folder, plan, journal = target.folder, target.plan, target.journal(durable=True)
     tasks = (target.task(index, questions) for index in target.own if index in target.missing)
     ahead = plan.noise is not Noise.ACTIVE  # whose questions depend on the shard before
     for task, images in ledger.shards(tasks, folder, plan.purpose, ahead=ahead):
         inputs = {"noise": task.questions.noise, "labels": task.questions.labels}
         shard = target.write(task.number, inputs | encode(images, plan.mechanism, plan.store))
-        shards[shard.file] = shard
-        queries = max(manifest.queries, ledger.book.spent_on((plan.mechanism, plan.purpose)))
-        manifest = target.note(queries, shards)
+        journal.note(max(journal.queries, ledger.book.spent_on((plan.mechanism, plan.purpose))), shard)
         ledger.store(task, folder, shard)
         tell(plan.rows(task.number).stop)
     if target.own and target.own[-1] not in target.missing:
         tell(plan.rows(target.own[-1]).stop)
-    return manifest_of(plan, manifest.queries, shards.values())
+    return journal.finish()
 
 
 def shard_name(index: int) -> str:

@@ -1,5 +1,8 @@
 """Manifests of stored pairs: the plan, the queries spent and the checksums of the shards, one file per rank.
 
+While a rank works, a journal beside its manifest has a line for each shard (:mod:`skdcgn.pairs.journal`); whoever reads
+the manifest reads on there.
+
 A folder may grow: the same plan with a greater count keeps its shards and adds further ones. The plan then states the
 earlier counts, so that its layout in shards is a function of the plan alone. A rank that had nothing to add may state
 the shorter plan.
@@ -15,7 +18,7 @@ from pydantic import FailFast, Field
 
 from skdcgn.base.bounds import Batch, Count, Seed, Whole
 from skdcgn.base.config import Noise, Store
-from skdcgn.base.door import read_record
+from skdcgn.base.door import parse_record, read_record, read_text
 from skdcgn.base.errors import UserError, shown
 from skdcgn.base.files import sha256, write_json
 from skdcgn.base.records import to_dict
@@ -25,7 +28,7 @@ Purpose = Literal["train", "held-out"]
 Part = tuple[Mechanism, Purpose]  # of the pairs of a teacher
 TRAIN: Purpose = "train"
 HELD_OUT: Purpose = "held-out"
-MOST_SHARDS = 20_000  # of a mechanism: every one of them writes the manifest again
+MOST_SHARDS = 20_000  # of a mechanism: each takes 155 bytes of a manifest, and two lines of a journal
 QUERY_AGAIN = "run the query again into another folder"
 
 
@@ -113,9 +116,39 @@ def manifest_of(plan: Plan, queries: int = 0, shards: Iterable[Shard] = ()) -> M
     return Manifest(**values, queries=queries, shards=tuple(sorted(shards, key=lambda shard: shard.file)))
 
 
+@dataclass(frozen=True)
+class Note:
+    """A line of a journal: the queries spent so far and, once it is on disk, a shard."""
+
+    queries: Whole
+    shard: Shard | None = None
+
+
+def journal_of(manifest: Path) -> Path:
+    """Return the journal of the rank that writes ``manifest``."""
+    return manifest.with_suffix(".journal")
+
+
+def read_journal(path: Path) -> list[Note]:
+    """Read the notes of a journal, none if there is no such file; leave out the half line of a killed process.
+
+    Raises:
+        UserError: a line is no note.
+    """
+    text = read_text(path) if path.exists() or path.is_symlink() else ""
+    lines = text[: text.rfind("\n") + 1].split("\n")[:-1]
+    return [parse_record(line, Note, f"{path}, line {row}", QUERY_AGAIN) for row, line in enumerate(lines, start=1)]
+
+
 def read_manifest_file(path: Path) -> Manifest:
-    """Read one rank's manifest; raise UserError if it is missing, damaged or something else."""
-    return read_record(path, Manifest, QUERY_AGAIN)
+    """Read one rank's manifest and journal; raise UserError if one is damaged, or the manifest is missing."""
+    notes = read_journal(journal_of(path))  # first: it is removed once the manifest has its lines
+    manifest = read_record(path, Manifest, QUERY_AGAIN)
+    if not notes:
+        return manifest
+    shards = shards_of([manifest]) | {note.shard.file: note.shard for note in notes if note.shard}
+    queries = max(manifest.queries, *(note.queries for note in notes))
+    return manifest_of(manifest.plan, queries, shards.values())
 
 
 def read_manifests(folder: Path) -> list[Manifest]:

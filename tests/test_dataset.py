@@ -77,6 +77,56 @@ def test_any_loader_gives_the_same_sequence():
         assert same(sequence(shared, size, 2), [part[3:] for part in whole])
 
 
+LOADED = {
+    "shape labels": dict,
+    "three labels in bytes": lambda: {"labels": "all", "dtype": torch.uint8},
+    "a part of a rank's share": lambda: {"rank": 1, "ranks": 3, "start": 5},
+    "no policy, shared noise": lambda: {"policy": (), "shared_noise": True},
+    "a transform": lambda: {"transform": add_noise},
+}
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("form", LOADED)
+def test_its_loader_gives_the_batches_of_a_plain_one(form, workers):
+    own = dataset(**LOADED[form]())
+    for size in (7, 64) if workers == 0 else (48,):
+        plain = list(DataLoader(own, batch_size=size))
+        loader = own.loader(workers, batch_size=size)
+        assert len(loader) == len(plain)
+        assert same_batches(list(loader), plain)
+        assert same_batches(list(own.loader(workers, batch_size=size, drop_last=True)), plain[: len(own) // size])
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_the_loader_of_a_mixture_gives_the_batches_of_a_plain_one(workers):
+    mixed = dataset(start=9).mix(Real(classes=["c", "a", "b"]), 0.3)
+    assert same_batches(list(mixed.loader(workers, batch_size=48)), list(DataLoader(mixed, batch_size=48)))
+
+
+def test_batches_of_a_loader_share_no_memory():
+    for size in (24, 64, 128):
+        batches = [images for images, _ in dataset().loader(batch_size=size)]
+        assert len({images.untyped_storage().data_ptr() for images in batches}) == len(batches)
+        assert all(images.untyped_storage().nbytes() == images.nbytes for images in batches)
+
+
+def test_a_loader_leaves_items_to_a_collate_fn_of_the_users_own():
+    batch = next(iter(dataset().loader(batch_size=5, collate_fn=list)))
+    assert [label for _, label in batch] == [label for _, label in dataset(length=5)]
+
+
+def same_batches(batches, plain):
+    assert len(batches) == len(plain)
+    for (images, labels), (others, other_labels) in zip(batches, plain, strict=True):
+        assert torch.equal(images, others)
+        assert images.dtype == others.dtype
+        first, second = (y if isinstance(y, dict) else {"shape": y} for y in (labels, other_labels))
+        assert list(first) == list(second)
+        assert same(first.values(), second.values())
+    return True
+
+
 def test_two_workers_share_the_batches():
     seen = [worker for _, worker in DataLoader(dataset(batch_size=64, transform=worker_number), batch_size=64,
                                                num_workers=2, collate_fn=first_worker)]  # fmt: skip

@@ -1,15 +1,15 @@
 """Data sets for a :class:`torch.utils.data.DataLoader`: their loader, and the check of their numbers."""
 
 from abc import abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
-from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset
 
 from skdcgn.base.bounds import MOST_COUNT
 from skdcgn.base.errors import UserError, shown
-
-Item = tuple[Tensor, Any]
+from skdcgn.data.blocks import Item, Row, collate_rows
 
 
 class Loadable(IterableDataset[Item]):
@@ -19,6 +19,9 @@ class Loadable(IterableDataset[Item]):
 
     def loader(self, workers: int = 0, *, batch_size: int | None = None, **options: Any) -> DataLoader[Item]:
         """Return a DataLoader whose ``workers`` processes share the work batch by batch.
+
+        Without a transform and a ``collate_fn`` of your own, batches are cut out of the blocks that are composed at
+        once, three times as fast for small images; they are the same ones.
 
         Args:
             workers: processes beside this one; 0: images are composed in this one.
@@ -35,11 +38,39 @@ class Loadable(IterableDataset[Item]):
             raise UserError(
                 f"loader takes no {min(surplus)}: images come in random order; workers are its first argument"
             )
-        return DataLoader(self._in_batches_of(size), batch_size=size, num_workers=workers, **options)
+        dataset: IterableDataset[Any] = self._in_batches_of(size)
+        if self._in_blocks and options.get("collate_fn") is None:
+            dataset, options = _Rows(self._in_batches_of(size)), options | {"collate_fn": collate_rows}
+        return DataLoader(dataset, batch_size=size, num_workers=workers, **options)
 
     @abstractmethod
     def _in_batches_of(self, size: int) -> "Loadable":
         """Return the same data set with this batch size."""
+
+    @property
+    @abstractmethod
+    def _in_blocks(self) -> bool:
+        """Whether batches may be cut out of blocks: no image is transformed."""
+
+    @abstractmethod
+    def rows(self) -> Iterator[Row | Item]:
+        """Yield the images and labels of :meth:`__iter__` as rows of blocks, where they have one."""
+
+    @abstractmethod
+    def __len__(self) -> int: ...
+
+
+@dataclass(frozen=True, eq=False)
+class _Rows(IterableDataset[Row | Item]):
+    """The rows of a data set, for its loader."""
+
+    dataset: Loadable
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __iter__(self) -> Iterator[Row | Item]:
+        return self.dataset.rows()
 
 
 def check_whole(name: str, value: int | None, least: int, most: int | None = MOST_COUNT) -> None:

@@ -5,41 +5,35 @@ seed derived from (seed, b). So the sequence of images depends on neither batch 
 anywhere.
 """
 
-from collections.abc import Callable, Iterator, Sequence, Sized
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import KW_ONLY, dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, Protocol, cast, runtime_checkable
+from typing import Any, TypeVar, cast
 
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset, IterableDataset
+from torch.utils.data import Dataset
 
 from skdcgn.base.bounds import MOST_SEED
 from skdcgn.base.errors import UserError, shown
 from skdcgn.base.rank import Rank
 from skdcgn.base.seeds import derive_seed, seeded
-from skdcgn.cgn.classes import Classes, match_classes
-from skdcgn.cgn.compose import Counterfactuals, compose
-from skdcgn.cgn.mechanism import Mechanism, Teacher
+from skdcgn.cgn.compose import compose
+from skdcgn.cgn.mechanism import Teacher
 from skdcgn.cgn.pictures import as_rgb
 from skdcgn.cgn.policy import Intervention, parse_policy
-from skdcgn.data.loadable import Item, Loadable, check_whole
-from skdcgn.data.shares import BLOCK, RankShare, Shuffle, worker_positions
+from skdcgn.data.blocks import Block, Item, Row
+from skdcgn.data.loadable import Loadable, check_whole
+from skdcgn.data.real_images import RealImages
+from skdcgn.data.shares import BLOCK, RankShare, worker_positions
 from skdcgn.teachers.load import NamedTeacher
 from skdcgn.training.processes import process_count, process_index
 
+R = TypeVar("R", Row, Item)
 SHAPE, ALL = "shape", "all"
 TYPES = (torch.float32, torch.uint8)
 FINEST = 10**6  # denominator of a share
-RENAME = "rename the data set's classes, or pass torch.utils.data.Subset of it, whose labels count as they are"
-
-
-@runtime_checkable
-class NamedClasses(Protocol):
-    """A data set that names its classes in the order of its labels, as ImageFolder of torchvision does."""
-
-    classes: Sequence[str]
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,6 +115,9 @@ class CounterfactualDataset(Loadable):
     def __iter__(self) -> Iterator[Item]:
         return map(self.reader(), worker_positions(self.start, self.share.images, self.batch_size))
 
+    def rows(self) -> Iterator[Row]:
+        return map(self.row_reader(), worker_positions(self.start, self.share.images, self.batch_size))
+
     def skip(self, n: int) -> "CounterfactualDataset":
         """Return the data set that begins ``n`` images of this rank later."""
         check_whole("n", n, 0)
@@ -138,28 +135,41 @@ class CounterfactualDataset(Loadable):
         """This rank's part of the sequence."""
         return RankShare(Rank(cast(int, self.rank), cast(int, self.ranks)), self.length)
 
+    @property
+    def _in_blocks(self) -> bool:
+        return self.transform is None
+
     def reader(self) -> Callable[[int], Item]:
         """Return ``position -> (image, label)``, which keeps the block of the last image."""
-        block, images, labels = -1, torch.empty(0), torch.empty(0)
+        read, share = self.row_reader(), self.share
 
-        def read(position: int) -> Item:
-            nonlocal block, images, labels
-            number = self.share.place(position)
-            if number // BLOCK != block:
-                block = number // BLOCK
-                images, labels = self._compose(block)
-            three = labels[:, number % BLOCK].tolist()
-            label = three[0] if self.labels == SHAPE else dict(zip(map(str, Mechanism), three, strict=True))
-            return self._transformed(images[number % BLOCK].clone(), number), label
+        def read_item(position: int) -> Item:
+            block, row = read(position)
+            image, label = block.item(row)
+            return self._transformed(image, share.place(position)), label
+
+        return read_item
+
+    def row_reader(self) -> Callable[[int], Row]:
+        """Return ``position -> (block, row)``, which keeps the last block."""
+        share, number, block = self.share, -1, Block(torch.empty(0), torch.empty(0))
+
+        def read(position: int) -> Row:
+            nonlocal number, block
+            own, row = divmod(share.place(position), BLOCK)
+            if own != number:
+                number, block = own, self._compose(own)
+            return block, row
 
         return read
 
-    def _compose(self, block: int) -> tuple[Tensor, Tensor]:
-        """Draw the images (BLOCK, 3, S, S) and the three labels (3, BLOCK) of a block, on the CPU."""
-        seed = derive_seed(self.seed, "dataset", block)
+    def _compose(self, number: int) -> Block:
+        """Draw the block of this number, on the CPU."""
+        seed = derive_seed(self.seed, "dataset", number)
         batch = compose(self.teacher, BLOCK, policy=self.policy, shared_noise=self.shared_noise, seed=seed)
         images = as_rgb(batch.images) if self.dtype is torch.uint8 else batch.images
-        return images.cpu(), _three_labels(batch).cpu()
+        labels = [batch.shape_labels, batch.texture_labels, batch.background_labels]
+        return Block(images.cpu(), torch.stack(labels[:1] if self.labels == SHAPE else labels).cpu())
 
     def _transformed(self, image: Tensor, number: int) -> Tensor:
         if self.transform is None:
@@ -193,7 +203,7 @@ class MixedDataset(Loadable):
     share: float
     _: KW_ONLY
     start: int = 0
-    numbers: tuple[int, ...] = field(init=False, repr=False)
+    real_images: RealImages = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         if self.counterfactuals.labels != SHAPE:
@@ -202,12 +212,9 @@ class MixedDataset(Loadable):
             )
         if isinstance(self.share, bool) or not isinstance(self.share, int | float) or not 0 < self.share < 1:
             raise UserError(f"share {shown(self.share)}: pass the share of real images, above 0 and below 1")
-        if isinstance(self.real, IterableDataset) or not isinstance(self.real, Sized):
-            raise UserError(f"real_dataset is a {type(self.real).__name__}: pass a map-style Dataset of (image, label)")
-        if not len(self.real):
-            raise UserError("real_dataset is empty: pass one with images of the CGN's classes")
+        images = RealImages.of(self.real, self.counterfactuals.teacher, self.counterfactuals.seed)
         check_whole("start", self.start, 0, self._images)
-        object.__setattr__(self, "numbers", _numbers(self.counterfactuals.teacher, self.real))
+        object.__setattr__(self, "real_images", images)
 
     @property
     def batch_size(self) -> int | None:  # type: ignore[override]
@@ -221,7 +228,16 @@ class MixedDataset(Loadable):
         return self._images - self.start
 
     def __iter__(self) -> Iterator[Item]:
-        return map(self._reader(), worker_positions(self.start, self._images, self.batch_size))
+        reader = self._reader(self.counterfactuals.reader())
+        return map(reader, worker_positions(self.start, self._images, self.batch_size))
+
+    def rows(self) -> Iterator[Row | Item]:
+        reader = self._reader(self.counterfactuals.row_reader())
+        return map(reader, worker_positions(self.start, self._images, self.batch_size))
+
+    @property
+    def _in_blocks(self) -> bool:
+        return self.counterfactuals.transform is None
 
     def skip(self, n: int) -> "MixedDataset":
         """Return the data set that begins ``n`` images of this rank later."""
@@ -242,52 +258,21 @@ class MixedDataset(Loadable):
             return None
         return int(len(self.counterfactuals) / (1 - self._exact))
 
-    def _reader(self) -> Callable[[int], Item]:
-        """Return ``position -> (image, label)``."""
+    def _reader(self, read: Callable[[int], R]) -> Callable[[int], R | Item]:
+        """Return what reads the image at a position, by ``read`` if it is a counterfactual."""
         source, exact = self.counterfactuals, self._exact
-        read, shuffle = source.reader(), Shuffle(len(cast(Sized, self.real)), source.seed)
+        shuffle = self.real_images.shuffle()
         like: Tensor | None = None
 
-        def read_either(position: int) -> Item:
+        def read_either(position: int) -> R | Item:
             nonlocal like
             before = position * exact.numerator // exact.denominator  # real images before this one
             if (position + 1) * exact.numerator // exact.denominator == before:
                 return read(source.start + position - before)
             if like is None:
-                like = read(source.start + position - before - 1)[0]
-            return self._read_real(shuffle, source.share.real_draw(before), like)
+                first = read(source.start + position - before - 1)[0]
+                like = first.images[0] if isinstance(first, Block) else first
+            draw = source.share.real_draw(before)
+            return self.real_images.read(shuffle.row(draw), draw, like)
 
         return read_either
-
-    def _read_real(self, shuffle: Shuffle, draw: int, like: Tensor) -> Item:
-        """Read draw number ``draw`` of the real images, which must be of the shape and type of ``like``."""
-        row = shuffle.row(draw)
-        with seeded(self.counterfactuals.seed, "real image", draw):
-            image, label = self.real[row]
-        if not isinstance(image, Tensor) or image.shape != like.shape or image.dtype != like.dtype:
-            raise UserError(
-                f"image {row} of real_dataset is {_form(image)}, counterfactuals are {_form(like)}: give the data "
-                "set, or the counterfactuals, a transform to the same"
-            )
-        if not 0 <= int(label) < len(self.numbers):
-            raise UserError(f"image {row} of real_dataset has label {int(label)}: use 0 to {len(self.numbers) - 1}")
-        return image, self.numbers[int(label)]
-
-
-def _numbers(cgn: Teacher, real: Dataset[Any]) -> tuple[int, ...]:
-    """Return the CGN's number of each label of a real data set."""
-    own = Classes.of("the CGN", cgn.spec)
-    if not isinstance(real, NamedClasses):
-        return tuple(range(own.count))
-    names = tuple(map(str, real.classes))
-    return tuple(match_classes(own, Classes("real_dataset", len(names), names), RENAME, some=True).tolist())
-
-
-def _form(image: object) -> str:
-    if not isinstance(image, Tensor):
-        return f"a {type(image).__name__}"
-    return f"{tuple(image.shape)} {str(image.dtype).removeprefix('torch.')}"
-
-
-def _three_labels(batch: Counterfactuals) -> Tensor:
-    return torch.stack([batch.shape_labels, batch.texture_labels, batch.background_labels])

@@ -25,13 +25,13 @@ class Distill(Method):
         mechanism = student.mechanism
         modules: dict[str, nn.Module] = {"student": student}
         optimizers: dict[str, torch.optim.Optimizer] = {
-            "student": torch.optim.Adam(student.parameters(), lr=config.learning_rate, betas=BETAS)
+            "student": torch.optim.Adam(student.parameters(), lr=config.learning_rate, betas=BETAS, fused=True)
         }
         self.adversary = bool(config.feature or config.kl or config.adversarial)
         if self.adversary:
             modules["discriminator"] = discriminator = Discriminator(mechanism.channels, student.spec.classes)
             optimizers["discriminator"] = torch.optim.Adam(
-                discriminator.parameters(), lr=config.discriminator_rate, betas=DISCRIMINATOR_BETAS
+                discriminator.parameters(), lr=config.discriminator_rate, betas=DISCRIMINATOR_BETAS, fused=True
             )
         if config.ema:
             modules["ema"] = moving_average(student, config.ema)

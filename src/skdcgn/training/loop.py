@@ -191,15 +191,16 @@ def fit(
     steps: int,
     *,
     start: int = 0,
+    until: int | None = None,
     seed: int = 0,
     schedule: Schedule = constant,
     accelerator: Accelerator | None = None,
 ) -> Iterator[Record]:
-    """Run ``method`` from step ``start`` to ``steps``; yield a record after each.
+    """Run ``method`` from step ``start`` to ``steps``, or ``until`` a step of these; yield a record after each.
 
     ``batch_at(step)`` must be a function of the step alone. The global random state is set from (seed, step).
     """
-    for step in range(start, steps):
+    for step in range(start, steps if until is None else min(until, steps)):
         seed_global(seed, "step", step)
         for name, optimizer in method.optimizers.items():
             for group in optimizer.param_groups:

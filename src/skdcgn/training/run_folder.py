@@ -18,12 +18,13 @@ from skdcgn.base.errors import UserError, shortened, shown
 from skdcgn.base.files import append_text, write_bytes, write_json
 from skdcgn.base.progress import format_losses
 from skdcgn.base.records import IDENTITY, digest, from_dict, to_dict
-from skdcgn.base.tensors import read_tensors, write_tensors
+from skdcgn.base.tensors import open_tensors, read_tensors, write_tensors
 from skdcgn.training.loop import Method, Record
 from skdcgn.training.processes import process_index
 from skdcgn.training.trackers import Send, open_tracker, send_nowhere
 
 LENGTHS = ("steps", "epochs")  # keys of a configuration that say how long a run is
+CHECKPOINT = "checkpoint.safetensors"
 AFRESH = "delete it to start afresh"
 OTHER_FOLDER = "choose another --out, or delete that folder"
 logger = logging.getLogger(__name__)
@@ -153,7 +154,7 @@ class RunFolder:
 
     @property
     def checkpoint(self) -> Path:
-        return self.path / "checkpoint.safetensors"
+        return self.path / CHECKPOINT
 
     def save(self, method: Method, step: int) -> None:
         """Write weights, optimisers and the step counter in one atomic file."""
@@ -170,7 +171,7 @@ class RunFolder:
             self._drop_log_after(0)
             return 0
         state, metadata = read_tensors(self.checkpoint)
-        counters = parse_record(metadata.get("counters", "{}"), Counters, self.checkpoint, AFRESH)
+        counters = _read_counters(metadata, self.checkpoint)
         if counters.digest not in (self.digest, *(run.digest for run in self._shorter_runs())):
             raise UserError(f"{self.checkpoint} belongs to another configuration: {AFRESH}")
         method.load_state(state, self.checkpoint)
@@ -204,6 +205,19 @@ class RunFolder:
             kept = "".join(line.to_json() for line in self.metrics() if line.step <= step)
             if kept != read_text(self._log):
                 write_bytes(self._log, kept.encode())
+
+
+def steps_done(folder: Path) -> int:
+    """Return the number of steps in the checkpoint of a run folder; 0 if there is none."""
+    checkpoint = folder / CHECKPOINT
+    if not checkpoint.exists():
+        return 0
+    with open_tensors(checkpoint) as file:
+        return _read_counters(file.metadata() or {}, checkpoint).step
+
+
+def _read_counters(metadata: Mapping[str, str], checkpoint: Path) -> Counters:
+    return parse_record(metadata.get("counters", "{}"), Counters, checkpoint, AFRESH)
 
 
 def _changed(stored: dict[str, str] | None, reads: Reads) -> str:

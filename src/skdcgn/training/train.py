@@ -42,6 +42,7 @@ def train(
     folder: RunFolder,
     *,
     steps: int,
+    until: int | None = None,
     seed: int = 0,
     schedule: Schedule = constant,
     log_every: int = 50,
@@ -51,6 +52,8 @@ def train(
     track: str | None = None,
 ) -> None:
     """Fit ``method`` in ``folder``: resume if it was begun, log, guard, checkpoint.
+
+    With ``until`` it stops after that step, with a checkpoint, and another call goes on.
 
     With ``track`` (``tensorboard`` or ``wandb``) logged values go to that tracker too.
 
@@ -72,8 +75,10 @@ def train(
         wait_for_all()
         with folder.tracking(track if process_index() == 0 else None, start):
             for record in fit(
-                method, batch_at, steps, start=start, seed=seed, schedule=schedule, accelerator=accelerator
+                method, batch_at, steps, start=start, until=until, seed=seed, schedule=schedule, accelerator=accelerator
             ):
                 for hook in hooks:
                     hook(record)
+                if record.step == until and process_index() == 0:
+                    save(record)
         wait_for_all()

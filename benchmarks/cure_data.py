@@ -9,7 +9,8 @@ from torch import Tensor, nn
 
 from cure_groups import groups_of
 from skdcgn.base.seeds import derive_seed, generator
-from skdcgn.cgn.compose import blend, compose
+from skdcgn.cgn.compose import compose
+from skdcgn.cgn.layers import blend
 from skdcgn.cgn.mechanism import Layers, Teacher
 from skdcgn.classifiers.small_cnn import Classifier
 from skdcgn.data.appearances import APPEARANCES, CLASSES, Labels

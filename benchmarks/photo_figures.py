@@ -22,7 +22,7 @@ from torch.nn.functional import interpolate
 
 from picture import GREY, INK, SIGNS, TITLES, WIDTHS, show, write
 from skdcgn.base.seeds import generator
-from skdcgn.cgn.compose import blend
+from skdcgn.cgn.layers import blend
 from skdcgn.cgn.mechanism import Layers, Mechanism, Teacher
 from skdcgn.classifiers.ensemble import Ensemble, load_ensemble
 from skdcgn.teachers.load import load_teacher

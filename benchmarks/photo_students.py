@@ -25,7 +25,8 @@ from skdcgn.base.files import write_json
 from skdcgn.base.photo_students import PHOTO_DISTILL, PHOTO_QUERY
 from skdcgn.base.records import override, to_dict
 from skdcgn.base.seeds import generator
-from skdcgn.cgn.compose import blend, draw
+from skdcgn.cgn.drawer import draw
+from skdcgn.cgn.layers import blend
 from skdcgn.cgn.mechanism import Layers, Mechanism, Teacher
 from skdcgn.cgn.pictures import as_rgb
 from skdcgn.data.folders import list_photos, read_picture

@@ -25,7 +25,7 @@ from skdcgn.base.photo_config import PhotosConfig
 from skdcgn.base.presets import PHOTO_RUNS
 from skdcgn.base.records import to_dict
 from skdcgn.base.seeds import generator
-from skdcgn.cgn.compose import blend
+from skdcgn.cgn.layers import blend
 from skdcgn.cgn.mechanism import Layers
 from skdcgn.cgn.pictures import as_rgb
 from skdcgn.data.folders import as_unit, list_photos, read_picture

@@ -14,7 +14,8 @@ from matplotlib.axes import Axes
 from torch import Tensor
 
 from skdcgn.base.seeds import generator
-from skdcgn.cgn.compose import blend, draw
+from skdcgn.cgn.drawer import draw
+from skdcgn.cgn.layers import blend
 from skdcgn.cgn.mechanism import Layers, Mechanism, Teacher
 from skdcgn.teachers.load import load_teacher
 

@@ -15,7 +15,8 @@ from torch import Tensor
 from skdcgn.base.config import ClassifyConfig
 from skdcgn.base.records import to_dict
 from skdcgn.base.seeds import generator
-from skdcgn.cgn.compose import blend, compose
+from skdcgn.cgn.compose import compose
+from skdcgn.cgn.layers import blend
 from skdcgn.cgn.mechanism import Layers, Mechanism, Spec, Teacher, as_mechanism, check_query
 from skdcgn.classifiers.small_cnn import Classifier, load_classifier
 from skdcgn.data.appearances import (

@@ -26,7 +26,7 @@ from skdcgn.base.files import write_json
 from skdcgn.base.presets import run_preset
 from skdcgn.base.records import override, to_dict
 from skdcgn.base.seeds import generator
-from skdcgn.cgn.compose import draw
+from skdcgn.cgn.drawer import draw
 from skdcgn.cgn.mechanism import Mechanism, Teacher
 from skdcgn.classifiers.small_cnn import accuracy, classify
 from skdcgn.data.glyphs import load_glyphs

@@ -19,7 +19,7 @@ from skdcgn.base.files import sha256, write_json
 from skdcgn.base.presets import teach_preset
 from skdcgn.base.records import merge, to_dict
 from skdcgn.base.tensors import read_tensors, write_tensors
-from skdcgn.cgn.compose import draw
+from skdcgn.cgn.drawer import draw
 from skdcgn.cgn.drawings import class_columns
 from skdcgn.cgn.mechanism import Mechanism
 from skdcgn.metrics.pixels import paired_l1

@@ -8,8 +8,8 @@ import torch
 from skdcgn.base.errors import UserError
 from skdcgn.base.records import to_dict
 from skdcgn.base.seeds import generator
-from skdcgn.cgn.compose import Composition
 from skdcgn.cgn.inputs import Inputs, sample_inputs
+from skdcgn.cgn.layers import Composition
 from skdcgn.cgn.mechanism import Mechanism, Spec
 from skdcgn.deploy.bench import FORMS, forms, time_forms
 from skdcgn.students.generator import StudentCGN

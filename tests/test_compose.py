@@ -15,17 +15,11 @@ from PIL import Image
 import skdcgn
 from skdcgn.base.errors import UserError
 from skdcgn.base.seeds import generator
-from skdcgn.cgn.compose import (
-    TRIES,
-    Counterfactuals,
-    blend,
-    compose,
-    compose_batches,
-    crop,
-    draw,
-    tile_crop,
-)
+from skdcgn.cgn.compose import TRIES, compose, compose_batches
+from skdcgn.cgn.counterfactuals import Counterfactuals
+from skdcgn.cgn.drawer import draw
 from skdcgn.cgn.inputs import sample_offsets
+from skdcgn.cgn.layers import blend, crop, tile_crop
 from skdcgn.cgn.mechanism import Layers, Mechanism, Spec
 from skdcgn.cgn.policy import parse_policy
 
@@ -155,7 +149,7 @@ def test_the_formula_is_written_once():
         for path in source.rglob("*.py")
         for function in blends(ast.parse(path.read_text(encoding="utf-8")))
     }
-    assert places - NO_COMPOSITION == {("cgn/compose.py", "blend")}
+    assert places - NO_COMPOSITION == {("cgn/layers.py", "blend")}
 
 
 def test_tile_crop_is_literal_tiling_at_every_offset():

@@ -8,8 +8,10 @@ import torch
 
 from skdcgn.base.errors import UserError
 from skdcgn.base.seeds import generator
-from skdcgn.cgn.compose import Composition, blend, compose, draw
+from skdcgn.cgn.compose import compose
+from skdcgn.cgn.drawer import draw
 from skdcgn.cgn.inputs import sample_inputs
+from skdcgn.cgn.layers import Composition, blend
 from skdcgn.cgn.mechanism import Layers, Mechanism, Spec
 from skdcgn.cgn.policy import parse_policy
 from skdcgn.data.counterfactuals import stream_from_cgn

@@ -12,7 +12,8 @@ from skdcgn.base.config import EnsembleConfig, Heads, RateSchedule
 from skdcgn.base.errors import UserError
 from skdcgn.base.seeds import generator
 from skdcgn.cgn.classes import Classes
-from skdcgn.cgn.compose import Counterfactuals, compose
+from skdcgn.cgn.compose import compose
+from skdcgn.cgn.counterfactuals import Counterfactuals
 from skdcgn.cgn.mechanism import Mechanism
 from skdcgn.classifiers.backbones import SmallResNet
 from skdcgn.classifiers.ensemble import (

@@ -11,8 +11,10 @@ from skdcgn.base.config import Precision
 from skdcgn.base.errors import UserError
 from skdcgn.base.onnx_models import open_onnx
 from skdcgn.base.seeds import generator
-from skdcgn.cgn.compose import Composition, compose, draw
+from skdcgn.cgn.compose import compose
+from skdcgn.cgn.drawer import draw
 from skdcgn.cgn.inputs import Inputs, sample_inputs
+from skdcgn.cgn.layers import Composition
 from skdcgn.cgn.mechanism import Layers, Mechanism, Spec, spec_from_metadata
 from skdcgn.deploy.export import (
     CHECKED,

@@ -8,7 +8,7 @@ import torch
 
 from skdcgn.base.errors import UserError
 from skdcgn.cgn.black_box import Access
-from skdcgn.cgn.compose import draw
+from skdcgn.cgn.drawer import draw
 from skdcgn.cgn.mechanism import Mechanism, Spec
 from skdcgn.pairs.first_look import look_twice, rows_to_repeat
 from skdcgn.teachers.load import load_teacher

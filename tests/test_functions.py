@@ -11,7 +11,7 @@ from skdcgn.base.presets import run_preset
 from skdcgn.base.progress import silent
 from skdcgn.base.records import override
 from skdcgn.cgn.black_box import Access, BlackBox, access_of
-from skdcgn.cgn.compose import draw
+from skdcgn.cgn.drawer import draw
 from skdcgn.cgn.mechanism import Mechanism, Spec
 from skdcgn.cgn.stated_spec import stated_spec
 from skdcgn.cgn.subset import of_classes

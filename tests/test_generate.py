@@ -8,8 +8,9 @@ from PIL import Image, ImageSequence
 
 from skdcgn.base.errors import UserError
 from skdcgn.base.tensors import read_tensors
-from skdcgn.cgn.compose import blend, compose
+from skdcgn.cgn.compose import compose
 from skdcgn.cgn.drawings import interpolate
+from skdcgn.cgn.layers import blend
 from skdcgn.cgn.mechanism import Layers, Mechanism, Spec, spec_from_metadata
 from skdcgn.cgn.pictures import SPACING, as_rgb, grid
 from skdcgn.data.counterfactual_file import read_counterfactuals

@@ -14,8 +14,8 @@ from skdcgn.base.seeds import generator
 from skdcgn.cgn import interventions as do
 from skdcgn.cgn.amounts import Number, write
 from skdcgn.cgn.catalogue import Catalogue, LayerChange
-from skdcgn.cgn.compose import tile_crop
 from skdcgn.cgn.interventions import INTERVENTIONS
+from skdcgn.cgn.layers import tile_crop
 from skdcgn.cgn.mechanism import Layers, Mechanism
 from skdcgn.cgn.policy import Intervention, parse_policy
 

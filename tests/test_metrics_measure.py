@@ -8,7 +8,8 @@ import torch
 from skdcgn.base.config import QueryConfig
 from skdcgn.base.errors import UserError
 from skdcgn.base.records import from_dict
-from skdcgn.cgn.compose import compose, draw
+from skdcgn.cgn.compose import compose
+from skdcgn.cgn.drawer import draw
 from skdcgn.cgn.mechanism import Mechanism
 from skdcgn.data.appearances import paint
 from skdcgn.data.glyphs import load_glyphs

@@ -9,7 +9,8 @@ import torch
 from skdcgn.base.config import ClassifyConfig, EnsembleConfig
 from skdcgn.base.errors import UserError
 from skdcgn.base.tensors import read_tensors, write_tensors
-from skdcgn.cgn.compose import compose, draw
+from skdcgn.cgn.compose import compose
+from skdcgn.cgn.drawer import draw
 from skdcgn.cgn.drawings import draw_cgns, interpolate, layers_grid
 from skdcgn.cgn.inputs import sample_inputs
 from skdcgn.cgn.mechanism import Mechanism, Spec

@@ -8,7 +8,7 @@ import torch
 from onnx_generators import CLASSES, SIDE, StyleGAN, Z, write_stylegan
 from skdcgn.base.errors import UserError
 from skdcgn.cgn.black_box import Access, access_of
-from skdcgn.cgn.compose import draw
+from skdcgn.cgn.drawer import draw
 from skdcgn.cgn.mechanism import Mechanism, Spec
 from skdcgn.pairs.stored import StoredPairs
 from skdcgn.students.generator import StudentCGN

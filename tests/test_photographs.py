@@ -10,7 +10,9 @@ from skdcgn.base.errors import UserError
 from skdcgn.base.progress import silent
 from skdcgn.base.seeds import generator
 from skdcgn.base.tensors import read_tensors, write_tensors
-from skdcgn.cgn.compose import blend, compose, draw
+from skdcgn.cgn.compose import compose
+from skdcgn.cgn.drawer import draw
+from skdcgn.cgn.layers import blend
 from skdcgn.cgn.mechanism import Layers, Mechanism, Teacher
 from skdcgn.data.folders import as_unit, read_picture
 from skdcgn.data.masks import read_mask

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from skdcgn.base.seeds import generator
-from skdcgn.cgn.compose import draw
+from skdcgn.cgn.drawer import draw
 from skdcgn.cgn.mechanism import Mechanism
 from skdcgn.data.glyphs import load_glyphs
 from skdcgn.evaluation.audit_answers import ask

@@ -15,7 +15,8 @@ from skdcgn.base.errors import UserError
 from skdcgn.base.files import sha256
 from skdcgn.base.tensors import write_tensors
 from skdcgn.cgn.black_box import BlackBox
-from skdcgn.cgn.compose import compose, draw
+from skdcgn.cgn.compose import compose
+from skdcgn.cgn.drawer import draw
 from skdcgn.cgn.mechanism import Mechanism
 from skdcgn.pairs.manifest import HELD_OUT, TRAIN, read_plans
 from skdcgn.pairs.query import query_all

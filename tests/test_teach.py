@@ -9,7 +9,8 @@ from PIL import Image
 
 from skdcgn.base.config import TeachConfig
 from skdcgn.base.errors import TrainingStoppedError, UserError
-from skdcgn.cgn.compose import blend, compose, tile_crop
+from skdcgn.cgn.compose import compose
+from skdcgn.cgn.layers import blend, tile_crop
 from skdcgn.cgn.mechanism import Layers, Mechanism, Spec
 from skdcgn.cgn.policy import Policy
 from skdcgn.data.appearances import paint

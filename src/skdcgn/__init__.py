@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from skdcgn.base.config import DistillConfig, QueryConfig
     from skdcgn.base.errors import UserError
     from skdcgn.base.progress import progress_bars
-    from skdcgn.cgn.compose import Counterfactuals, compose, compose_batches
+    from skdcgn.cgn.compose import compose, compose_batches
+    from skdcgn.cgn.counterfactuals import Counterfactuals
     from skdcgn.cgn.mechanism import Layers, Mechanism, Spec, Teacher
     from skdcgn.deploy.dataset import CounterfactualDataset
     from skdcgn.experiments.audit import audit
@@ -32,7 +33,7 @@ __version__ = "0.1.0"
 
 _MODULES = {
     "CounterfactualDataset": "deploy.dataset",
-    "Counterfactuals": "cgn.compose",
+    "Counterfactuals": "cgn.counterfactuals",
     "DistillConfig": "base.config",
     "Layers": "cgn.mechanism",
     "Mechanism": "cgn.mechanism",

@@ -1,8 +1,6 @@
-"""The composer: ``x = m * t + (1 - m) * b`` (Sauer & Geiger 2021, Eq. 2), written here and nowhere else.
+"""The composer: counterfactuals of a CGN, whose layers :mod:`skdcgn.cgn.layers` crops and blends.
 
-Labels of the three mechanisms are drawn independently, so that the composed image is a counterfactual. Textures and
-backgrounds that tile (:class:`~skdcgn.cgn.mechanism.Spec`) are tiled and cropped at random here, never inside a
-mechanism, which stays a function of (u, y). Photographs do not tile, and are composed as their mechanisms draw them.
+Labels of the three mechanisms are drawn independently, so that the composed image is a counterfactual.
 
 A policy (:mod:`skdcgn.cgn.policy`) may change labels, then the noise and labels of a texture or background, once the
 noise of the shape is final, and then layers, after they are cropped. Its changes of labels and noise use random
@@ -13,6 +11,9 @@ Images are composed in batches, so that memory does not grow with their number; 
 ``CHUNK`` images. Layers are drawn a batch at a time, with two exceptions: ``accept`` takes all masks of a chunk, and a
 policy that changes layers takes all layers of a chunk (28 bytes per pixel and image: 0.1 GB at 32 pixels a side, 7.5 GB
 at 256, and as much again while it changes them).
+
+A CGN that has a drawer (:mod:`skdcgn.cgn.drawer`) is drawn by it, on all threads; ``exact`` asks its networks instead,
+whose images differ by rounding. The bytes of a seed depend on neither threads nor batches.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -21,117 +22,22 @@ from itertools import chain
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from skdcgn.base.errors import UserError
 from skdcgn.base.seeds import generator
+from skdcgn.cgn.counterfactuals import Counterfactuals
+from skdcgn.cgn.drawer import BATCH, Drawable, draw
+from skdcgn.cgn.fast_layers import FastLayers
 from skdcgn.cgn.inputs import Inputs, Query, sample_crops
-from skdcgn.cgn.mechanism import Layers, Mechanism, Teacher, check_answer
-from skdcgn.cgn.pictures import as_html, as_rgb
+from skdcgn.cgn.layers import blend, crop
+from skdcgn.cgn.mechanism import Layers, Mechanism, Teacher
 from skdcgn.cgn.policy import Intervention, Policy, parse_policy
 
-BATCH = 256  # images per query, and at most in a batch
 CHUNK = 4096  # images per chunk; chunk i has a random generator of its own
 TRIES = 10  # per mask, until ``accept`` takes it
-SHOWN, SMALL = 20, 64  # images in a notebook; pixels of a side up to which they are enlarged
 
 Accept = Callable[[Tensor, Tensor], Tensor]  # masks (B, 1, H, W), labels (B,) -> (B,) bool
-
-
-def blend(layers: Layers) -> Tensor:
-    """x = m * t + (1 - m) * b."""
-    return layers.mask * layers.texture + (1 - layers.mask) * layers.background  # (B, 3, H, W)
-
-
-def tile_crop(pictures: Tensor, offsets: Tensor) -> Tensor:
-    """Tile (B, 3, H, W) 2 x 2 and cut the H x W window with its corner at ``offsets`` (B, 2), row and column."""
-    height, width = pictures.shape[-2:]
-    rows = (offsets[:, 0, None] + torch.arange(height, device=pictures.device)) % height  # (B, H)
-    columns = (offsets[:, 1, None] + torch.arange(width, device=pictures.device)) % width  # (B, W)
-    places = (width * rows[:, :, None] + columns[:, None, :]).flatten(1)  # (B, H W)
-    return pictures.flatten(2).gather(2, places[:, None].expand(-1, pictures.shape[1], -1)).view_as(pictures)
-
-
-def crop(layers: Layers, *offsets: Tensor) -> Layers:
-    """Tile texture and background and cut a window of each, at two ``offsets`` (B, 2); the mask stays.
-
-    Without offsets, of pictures that do not tile, all layers stay.
-    """
-    if not offsets:
-        return layers
-    return Layers(layers.mask, *(tile_crop(x, o) for x, o in zip(layers[1:], offsets, strict=True)))
-
-
-class Composition(nn.Module):
-    """A CGN and its composer as one function, which can be compiled and exported.
-
-    Args:
-        cgn: ``(mechanism, noise (B, Z), labels (B,)) -> (B, C, H, W)``.
-    """
-
-    def __init__(self, cgn: Callable[[Mechanism, Tensor, Tensor], Tensor]) -> None:
-        super().__init__()
-        self.cgn = cgn
-
-    def forward(self, *inputs: Tensor) -> Tensor:
-        """Draw counterfactuals (B, 3, H, W) in [-1, 1] from the tensors of :class:`~skdcgn.cgn.inputs.Inputs`."""
-        return blend(crop(self.layers(*inputs[:6]), *inputs[6:]))
-
-    def layers(self, *inputs: Tensor) -> Layers:
-        """Draw the layers from three noises and three labels, as the mechanisms draw them: nothing is cropped."""
-        return Layers(*(self.cgn(m, u, y) for m, u, y in zip(Mechanism, inputs[:3], inputs[3:], strict=True)))
-
-
-@dataclass(frozen=True)
-class Counterfactuals:
-    """Composed images (N, 3, H, W) in [-1, 1] and the three labels (N,) int64 of each.
-
-    Texture and background labels are those of the layers. The shape's label is the class to predict: the mask's, unless
-    a policy relabels the shape.
-    """
-
-    images: Tensor
-    shape_labels: Tensor
-    texture_labels: Tensor
-    background_labels: Tensor
-
-    def __len__(self) -> int:
-        return len(self.images)
-
-    def __repr__(self) -> str:
-        height, width = self.images.shape[-2:]
-        return f"Counterfactuals({len(self):,} images of {height} x {width} pixels, each with three labels)"
-
-    def _repr_html_(self) -> str:
-        """Show the first images with their labels in a notebook."""
-        labels = zip(
-            self.shape_labels.tolist(), self.texture_labels.tolist(), self.background_labels.tolist(), strict=True
-        )
-        captions = [" / ".join(map(str, three)) for three in labels][:SHOWN]
-        scale = 2 if self.images.shape[-1] <= SMALL else 1
-        title = f"{len(self):,} counterfactuals (labels: shape / texture / background)"
-        return as_html(as_rgb(self.images[:SHOWN]).cpu(), captions, title, scale)
-
-    def to_dict(self) -> dict[str, Tensor]:
-        """Return the four tensors by name, as they are stored in safetensors."""
-        return {
-            "images": self.images,
-            "shape_labels": self.shape_labels,
-            "texture_labels": self.texture_labels,
-            "background_labels": self.background_labels,
-        }
-
-
-def draw(cgn: Teacher, mechanism: Mechanism, noise: Tensor, labels: Tensor, *, batch_size: int = BATCH) -> Tensor:
-    """Query in batches without gradients; return the checked answers (N, C, H, W).
-
-    Raises:
-        UserError: an answer has another shape, is not finite or out of range.
-    """
-    batches = zip(noise.split(batch_size), labels.split(batch_size), strict=True)
-    with torch.inference_mode():
-        answers = [check_answer(cgn.spec, mechanism, cgn.query(mechanism, u, y), len(y)) for u, y in batches]
-    return torch.cat(answers)  # outside, so that the result may be changed in place
 
 
 def compose(
@@ -142,6 +48,7 @@ def compose(
     policy: Sequence[str | Intervention] = (),
     accept: Accept | None = None,
     shared_noise: bool = False,
+    exact: bool = False,
     seed: int = 0,
 ) -> Counterfactuals:
     """Draw ``n`` counterfactuals whose shape, texture and background labels are independent and uniform.
@@ -156,15 +63,18 @@ def compose(
             with the same label, at most ``TRIES`` times, so that labels stay uniform.
         shared_noise: texture and background take the noise of their shape, as published on ImageNet; labels stay
             independent.
+        exact: ask the networks of the CGN themselves, not its drawer, whose images are within ``TOLERANCE`` of theirs
+            (:mod:`skdcgn.cgn.drawer`).
         seed: the same seed gives the same bytes on the same machine.
 
     Raises:
         UserError: ``cgn`` is a name, ``n`` or ``per_shape`` is below 1, or an intervention is unknown.
     """
-    batches = compose_batches(
-        cgn, n, per_shape=per_shape, policy=policy, accept=accept, shared_noise=shared_noise, seed=seed
-    )
-    return Counterfactuals(*_join((tuple(batch.to_dict().values()) for batch in batches), n))
+    recipe = _recipe(cgn, n, per_shape, policy, accept, shared_noise=shared_noise, exact=exact, seed=seed)
+    images = torch.empty(n, 3, *2 * [cgn.spec.image_size]) if recipe.fast else None
+    batches = (tuple(batch.to_dict().values())[images is not None :] for batch in recipe.batches(n, images))
+    columns = _join(batches, n)
+    return Counterfactuals(*columns) if images is None else Counterfactuals(images, *columns)
 
 
 def compose_batches(
@@ -175,6 +85,7 @@ def compose_batches(
     policy: Sequence[str | Intervention] = (),
     accept: Accept | None = None,
     shared_noise: bool = False,
+    exact: bool = False,
     seed: int = 0,
 ) -> Iterator[Counterfactuals]:
     """Yield the counterfactuals that :func:`compose` returns, in batches of at most ``BATCH``.
@@ -182,20 +93,33 @@ def compose_batches(
     Batches come in the order of the images. Memory does not grow with ``n``.
 
     Args:
-        cgn, n, per_shape, policy, accept, shared_noise, seed: as :func:`compose` takes them.
+        cgn, n, per_shape, policy, accept, shared_noise, exact, seed: as :func:`compose` takes them.
 
     Raises:
         UserError: as :func:`compose` does, before the first batch.
     """
+    return _recipe(cgn, n, per_shape, policy, accept, shared_noise=shared_noise, exact=exact, seed=seed).batches(n)
+
+
+def _recipe(
+    cgn: Teacher,
+    n: int,
+    per_shape: int,
+    policy: Sequence[str | Intervention],
+    accept: Accept | None,
+    *,
+    shared_noise: bool,
+    exact: bool,
+    seed: int,
+) -> "_Recipe":
     if isinstance(cgn, str | Path):
         raise UserError(f"compose draws from a CGN, and {str(cgn)!r} is a name: pass load_teacher({str(cgn)!r})")
     if n < 1 or per_shape < 1:
         raise UserError(f"n is {n} and per_shape is {per_shape}: both must be at least 1")
     parsed = parse_policy(policy, cgn.spec.classes, tiles=cgn.spec.tiles)
-    recipe = _Recipe(cgn, per_shape, parsed, accept, shared_noise, seed)
-    size = max(1, CHUNK // per_shape) * per_shape
-    chunks = enumerate(range(0, n, size))
-    return chain.from_iterable(recipe.chunk(index, min(size, n - start)) for index, start in chunks)
+    drawer = cgn.drawer() if isinstance(cgn, Drawable) and not exact else None
+    fast = FastLayers(cgn, drawer, per_shape) if drawer else None
+    return _Recipe(cgn, fast, per_shape, parsed, accept, shared_noise, seed)
 
 
 @dataclass(frozen=True)
@@ -203,26 +127,44 @@ class _Recipe:
     """How each chunk is composed: the arguments of :func:`compose_batches`, checked."""
 
     cgn: Teacher
+    fast: FastLayers | None  # None: the CGN is asked
     per_shape: int
     policy: Policy
     accept: Accept | None
     shared_noise: bool
     seed: int
 
-    def chunk(self, index: int, n: int) -> Iterator[Counterfactuals]:
+    def batches(self, n: int, images: Tensor | None = None) -> Iterator[Counterfactuals]:
+        """Compose ``n`` images in batches, into ``images`` (n, 3, H, W) if they are given and there is a drawer."""
+        size = max(1, CHUNK // self.per_shape) * self.per_shape
+        chunks = enumerate(range(0, n, size))
+        parts = ((i, min(size, n - start), None if images is None else images[start:]) for i, start in chunks)
+        return chain.from_iterable(self.chunk(*part) for part in parts)
+
+    def chunk(self, index: int, n: int, images: Tensor | None) -> Iterator[Counterfactuals]:
         """Compose chunk ``index``, of ``n`` images, in batches."""
         rng = generator(self.seed, "compose", index)
         inputs, labels = self._inputs(index, n, rng)  # labels (N,) of the shapes, to predict
         masks, inputs = self._accepted(self.accept, inputs, rng) if self.accept else (None, inputs)
         inputs = self._follow_shapes(inputs, index)
-        batches = self._layers(inputs, masks)
-        if self.policy.on_layers:
-            batches = _split(self.policy.layers(Layers(*_join(batches, n)), rng))
-        for layers, start in zip(batches, range(0, n, BATCH), strict=True):
+        batches = self._images(inputs, masks, rng, images)
+        for batch, start in zip(batches, range(0, n, BATCH), strict=True):
             rows = slice(start, start + BATCH)
-            yield Counterfactuals(
-                blend(layers), labels[rows], inputs.texture_labels[rows], inputs.background_labels[rows]
-            )
+            yield Counterfactuals(batch, labels[rows], inputs.texture_labels[rows], inputs.background_labels[rows])
+
+    def _images(
+        self, inputs: Inputs, masks: Tensor | None, rng: torch.Generator, images: Tensor | None
+    ) -> Iterator[Tensor]:
+        """Compose the images of a chunk in batches."""
+        if self.fast and not self.policy.on_layers:
+            return self.fast.images(inputs, masks, images)
+        if not self.policy.on_layers:
+            return map(blend, self._layers(inputs, masks))
+        layers = self.fast.layers(inputs, masks) if self.fast else self._all_layers(inputs, masks)
+        return _into(images, map(blend, _split(self.policy.layers(layers, rng))))
+
+    def _all_layers(self, inputs: Inputs, masks: Tensor | None) -> Layers:
+        return Layers(*_join(self._layers(inputs, masks), len(inputs.texture_labels)))
 
     def _inputs(self, index: int, n: int, rng: torch.Generator) -> tuple[Inputs, Tensor]:
         """Draw the inputs of a chunk, with a shape for ``per_shape`` images each, and its labels to predict."""
@@ -240,9 +182,25 @@ class _Recipe:
     def _accepted(self, accept: Accept, inputs: Inputs, rng: torch.Generator) -> tuple[Tensor, Inputs]:
         """Draw the masks of a chunk (M, 1, H, W) until ``accept`` takes them; return them and inputs of their noise."""
         noise, labels = inputs.query(Mechanism.SHAPE)
-        masks, final = draw(self.cgn, Mechanism.SHAPE, noise, labels), Query(noise.clone(), labels)
-        _redraw(self.cgn, masks, final, accept, rng)
+        masks, final = self._masks_of(noise, labels), Query(noise.clone(), labels)
+        self._redraw(masks, final, accept, rng)
         return masks, inputs.with_query(Mechanism.SHAPE, final)
+
+    def _masks_of(self, noise: Tensor, labels: Tensor) -> Tensor:
+        """Draw masks (M, 1, H, W)."""
+        query = Query(noise, labels)
+        return self.fast.draw(Mechanism.SHAPE, query) if self.fast else draw(self.cgn, Mechanism.SHAPE, *query)
+
+    def _redraw(self, masks: Tensor, query: Query, accept: Accept, rng: torch.Generator) -> None:
+        """Draw the masks that are not accepted again, with other noise, both in place; those of the last try stay."""
+        noise, labels = query
+        rows = torch.arange(len(labels))
+        for _ in range(TRIES):
+            rows = rows[~accept(masks[rows], labels[rows])]
+            if not len(rows):
+                return
+            noise[rows] = self.cgn.spec.sample_noise(len(rows), rng)
+            masks[rows] = self._masks_of(noise[rows], labels[rows])
 
     def _follow_shapes(self, inputs: Inputs, index: int) -> Inputs:
         """Give textures and backgrounds what they take from their shapes."""
@@ -285,17 +243,12 @@ def _join(batches: Iterable[tuple[Tensor, ...]], n: int) -> list[Tensor]:
     return columns
 
 
+def _into(images: Tensor | None, batches: Iterator[Tensor]) -> Iterator[Tensor]:
+    """Yield batches, copied into ``images`` if they are given."""
+    for number, batch in enumerate(batches):
+        start = number * BATCH
+        yield batch if images is None else images[start : start + len(batch)].copy_(batch)
+
+
 def _split(layers: Layers) -> Iterator[Layers]:
     return (Layers(*batch) for batch in zip(*(layer.split(BATCH) for layer in layers), strict=True))
-
-
-def _redraw(cgn: Teacher, masks: Tensor, query: Query, accept: Accept, rng: torch.Generator) -> None:
-    """Draw the masks that are not accepted again, with other noise, both in place; those of the last try stay."""
-    noise, labels = query
-    rows = torch.arange(len(labels))
-    for _ in range(TRIES):
-        rows = rows[~accept(masks[rows], labels[rows])]
-        if not len(rows):
-            return
-        noise[rows] = cgn.spec.sample_noise(len(rows), rng)
-        masks[rows] = draw(cgn, Mechanism.SHAPE, noise[rows], labels[rows])

@@ -8,7 +8,9 @@ from torch import Tensor
 from skdcgn.base.errors import UserError
 from skdcgn.base.seeds import generator
 from skdcgn.cgn.captions import Caption, with_heading
-from skdcgn.cgn.compose import blend, compose, draw
+from skdcgn.cgn.compose import compose
+from skdcgn.cgn.drawer import draw
+from skdcgn.cgn.layers import blend
 from skdcgn.cgn.mechanism import Layers, Mechanism, Teacher
 from skdcgn.cgn.pictures import as_rgb, grid, join_horizontally, save_picture
 

@@ -12,7 +12,8 @@ from torch import Tensor
 
 from skdcgn.base.config import ClassifyConfig
 from skdcgn.base.seeds import generator
-from skdcgn.cgn.compose import Accept, draw
+from skdcgn.cgn.compose import Accept
+from skdcgn.cgn.drawer import draw
 from skdcgn.cgn.mechanism import Mechanism, Teacher
 from skdcgn.classifiers.small_cnn import Classifier, classify
 from skdcgn.data.images import LabelledImages

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from skdcgn.base.errors import UserError
 from skdcgn.base.seeds import generator
-from skdcgn.cgn.compose import blend
+from skdcgn.cgn.layers import blend
 from skdcgn.cgn.mechanism import Layers
 from skdcgn.data.images import LabelledImages
 from skdcgn.data.textures import load_textures

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from skdcgn.base.seeds import generator
-from skdcgn.cgn.compose import blend
+from skdcgn.cgn.layers import blend
 from skdcgn.cgn.mechanism import Layers
 from skdcgn.cgn.pictures import grid, save_picture
 from skdcgn.data.folders import read_picture

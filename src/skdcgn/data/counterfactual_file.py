@@ -13,7 +13,7 @@ from skdcgn.base.errors import UserError
 from skdcgn.base.files import file_version, sha256
 from skdcgn.base.tensors import open_tensors, read_rows
 from skdcgn.cgn.classes import Classes
-from skdcgn.cgn.compose import Counterfactuals
+from skdcgn.cgn.counterfactuals import Counterfactuals
 from skdcgn.cgn.mechanism import Spec, spec_from_metadata
 from skdcgn.data.images import LabelledImages
 

@@ -9,7 +9,8 @@ import torch
 
 from skdcgn.base.seeds import derive_seed, generator
 from skdcgn.cgn.classes import Classes, match_classes
-from skdcgn.cgn.compose import Counterfactuals, compose
+from skdcgn.cgn.compose import compose
+from skdcgn.cgn.counterfactuals import Counterfactuals
 from skdcgn.cgn.mechanism import Teacher
 from skdcgn.cgn.policy import Intervention, parse_policy
 from skdcgn.data.counterfactual_file import read_counterfactuals

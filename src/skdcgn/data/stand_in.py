@@ -14,7 +14,8 @@ from skdcgn.base.errors import UserError
 from skdcgn.base.files import write_bytes, write_json
 from skdcgn.base.seeds import derive_seed
 from skdcgn.cgn.classes import Classes, in_order_of
-from skdcgn.cgn.compose import Counterfactuals, compose
+from skdcgn.cgn.compose import compose
+from skdcgn.cgn.counterfactuals import Counterfactuals
 from skdcgn.cgn.mechanism import Mechanism, Teacher
 from skdcgn.cgn.pictures import as_rgb, encode
 from skdcgn.cgn.policy import Intervention

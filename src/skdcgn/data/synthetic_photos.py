@@ -14,7 +14,7 @@ from torch import Tensor
 
 from skdcgn.base.files import write_bytes, write_json
 from skdcgn.base.seeds import generator
-from skdcgn.cgn.compose import blend
+from skdcgn.cgn.layers import blend
 from skdcgn.cgn.mechanism import Layers
 from skdcgn.cgn.pictures import encode
 

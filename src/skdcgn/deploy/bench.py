@@ -19,8 +19,8 @@ from skdcgn.base.config import Precision
 from skdcgn.base.errors import UserError, shown
 from skdcgn.base.seeds import generator
 from skdcgn.cgn.classes import Classes, match_classes
-from skdcgn.cgn.compose import Composition
 from skdcgn.cgn.inputs import Inputs, sample_inputs
+from skdcgn.cgn.layers import Composition
 from skdcgn.cgn.mechanism import Mechanism, Teacher
 from skdcgn.deploy.export import STORED, as_module, exported, onnx_session
 from skdcgn.evaluation.timing import median_seconds

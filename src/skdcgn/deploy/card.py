@@ -11,7 +11,8 @@ from typing import Any
 from torch import Tensor
 
 from skdcgn.cgn.captions import with_heading
-from skdcgn.cgn.compose import compose, draw
+from skdcgn.cgn.compose import compose
+from skdcgn.cgn.drawer import draw
 from skdcgn.cgn.drawings import class_columns
 from skdcgn.cgn.mechanism import Mechanism, Spec
 from skdcgn.cgn.pictures import as_rgb, encode, grid, join_vertically

@@ -25,8 +25,8 @@ from skdcgn.base.errors import UserError
 from skdcgn.base.files import write_bytes, writing
 from skdcgn.base.onnx_models import only_output
 from skdcgn.base.seeds import generator
-from skdcgn.cgn.compose import Composition, blend, crop
 from skdcgn.cgn.inputs import Inputs, sample_inputs
+from skdcgn.cgn.layers import Composition, blend, crop
 from skdcgn.cgn.mechanism import Layers, Spec, Teacher
 from skdcgn.students.generator import StudentCGN
 from skdcgn.teachers.cgn import CGNTeacher

@@ -11,7 +11,8 @@ import torch
 from skdcgn.base.errors import UserError
 from skdcgn.base.files import write_bytes
 from skdcgn.base.tensor_writer import Layout, rows_to_tensors
-from skdcgn.cgn.compose import Counterfactuals, compose_batches
+from skdcgn.cgn.compose import compose_batches
+from skdcgn.cgn.counterfactuals import Counterfactuals
 from skdcgn.cgn.drawings import interpolate
 from skdcgn.cgn.mechanism import Mechanism, Spec, Teacher
 from skdcgn.cgn.pictures import as_rgb, encode, grid, save_gif, save_picture, save_strip

@@ -11,7 +11,7 @@ from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse
 import skdcgn
 from skdcgn.base.errors import UserError, as_line
 from skdcgn.base.templates import templates
-from skdcgn.cgn.compose import draw
+from skdcgn.cgn.drawer import draw
 from skdcgn.cgn.mechanism import Teacher
 from skdcgn.cgn.wire import (
     ANSWERS,

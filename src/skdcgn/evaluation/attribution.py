@@ -31,8 +31,10 @@ from torch import Tensor
 from skdcgn.base.config import ClassifyConfig
 from skdcgn.base.errors import UserError
 from skdcgn.base.seeds import generator
-from skdcgn.cgn.compose import Composition, compose, draw
+from skdcgn.cgn.compose import compose
+from skdcgn.cgn.drawer import draw
 from skdcgn.cgn.inputs import Inputs, sample_inputs
+from skdcgn.cgn.layers import Composition
 from skdcgn.cgn.mechanism import Mechanism, Teacher
 from skdcgn.classifiers.small_cnn import Predict, classify, predict
 from skdcgn.data.images import LabelledImages

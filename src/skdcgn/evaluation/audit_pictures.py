@@ -25,8 +25,9 @@ from torch import Tensor
 
 from skdcgn.base.errors import UserError
 from skdcgn.base.seeds import generator
-from skdcgn.cgn.compose import blend, draw, tile_crop
+from skdcgn.cgn.drawer import draw
 from skdcgn.cgn.inputs import Inputs, Query, sample_inputs
+from skdcgn.cgn.layers import blend, tile_crop
 from skdcgn.cgn.mechanism import Layers, Mechanism, Spec, Teacher
 
 BATCH = 64  # base pictures at once, whatever the number of them: batch i has random numbers of its own

@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from skdcgn.base.seeds import generator
-from skdcgn.cgn.compose import draw
+from skdcgn.cgn.drawer import draw
 from skdcgn.cgn.mechanism import Mechanism, Teacher
 from skdcgn.cgn.pictures import as_rgb
 from skdcgn.evaluation.audit_record import Carried

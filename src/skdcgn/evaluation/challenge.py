@@ -32,7 +32,7 @@ from skdcgn.base.photo_layers import BackgroundFill, TextureFill
 from skdcgn.base.progress import Tell, Watch, log_progress
 from skdcgn.base.records import to_dict
 from skdcgn.base.seeds import generator
-from skdcgn.cgn.compose import blend
+from skdcgn.cgn.layers import blend
 from skdcgn.cgn.mechanism import Layers
 from skdcgn.cgn.pictures import as_rgb, encode
 from skdcgn.classifiers.ensemble import WORKERS

@@ -7,7 +7,7 @@ from pathlib import Path
 from torch import Tensor
 
 from skdcgn.base.progress import Watch, log_progress
-from skdcgn.cgn.compose import draw
+from skdcgn.cgn.drawer import draw
 from skdcgn.cgn.mechanism import Mechanism, Teacher
 from skdcgn.evaluation.scores import Diversity, PixelL1
 from skdcgn.metrics.pixels import class_diversity, label_means, paired_l1

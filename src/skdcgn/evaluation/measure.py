@@ -16,7 +16,8 @@ from torch import Tensor
 from skdcgn.base.records import finite
 from skdcgn.base.seeds import generator
 from skdcgn.cgn.classes import Classes, in_order_of
-from skdcgn.cgn.compose import compose, draw
+from skdcgn.cgn.compose import compose
+from skdcgn.cgn.drawer import draw
 from skdcgn.cgn.mechanism import Mechanism, Teacher
 from skdcgn.data.images import LabelledImages
 from skdcgn.evaluation.scores import NOT_MEASURED

@@ -6,8 +6,10 @@ import torch
 from torch import Tensor
 
 from skdcgn.cgn.captions import Caption
-from skdcgn.cgn.compose import blend, compose, draw
+from skdcgn.cgn.compose import compose
+from skdcgn.cgn.drawer import draw
 from skdcgn.cgn.drawings import COLUMNS, class_columns
+from skdcgn.cgn.layers import blend
 from skdcgn.cgn.mechanism import Layers, Mechanism, Teacher
 from skdcgn.cgn.pictures import as_rgb, grid, save_picture
 from skdcgn.data.folders import list_photos, read_picture

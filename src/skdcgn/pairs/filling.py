@@ -16,7 +16,7 @@ from skdcgn.base.rank import Rank
 from skdcgn.base.seeds import derive_seed, generator
 from skdcgn.base.tensors import write_tensors
 from skdcgn.cgn.black_box import access_of
-from skdcgn.cgn.compose import BATCH, draw
+from skdcgn.cgn.drawer import BATCH, draw
 from skdcgn.cgn.mechanism import Teacher
 from skdcgn.pairs.answers import QuestionRows
 from skdcgn.pairs.first_look import look_twice, rows_to_repeat

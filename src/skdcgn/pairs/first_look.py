@@ -10,7 +10,7 @@ from torch import Tensor
 
 from skdcgn.base.errors import UserError
 from skdcgn.cgn.black_box import Access
-from skdcgn.cgn.compose import draw
+from skdcgn.cgn.drawer import draw
 from skdcgn.cgn.mechanism import Mechanism, Teacher
 
 logger = logging.getLogger(__name__)

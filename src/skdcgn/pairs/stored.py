@@ -13,7 +13,7 @@ from torch import Tensor
 from skdcgn.base.config import Store
 from skdcgn.base.errors import UserError, naming, shown
 from skdcgn.base.tensors import open_tensors, read_tensors
-from skdcgn.cgn.compose import draw
+from skdcgn.cgn.drawer import draw
 from skdcgn.cgn.mechanism import Mechanism, Spec, Teacher, check_answer, check_query
 from skdcgn.cgn.subset import with_digest
 from skdcgn.pairs.manifest import Purpose, Shard, read_manifest

@@ -24,7 +24,7 @@ from torch import Tensor
 from skdcgn.base.config import Noise
 from skdcgn.base.seeds import derive_seed, generator
 from skdcgn.base.tensors import write_tensors
-from skdcgn.cgn.compose import BATCH
+from skdcgn.cgn.drawer import BATCH
 from skdcgn.cgn.mechanism import Spec, Teacher
 from skdcgn.pairs.filling import Questions, plan_shard
 from skdcgn.pairs.manifest import HELD_OUT, Plan

@@ -31,7 +31,7 @@ from skdcgn.base.door import read_record
 from skdcgn.base.files import write_json
 from skdcgn.base.records import to_dict
 from skdcgn.base.seeds import derive_seed, generator
-from skdcgn.cgn.compose import BATCH
+from skdcgn.cgn.drawer import BATCH
 from skdcgn.cgn.mechanism import Mechanism, Teacher
 from skdcgn.metrics.confidence import level_of_look, unseen_share, upper_bound
 from skdcgn.pairs.manifest import HELD_OUT, TRAIN

@@ -21,7 +21,9 @@ from skdcgn.base.door import is_folder
 from skdcgn.base.errors import UserError, naming
 from skdcgn.base.records import to_dict
 from skdcgn.base.weights import fill, on_meta
+from skdcgn.cgn.drawer import Drawer
 from skdcgn.cgn.mechanism import Mechanism, Spec, as_mechanism, check_query
+from skdcgn.students.drawing import student_drawer
 from skdcgn.students.folder import read_student, short_card, student_files, student_form, write_student
 from skdcgn.students.hub import fetched, upload
 from skdcgn.students.layers import LEAK, ConditionalBatchNorm2d, Memory, UpBlock, WakingSigmoid
@@ -156,6 +158,10 @@ class StudentCGN(nn.Module):
             if isinstance(module, ConditionalBatchNorm2d):
                 module.fold()
         return copied
+
+    def drawer(self) -> Drawer | None:
+        """Return the fast form of the present weights (:mod:`skdcgn.students.drawing`); None in training."""
+        return student_drawer(self)
 
     @property
     def digest(self) -> str:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from skdcgn.base.config import DistillConfig, StudentConfig
 from skdcgn.base.seeds import generator, seeded
-from skdcgn.cgn.compose import BATCH
+from skdcgn.cgn.drawer import BATCH
 from skdcgn.cgn.mechanism import Spec
 from skdcgn.pairs.stored import StoredPairs
 from skdcgn.students.generator import StudentGenerator

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from skdcgn.base.seeds import generator
-from skdcgn.cgn.compose import blend
+from skdcgn.cgn.layers import blend
 from skdcgn.cgn.mechanism import Layers, Mechanism, Teacher
 from skdcgn.data.folders import as_unit
 from skdcgn.teachers.health import Symptom, balanced_selection

@@ -13,7 +13,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from skdcgn.base.seeds import generator
-from skdcgn.cgn.compose import blend, draw
+from skdcgn.cgn.drawer import draw
+from skdcgn.cgn.layers import blend
 from skdcgn.cgn.mechanism import Layers, Mechanism, Teacher
 from skdcgn.data.folders import as_unit
 from skdcgn.data.images import LabelledImages

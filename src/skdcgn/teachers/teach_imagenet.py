@@ -34,8 +34,9 @@ from skdcgn.base.contents import value_reads
 from skdcgn.base.errors import UserError
 from skdcgn.base.seeds import generator
 from skdcgn.base.tensors import write_tensors
-from skdcgn.cgn.compose import blend, draw
+from skdcgn.cgn.drawer import draw
 from skdcgn.cgn.drawings import layers_grid
+from skdcgn.cgn.layers import blend
 from skdcgn.cgn.mechanism import Layers, Mechanism, Teacher
 from skdcgn.cgn.pictures import save_picture
 from skdcgn.features import u2net

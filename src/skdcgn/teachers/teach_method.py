@@ -36,7 +36,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from skdcgn.base.config import TeachConfig
 from skdcgn.base.errors import UserError
-from skdcgn.cgn.compose import blend, crop
+from skdcgn.cgn.layers import blend, crop
 from skdcgn.cgn.mechanism import Layers, Mechanism, Spec
 from skdcgn.cgn.policy import Policy, parse_policy
 from skdcgn.features.perceptual import TextureEnergy, load_features

@@ -1,0 +1,71 @@
+"""Drawers: forms of a CGN that draw its images faster than its networks answer a query, up to rounding.
+
+A CGN whose weights are at hand may offer one (:class:`Drawable`). A black box does not: it is asked by ``query`` alone.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import Protocol, runtime_checkable
+
+import torch
+from torch import Tensor
+
+from skdcgn.cgn.inputs import Query
+from skdcgn.cgn.layers import tile_crop
+from skdcgn.cgn.mechanism import Mechanism, Spec, Teacher, check_answer
+
+BATCH = 256  # images per query, and at most in a batch
+PIECE = 32  # images of a piece: a few of them, at 32 pixels, fit into a core's cache
+TOLERANCE = 1e-4  # of [-1, 1]: how far a drawer may be from its networks, a 78th of a grey level of 255
+
+
+def draw(cgn: Teacher, mechanism: Mechanism, noise: Tensor, labels: Tensor, *, batch_size: int = BATCH) -> Tensor:
+    """Query in batches without gradients; return the checked answers (N, C, H, W).
+
+    Raises:
+        UserError: an answer has another shape, is not finite or out of range.
+    """
+    batches = zip(noise.split(batch_size), labels.split(batch_size), strict=True)
+    with torch.inference_mode():
+        answers = [check_answer(cgn.spec, mechanism, cgn.query(mechanism, u, y), len(y)) for u, y in batches]
+    return torch.cat(answers)  # outside, so that the result may be changed in place
+
+
+class Drawer(Protocol):
+    """A form of a CGN that draws layers."""
+
+    def pieces(self, mechanism: Mechanism, query: Query, offsets: Tensor | None) -> Iterator[Tensor]:
+        """Draw ``PIECE`` images (B, C, H, W) at a time, the last piece may be smaller; crop them at ``offsets`` (B, 2).
+
+        Pieces may be used until the next is drawn. Threads may draw at the same time.
+        """
+        ...
+
+
+@runtime_checkable
+class Drawable(Protocol):
+    """A CGN that has a drawer."""
+
+    def drawer(self) -> Drawer | None:
+        """Return a drawer of the weights as they are now; None where the networks themselves must draw."""
+        ...
+
+
+class NetworkDrawer:
+    """Draws with a network, in a form that is fast to run.
+
+    Args:
+        network: ``(mechanism, noise (B, Z), labels (B,)) -> (B, C, H, W)``.
+        spec: of the CGN.
+        at_once: images in a pass.
+    """
+
+    def __init__(self, network: Callable[[Mechanism, Tensor, Tensor], Tensor], spec: Spec, at_once: int) -> None:
+        self.network, self.spec, self.at_once = network, spec, at_once
+
+    def pieces(self, mechanism: Mechanism, query: Query, offsets: Tensor | None) -> Iterator[Tensor]:
+        for start in range(0, len(query.labels), self.at_once):
+            rows = slice(start, start + self.at_once)
+            noise, labels = query.noise[rows], query.labels[rows]
+            images = check_answer(self.spec, mechanism, self.network(mechanism, noise, labels), len(labels))
+            images = images.contiguous()
+            yield from (images if offsets is None else tile_crop(images, offsets[rows])).split(PIECE)

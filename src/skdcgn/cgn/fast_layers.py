@@ -1,0 +1,94 @@
+"""Layers and images by a drawer (:mod:`skdcgn.cgn.drawer`), in pieces that fit into a core's cache, on all threads."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+from math import isfinite
+
+import torch
+from torch import Tensor
+
+from skdcgn.cgn.drawer import BATCH, PIECE, Drawer, draw
+from skdcgn.cgn.inputs import Inputs, Query
+from skdcgn.cgn.layers import blend, crop
+from skdcgn.cgn.mechanism import Layers, Mechanism, Teacher, check_answer
+from skdcgn.cgn.threads import in_threads
+
+PICTURES = (Mechanism.TEXTURE, Mechanism.BACKGROUND)
+
+
+@dataclass(frozen=True)
+class FastLayers:
+    """Draws the layers of a CGN.
+
+    Args:
+        cgn: asked only where the drawer's images are not finite, for its error.
+        drawer: of the CGN.
+        per_shape: images that share a mask.
+    """
+
+    cgn: Teacher
+    drawer: Drawer
+    per_shape: int
+
+    def draw(self, mechanism: Mechanism, query: Query, offsets: Tensor | None = None) -> Tensor:
+        """Draw and check the images (N, C, H, W) of a mechanism, cropped at ``offsets`` (N, 2)."""
+        images = torch.empty(len(query.labels), mechanism.channels, *2 * [self.cgn.spec.image_size])
+        starts = range(0, len(images), BATCH)
+        for _ in in_threads(partial(self._fill, images, mechanism, query, offsets, start) for start in starts):
+            pass
+        return check_answer(self.cgn.spec, mechanism, images, len(images))
+
+    def _fill(self, images: Tensor, mechanism: Mechanism, query: Query, offsets: Tensor | None, start: int) -> None:
+        rows = slice(start, start + BATCH)
+        part = Query(query.noise[rows], query.labels[rows])
+        with torch.inference_mode():
+            pieces = self.drawer.pieces(mechanism, part, None if offsets is None else offsets[rows])
+            for piece, out in zip(pieces, images[rows].split(PIECE), strict=True):
+                out.copy_(piece)
+
+    def layers(self, inputs: Inputs, masks: Tensor | None) -> Layers:
+        """Draw all layers, cropped; draw the masks too if they are None."""
+        masks = self.draw(Mechanism.SHAPE, inputs.query(Mechanism.SHAPE)) if masks is None else masks
+        pictures = zip(PICTURES, inputs[6:], strict=True)
+        rows = torch.arange(len(inputs.texture_labels)) // self.per_shape
+        return Layers(masks[rows], *(self.draw(m, inputs.query(m), offsets) for m, offsets in pictures))
+
+    def images(self, inputs: Inputs, masks: Tensor | None, images: Tensor | None) -> Iterator[Tensor]:
+        """Compose images in batches of ``BATCH``; draw the masks (M, 1, H, W) too if they are None.
+
+        Args:
+            inputs: of a chunk.
+            masks: of its shapes.
+            images: where they are written, (N, 3, H, W); None: into new tensors.
+        """
+        if masks is None and self.per_shape > 1:
+            masks = self.draw(Mechanism.SHAPE, inputs.query(Mechanism.SHAPE))
+        starts = range(0, len(inputs.texture_labels), BATCH)
+        return in_threads(partial(self._composed, inputs, masks, images, start) for start in starts)
+
+    def _composed(self, inputs: Inputs, masks: Tensor | None, images: Tensor | None, start: int) -> Tensor:
+        """Compose a batch."""
+        count = min(BATCH, len(inputs.texture_labels) - start)
+        own = inputs.rows(slice(start, start + count))  # of texture and background, and of the shapes without masks
+        shape = None if masks is None else masks[torch.arange(start, start + count) // self.per_shape]
+        size = self.cgn.spec.image_size
+        out = torch.empty(count, 3, size, size) if images is None else images[start : start + count]
+        with torch.inference_mode():
+            for layers, piece in zip(self._pieces(own, shape), out.split(PIECE), strict=True):
+                blend(layers, out=piece)
+            if not isfinite(float(out.sum())):
+                blend(self._asked(own, shape), out=out)
+        return out
+
+    def _pieces(self, inputs: Inputs, masks: Tensor | None) -> Iterator[Layers]:
+        """Draw the layers of a batch in pieces, cropped."""
+        crops, shape = zip(PICTURES, inputs[6:], strict=True), inputs.query(Mechanism.SHAPE)
+        pieces = (self.drawer.pieces(m, inputs.query(m), offsets) for m, offsets in crops)
+        drawn = self.drawer.pieces(Mechanism.SHAPE, shape, None) if masks is None else iter(masks.split(PIECE))
+        return map(Layers, drawn, *pieces)
+
+    def _asked(self, inputs: Inputs, masks: Tensor | None) -> Layers:
+        """Ask the CGN itself for the layers of a batch, cropped; raise UserError where they are not finite."""
+        shape, texture, background = (draw(self.cgn, m, *inputs.query(m)) for m in Mechanism)
+        return crop(Layers(shape if masks is None else masks, texture, background), *inputs.offsets)

@@ -84,7 +84,7 @@ def _away(student: "StudentCGN", drawer: Drawer, mechanism: Mechanism) -> float:
 
 
 def _built(student: "StudentCGN") -> Drawer:
-    folded = student.folded()
+    folded = student.folded().requires_grad_(False)
     network = NetworkDrawer(folded, student.spec, AT_ONCE)
     if next(student.parameters()).device.type != "cpu":
         return network

@@ -72,6 +72,8 @@ class ConditionalBatchNorm2d(nn.Module):
     @torch.no_grad()
     def fold(self) -> None:
         """Take the running mean and deviation into scale and offset, for inference: s (x - m) / d + o, linear still."""
+        if isinstance(self.norm, nn.Identity):
+            return
         norm = cast(nn.BatchNorm2d, self.norm)
         mean, deviation = cast(Tensor, norm.running_mean), (cast(Tensor, norm.running_var) + norm.eps).sqrt()
         for part in (self.affine.weight.T, self.affine.bias):  # (embedding, 2 C) and (2 C,), views

@@ -185,7 +185,8 @@ class MatrixForm:
 
     def pieces(self, mechanism: Mechanism, query: Query, offsets: Tensor | None) -> Iterator[Tensor]:
         """Draw ``PIECE`` images at a time (:class:`skdcgn.cgn.drawer.Drawer`)."""
-        desk = self.desks.free.pop() if self.desks.free else Desk(self, SHARED)
+        with torch.inference_mode(False):  # buffers that may be written in any mode
+            desk = self.desks.free.pop() if self.desks.free else Desk(self, SHARED)
         places = None if offsets is None else desk.windows_at(offsets)
         try:
             for first in range(0, len(query.labels), PIECE):

@@ -60,7 +60,7 @@ def test_a_share_of_a_cgns_training_set_may_be_real_and_biased(analytic_teacher,
 def test_a_report_and_its_pictures_lie_in_the_folder(finished):
     out, _ = finished
     assert "<html" in (out / "report.html").read_text()
-    assert len(list((out / "pictures").glob("*.png"))) == 10
+    assert len(list((out / "pictures").glob("*.png"))) == 10  # a run of so few steps has no first one
 
 
 @pytest.mark.slow

@@ -1,5 +1,6 @@
 """Drawings of CGNs: their layers by class, teacher above student, interpolations between classes."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -12,7 +13,7 @@ from skdcgn.cgn.compose import compose
 from skdcgn.cgn.drawer import draw
 from skdcgn.cgn.layers import blend
 from skdcgn.cgn.mechanism import Layers, Mechanism, Teacher
-from skdcgn.cgn.pictures import as_rgb, grid, join_horizontally, save_picture
+from skdcgn.cgn.pictures import as_rgb, grid, join_horizontally, join_vertically, save_picture
 
 COLUMNS = 10  # of a grid
 SMALL = 64  # pixels of a side; larger images are fewer and not enlarged
@@ -36,6 +37,12 @@ def layers_grid(cgn: Teacher, rows: int, seed: int) -> Tensor:
     return join_horizontally(
         [with_heading(grid(as_rgb(x), columns), f"{name}, by class", names) for name, x in blocks.items()]
     )
+
+
+def draw_two(cgns: Mapping[str, Teacher], file: Path, seed: int, *, rows: int = 2) -> None:
+    """Write the layers of CGNs into a PNG, each under its name and one below the other, of the same noise."""
+    blocks = [with_heading(layers_grid(cgn, rows, seed), name, ()) for name, cgn in cgns.items()]
+    save_picture(file, join_vertically(blocks))
 
 
 def class_columns(cgn: Teacher, rows: int, seed: int, classes: int | None = None) -> tuple[Tensor, Tensor]:

@@ -3,19 +3,21 @@
 RUN/config.json, pairs/, students/, student/, classifiers/, comparison.json, pictures/, results.json, report.html
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import fields, replace
+from functools import partial
 from pathlib import Path
 
 import torch
 
 from skdcgn.base.config import ClassifyConfig, RunConfig
 from skdcgn.base.errors import UserError
-from skdcgn.base.progress import Watch, log_progress
+from skdcgn.base.progress import Watch, log_progress, logger
 from skdcgn.cgn.captions import Caption
 from skdcgn.cgn.classes import Classes, match_classes
-from skdcgn.cgn.drawings import draw_cgns, interpolate
-from skdcgn.cgn.mechanism import Teacher
+from skdcgn.cgn.drawings import draw_cgns, draw_two, interpolate
+from skdcgn.cgn.mechanism import Mechanism, Teacher
 from skdcgn.cgn.pictures import as_rgb, grid, join_vertically, save_picture, save_strip
 from skdcgn.cgn.policy import parse_policy
 from skdcgn.cgn.subset import ALL
@@ -26,10 +28,17 @@ from skdcgn.experiments.stages import Run, Workspace, compare_with_teacher, open
 from skdcgn.experiments.training_sets import CLASSIFIERS, OTHER_CLASSES, MnistData, train_and_test, training_sets
 from skdcgn.report.mnist import write_mnist_report
 from skdcgn.results.records import ClassifierBudget, MnistResults, OodAccuracy, RunResults, read_results, write_results
+from skdcgn.students.distill import LEAST_STEPS, Preview
 from skdcgn.students.generator import StudentCGN
 from skdcgn.teachers.load import load_teacher
+from skdcgn.training.side_by_side import Job, Processes, run_jobs, share_of_threads, spare_processes
+from skdcgn.training.train import make_accelerator
+from skdcgn.training.worker import threads
 
 SPEED_IMAGES = 512
+FIRST_STEPS = 150  # of each mechanism, before the first picture
+LEAST_IMAGES = 10_000  # of a classifier's training; fewer are learned before a process has started
+LONGEST_FIRST = ("teacher", "student", "oracle", "biased")
 INTERPOLATED = ("shape", "texture", "background", "all")
 FIRST, LAST = 3, 5  # classes between which the report interpolates
 
@@ -63,46 +72,88 @@ def run_mnist(
     parse_policy(config.classify.policy, run.teacher.spec.classes)
     match_classes(glyph_classes(config.glyphs), Classes.of(config.teacher, run.teacher.spec), OTHER_CLASSES)
     data.load("train")
-    test = data.test_images()
-    queries, student = query_and_distill(run)
-    with run.clock("classify"):
-        accuracy = train_classifiers(run, data, test, {"teacher": run.teacher, "student": student})
-    with run.clock("evaluate"):
-        common = compare_with_glyphs(
-            compare_with_teacher(run, student, queries, speed_images=speed_images), data, run.teacher.spec.classes
-        )
-        draw_pictures(run, student, data, test)
-    results = MnistResults(
-        **vars(common) | {"seconds": run.clock.seconds},
-        ood_accuracy=accuracy,
-        classifier_budget=classifier_budget(config.classify),
-        test_images=len(test.labels),
-    )
+    with _processes(config, device) as processes:
+        results = _results(replace(run, workspace=replace(workspace, processes=processes)), data, speed_images)
     write_results(out, results)
     write_mnist_report(out)
     return results
 
 
-def train_classifiers(
-    run: Run[RunConfig], data: MnistData, test: LabelledImages, cgns: Mapping[str, Teacher]
-) -> OodAccuracy:
-    """Train a classifier on each training set; return their accuracies on ``test``."""
-    budget, seed, space = run.config.classify, run.config.seed, run.workspace
-    sets = training_sets(data, cgns, budget, run.path / "mask-filters", seed=seed, device=space.device)
-    accuracy = {
-        name: train_and_test(
-            sets[name],
-            test,
-            budget,
-            run.path / "classifiers" / name,
-            origin={"run": run.folder.digest, "data": name},
-            seed=seed,
-            device=space.device,
-            watch=space.watch,
+@contextmanager
+def _processes(config: RunConfig, device: str) -> Iterator[Processes | None]:
+    """Yield processes for mechanisms and then for classifiers, unless both are so short that starting takes longer."""
+    if config.distill.steps < LEAST_STEPS and config.classify.images * config.classify.epochs < LEAST_IMAGES:
+        yield None
+    else:
+        with spare_processes(len(Mechanism), device, __name__) as processes:
+            yield processes
+
+
+def _results(run: Run[RunConfig], data: MnistData, speed_images: int) -> MnistResults:
+    config, test = run.config, data.test_images()
+    queries, student = query_and_distill(run, first_picture(run))
+    with run.clock("classify"):
+        accuracy = train_classifiers(run)
+    with run.clock("evaluate"):
+        common = compare_with_glyphs(
+            compare_with_teacher(run, student, queries, speed_images=speed_images), data, run.teacher.spec.classes
         )
-        for name in CLASSIFIERS
-    }
-    return OodAccuracy(**accuracy)
+        draw_pictures(run, student, data, test)
+    return MnistResults(
+        **vars(common) | {"seconds": run.clock.seconds},
+        ood_accuracy=accuracy,
+        classifier_budget=classifier_budget(config.classify),
+        test_images=len(test.labels),
+    )
+
+
+def first_picture(run: Run[RunConfig]) -> Preview | None:
+    """Return the early look that writes ``pictures/first.png`` and says so; None if it is there."""
+    file, steps = run.path / "pictures" / "first.png", run.config.distill.steps
+
+    def show(student: StudentCGN) -> None:
+        draw_two(
+            {"teacher": run.teacher, f"student after {FIRST_STEPS} of {steps} steps": student}, file, run.config.seed
+        )
+        logger.info(f"first picture: {file}: teacher above student, after {FIRST_STEPS} of {steps} steps")
+
+    return None if file.exists() else Preview(FIRST_STEPS, show)
+
+
+def train_classifiers(run: Run[RunConfig]) -> OodAccuracy:
+    """Train a classifier on each training set, side by side; return their accuracies on the test images."""
+    space = run.workspace
+    work = partial(_classifier_accuracy, run.config, run.folder.digest, space.folder, space.data_root, space.device)
+    jobs = [Job(f"classify {name}", partial(work, name)) for name in LONGEST_FIRST]
+    percents = run_jobs(jobs, space.watch, space.processes, at_once=torch.get_num_threads())
+    return OodAccuracy(**dict(zip(LONGEST_FIRST, percents, strict=True)))
+
+
+def _classifier_accuracy(
+    config: RunConfig, run: str, folder: Path, data_root: Path | None, device: str, name: str, watch: Watch
+) -> float:
+    """Train and test the classifier ``name`` of a run, whose digest is ``run``, in its share of the threads."""
+    data, seed = MnistData.of(config, data_root), config.seed
+    with threads(share_of_threads(len(CLASSIFIERS))):
+        cgns = {name: _cgn(name, config, folder, device)} if name in ("teacher", "student") else {}
+        sets = training_sets(data, cgns, config.classify, folder / "mask-filters", seed=seed, device=device)
+        return train_and_test(
+            sets[name],
+            data.test_images(),
+            config.classify,
+            folder / "classifiers" / name,
+            origin={"run": run, "data": name},
+            seed=seed,
+            device=device,
+            watch=watch,
+        )
+
+
+def _cgn(name: str, config: RunConfig, folder: Path, device: str) -> Teacher:
+    place = str(make_accelerator(device).device)
+    if name == "student":
+        return StudentCGN.load(folder / "student").to(place)
+    return load_teacher(config.teacher, spec=config.spec, device=place)
 
 
 def compare_with_glyphs(results: RunResults, data: MnistData, classes: int) -> RunResults:

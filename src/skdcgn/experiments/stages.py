@@ -26,9 +26,10 @@ from skdcgn.pairs.budget import most_answers
 from skdcgn.results.records import RESULTS_FILE, RunResults, Sizes, Speeds, TeacherIdentity
 from skdcgn.results.versions import versions
 from skdcgn.students.asking import ask
-from skdcgn.students.distill import distill, distill_reads
+from skdcgn.students.distill import Preview, distill, distill_reads
 from skdcgn.students.generator import StudentCGN
 from skdcgn.training.run_folder import RunFolder
+from skdcgn.training.side_by_side import Processes
 from skdcgn.training.train import make_accelerator
 
 C = TypeVar("C", RunConfig, ImageNetConfig, PhotosConfig)
@@ -56,12 +57,13 @@ class Clock:
 
 @dataclass(frozen=True)
 class Workspace:
-    """Where stages work: the folder that they write to, the folder of local data, the device, the shown progress."""
+    """Where stages work: the folder that they write to, the folder of local data, the device, progress, processes."""
 
     folder: Path
     data_root: Path | None = None
     device: str = "auto"
     watch: Watch = log_progress
+    processes: Processes | None = None  # for jobs side by side
 
     @property
     def torch_device(self) -> str:
@@ -122,7 +124,7 @@ def _check_budget(config: OfTeacher, teacher: Teacher) -> None:
     )
 
 
-def query_and_distill(run: Run[C]) -> tuple[dict[str, int], StudentCGN]:
+def query_and_distill(run: Run[C], preview: Preview | None = None) -> tuple[dict[str, int], StudentCGN]:
     """Query the teacher, which has the classes of the run alone, and distill it.
 
     Returns the number of queries of each mechanism, and the student on the run's device.
@@ -140,6 +142,8 @@ def query_and_distill(run: Run[C]) -> tuple[dict[str, int], StudentCGN]:
             seed=config.seed,
             device=space.device,
             watch=space.watch,
+            preview=preview,
+            processes=space.processes,
         )
     return queries, student.to(space.torch_device)
 

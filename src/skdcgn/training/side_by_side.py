@@ -45,12 +45,14 @@ def share_of_threads(jobs: int) -> int:
     return max(1, torch.get_num_threads() // jobs)
 
 
-def run_jobs(jobs: Sequence[Job[T]], watch: Watch, processes: "Processes | None" = None) -> list[T]:
+def run_jobs(
+    jobs: Sequence[Job[T]], watch: Watch, processes: "Processes | None" = None, at_once: int | None = None
+) -> list[T]:
     """Run the jobs in ``processes``, or here one after another if there are none; return the results in their order.
 
     An error of a job is raised here, and ends the others.
     """
-    return processes.run(jobs, watch) if processes else [job.work(watch) for job in jobs]
+    return processes.run(jobs, watch, at_once) if processes else [job.work(watch) for job in jobs]
 
 
 @contextmanager
@@ -85,7 +87,7 @@ class Processes:
 
     def __init__(self, count: int, *modules: str) -> None:
         pipes = [Pipe() for _ in range(count)]
-        self.pipes = [own for own, _ in pipes]
+        self.pipes, self.used = [own for own, _ in pipes], False
         theirs = [other.fileno() for _, other in pipes]
         command = [sys.executable, "-c", PROGRAM, ",".join(map(str, theirs)), ",".join(modules), *sys.path]
         with _signals_blocked():  # for the children: they end when their pipes close
@@ -103,16 +105,19 @@ class Processes:
         """End all workers at once, and wait for their end."""
         for pipe in self.pipes:
             pipe.close()
+        if not self.used:
+            self.child.kill()  # it may still be importing
         self.child.wait()
 
-    def run(self, jobs: Sequence[Job[T]], watch: Watch) -> list[T]:
-        """Run the jobs, as many at once as there are processes; return the results in their order.
+    def run(self, jobs: Sequence[Job[T]], watch: Watch, at_once: int | None = None) -> list[T]:
+        """Run the jobs, ``at_once`` or as many at once as there are processes; return the results in their order.
 
         Raises:
             UserError: the one of a job; or a process was killed. All processes end then, as with any other error.
         """
         try:
-            return _Dealer(self.pipes, jobs, watch).results()
+            self.used = True
+            return _Dealer(self.pipes[:at_once], jobs, watch).results()
         except BaseException:
             self.close()
             raise

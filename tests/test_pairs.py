@@ -133,6 +133,33 @@ def test_a_corrupt_shard_is_named_and_redrawn(analytic_teacher, tmp_path):
     assert shard.read_bytes() == good
 
 
+@pytest.mark.parametrize("memory", [MEMORY, 0])
+def test_opening_reads_no_picture_and_damage_is_named_when_one_is_read(memory, analytic_teacher, tmp_path):
+    ask(analytic_teacher, tmp_path, shard_size=5)
+    shard = tmp_path / "shard-00002.safetensors"
+    data = bytearray(shard.read_bytes())
+    data[len(data) // 2] ^= 1  # of a picture
+    shard.write_bytes(data)
+    pairs = StoredPairs(tmp_path, memory=memory)
+    assert len(pairs) == 25
+    if memory == 0:
+        assert pairs.images(torch.tensor([0, 9, 24])).shape[0] == 3  # of other shards
+    with pytest.raises(UserError, match=r"shard-00002.* damaged .*run the query again"):
+        pairs.images(torch.tensor([0, 11]))
+
+
+def test_a_shard_that_is_missing_or_cut_off_is_named_at_opening(analytic_teacher, tmp_path):
+    ask(analytic_teacher, tmp_path)
+    shard = tmp_path / "shard-00001.safetensors"
+    whole = shard.read_bytes()
+    shard.write_bytes(whole[:-100])
+    with pytest.raises(UserError, match=r"shard-00001.* damaged .*run the query again"):
+        StoredPairs(tmp_path)
+    shard.unlink()
+    with pytest.raises(UserError, match=r"shard-00001.* missing or .*run the query again"):
+        StoredPairs(tmp_path)
+
+
 def test_an_unfinished_folder_is_refused(analytic_teacher, tmp_path):
     with pytest.raises(ConnectionError):
         ask(Interrupted(analytic_teacher, 1), tmp_path)

@@ -35,6 +35,8 @@ class Pairs(NamedTuple):
 class StoredPairs:
     """The pairs of a folder: all noise and labels in memory, images read by row.
 
+    To open a folder reads no image: a shard's checksum is compared when the first of its images is read.
+
     Args:
         folder: that :func:`query_pairs` wrote.
         teacher: the one that answered; needed if no images were stored.
@@ -44,8 +46,9 @@ class StoredPairs:
         first: how many pairs, those of the first shards; later ones may be missing. None: all.
 
     Raises:
-        UserError: other pairs than the caller needs, a shard is missing, damaged or of another form, labels are not
-            those of classes, noise or images are out of range, or no images were stored and ``teacher`` is another one.
+        UserError: other pairs than the caller needs, a shard is missing or of another form, labels are not those of
+            classes, noise is out of range, or no images were stored and ``teacher`` is another one; when images are
+            read, their shard is damaged, or they are out of range.
     """
 
     def __init__(
@@ -65,9 +68,12 @@ class StoredPairs:
         self.teacher = with_digest(teacher, plan.teacher, plan.classes) if teacher else None
         if plan.store is Store.NONE and not self.teacher:
             raise UserError(f"{folder} holds noise and labels alone: pass the teacher that they are for by --teacher")
-        parts = [self._inputs(shard) for shard in self.manifest.shards]
-        self.noise, self.labels = (torch.cat(columns) for columns in zip(*parts, strict=True))
+        self._intact = set[str]()  # files whose checksums were compared
         self.starts = torch.tensor([0, *(shard.count for shard in self.manifest.shards)]).cumsum(0)
+        count = int(self.starts[-1])
+        self.noise, self.labels = torch.empty(count, self.spec.noise_dim), torch.empty(count, dtype=torch.int64)
+        for shard, rows in self._places():
+            self.noise[rows], self.labels[rows] = self._inputs(shard)
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -79,14 +85,26 @@ class StoredPairs:
 
     @cached_property
     def _all_images(self) -> Tensor:
-        return torch.cat([part.images for part in self])
+        images = torch.empty(len(self), self.mechanism.channels, self.spec.image_size, self.spec.image_size)
+        for part, (_, rows) in zip(self, self._places(), strict=True):
+            images[rows] = part.images
+        return images
 
     def __iter__(self) -> Iterator[Pairs]:
         """Yield the pairs shard by shard."""
-        for shard, (start, end) in zip(self.manifest.shards, pairwise(self.starts.tolist()), strict=True):
-            noise, labels = self.noise[start:end], self.labels[start:end]
+        for shard, rows in self._places():
+            noise, labels = self.noise[rows], self.labels[rows]
             stored = self.plan.store is not Store.NONE
             yield Pairs(noise, labels, self._decode(shard) if stored else self._query(noise, labels))
+
+    def in_memory(self) -> Pairs:
+        """Return all pairs in memory, whatever it takes."""
+        return Pairs(self.noise, self.labels, self._all_images)
+
+    def _places(self) -> Iterator[tuple[Shard, slice]]:
+        """Yield each shard with its rows."""
+        bounds = pairwise(self.starts.tolist())
+        return zip(self.manifest.shards, (slice(start, end) for start, end in bounds), strict=True)
 
     def _read(self, rows: Tensor) -> Tensor:
         """Read those rows alone, shard by shard; query them if no images are stored."""
@@ -95,18 +113,29 @@ class StoredPairs:
         shards = torch.bucketize(rows, self.starts[1:], right=True)
         images = torch.empty(len(rows), self.mechanism.channels, self.spec.image_size, self.spec.image_size)
         for index in shards.unique().tolist():
-            own, path, start = shards == index, self.folder / self.manifest.shards[index].file, self.starts[index]
+            own, path, start = shards == index, self._file(self.manifest.shards[index]), self.starts[index]
             images[own] = self._check(read_images(path, self.mechanism, self.spec.image_size, rows[own] - start), path)
         return images
 
     def _inputs(self, shard: Shard) -> tuple[Tensor, Tensor]:
+        """Read the noise and labels of a shard; compare its checksum too if it holds no more than them."""
+        path = self._file(shard) if self.plan.store is Store.NONE else self.folder / shard.file
+        try:
+            return read_inputs(path, self.spec, layout(self.plan.store, self.mechanism, self.spec, shard.count))
+        except UserError:
+            self._file(shard)  # names a damaged file as such
+            raise
+
+    def _file(self, shard: Shard) -> Path:
+        """Return the file of a shard, whose checksum is compared once, before its images are read."""
         path = self.folder / shard.file
-        if not shard.intact(self.folder):
+        if shard.file not in self._intact and not shard.intact(self.folder):
             raise UserError(f"{path} is missing or damaged (checksum differs): run the query again to redraw it")
-        return read_inputs(path, self.spec, layout(self.plan.store, self.mechanism, self.spec, shard.count))
+        self._intact.add(shard.file)
+        return path
 
     def _decode(self, shard: Shard) -> Tensor:
-        path = self.folder / shard.file
+        path = self._file(shard)
         with naming(path):
             return self._check(decode(read_tensors(path)[0], self.mechanism, self.spec.image_size), path)
 
@@ -164,5 +193,4 @@ def read_pairs(
     purpose: Purpose | None = None,
 ) -> Pairs:
     """Return all pairs of ``folder`` in memory, in the order of their plan; arguments as of :class:`StoredPairs`."""
-    stored = StoredPairs(folder, teacher, mechanism=mechanism, purpose=purpose)
-    return Pairs(stored.noise, stored.labels, torch.cat([part.images for part in stored]))
+    return StoredPairs(folder, teacher, mechanism=mechanism, purpose=purpose).in_memory()

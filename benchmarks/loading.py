@@ -86,11 +86,12 @@ def pictures(size: int, photographs: Path) -> Iterator[Tensor]:
 def write_files(size: int, photographs: Path, folder: Path) -> dict[str, PictureFiles]:
     """Write pictures as PNG and as JPEG; return both as data sets."""
     files: dict[str, list[Path]] = {"png": [], "jpeg": []}
+    options: dict[str, Any] = {"quality": QUALITY}  # PNG has none
     for row, picture in enumerate(pictures(size, photographs)):
         image = Image.fromarray(picture.permute(1, 2, 0).contiguous().numpy())
         for form, paths in files.items():
             paths.append(folder / f"{row:05d}.{form}")
-            image.save(paths[-1], **({"quality": QUALITY} if form == "jpeg" else {}))
+            image.save(paths[-1], **options)
     sets = {form: PictureFiles(paths) for form, paths in files.items()}
     for one in sets.values():
         for row in range(len(one)):

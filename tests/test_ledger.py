@@ -17,7 +17,7 @@ from skdcgn.base.errors import LostAnswerError, RefusedError, UserError
 from skdcgn.base.rank import Rank
 from skdcgn.cgn.mechanism import Mechanism
 from skdcgn.deploy.serve import serving
-from skdcgn.pairs.book import Book
+from skdcgn.pairs.book import Book, Entry, State
 from skdcgn.pairs.budget import fit, least_counts, most_answers, requested
 from skdcgn.pairs.estimate import estimate_query
 from skdcgn.pairs.ledger import open_ledger
@@ -60,6 +60,30 @@ def query_until_done(box, folder, config=CONFIG, **more):
             continue
         return kills
     raise AssertionError("it does not end")
+
+
+def test_a_book_that_another_rank_writes_is_read_on_from_where_it_ended(tmp_path):
+    path = tmp_path / "ledger-1.jsonl"
+    entries = [Entry(f"1-{n:06d}", State.ASKED, Mechanism.SHAPE, TRAIN, 4) for n in range(3)]
+    own = Book(path)
+    own.add(entries[0])
+    reader = Book(path)
+    assert reader.is_read
+    own.add(entries[1])
+    own.add(replace(entries[0], state=State.REFUSED))
+    with path.open("a") as file:
+        file.write(entries[2].to_line()[:20])  # half a line, whose rest comes later
+    assert not reader.is_read
+    reader.read_on()
+    assert (reader.spent, len(reader.pending), reader.torn) == (4, 1, True)
+    with path.open("a") as file:
+        file.write(entries[2].to_line()[20:])
+    reader.read_on()
+    assert (reader.spent, reader.queries, reader.is_read, reader.torn) == (8, Book(path).queries, True, False)
+    with path.open("a") as file:
+        file.write("{}\n")
+    with pytest.raises(UserError, match=r"ledger-1\.jsonl, line 5"):
+        reader.read_on()
 
 
 @pytest.mark.parametrize("in_flight", [1, 3])

@@ -49,21 +49,33 @@ def regular_file(path: Path, most: int | None = None) -> Path:
     return path
 
 
-def read_bytes(path: Path, most: int) -> bytes:
-    """Return the bytes of a regular file of at most ``most`` bytes; raise UserError if there is none."""
+def read_bytes(path: Path, most: int, start: int = 0) -> bytes:
+    """Return the bytes of a regular file of at most ``most`` bytes, from ``start`` on.
+
+    Raises:
+        UserError: there is no such file.
+    """
     try:
         with regular_file(path, most).open("rb") as file:
-            return file.read(min(most, path.stat().st_size))  # read takes memory for as many bytes as it is given
+            file.seek(start)
+            return file.read(
+                min(most, max(0, path.stat().st_size - start))
+            )  # read takes memory for as many bytes as it is given
     except OSError as error:
         raise UserError(f"{path} cannot be read ({error.strerror}): check its permissions") from None
 
 
 def read_text(path: Path, most: int = MOST_TEXT) -> str:
     """Return the text of a UTF-8 file, with or without a byte order mark."""
+    return decode_text(read_bytes(path, most), path)
+
+
+def decode_text(data: bytes, origin: object) -> str:
+    """Return the text of UTF-8 bytes, with or without a byte order mark; raise UserError that names ``origin``."""
     try:
-        return read_bytes(path, most).decode("utf-8-sig")
+        return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise UserError(f"{path} is not UTF-8 text (byte {error.start}): save it as UTF-8") from None
+        raise UserError(f"{origin} is not UTF-8 text (byte {error.start}): save it as UTF-8") from None
 
 
 def parse_json(text: str, origin: object, mend: str = MEND) -> Any:

@@ -15,7 +15,7 @@ from typing import Annotated
 from pydantic import Field
 
 from skdcgn.base.bounds import Duration, Whole
-from skdcgn.base.door import parse_record, read_text
+from skdcgn.base.door import decode_text, parse_record, read_bytes, regular_file
 from skdcgn.base.files import append_durably, append_text, write_bytes
 from skdcgn.cgn.mechanism import Mechanism
 from skdcgn.pairs.manifest import Part, Purpose
@@ -68,11 +68,24 @@ class Book:
         self.path, self.queries = path, dict[str, Entry]()
         self.compared, self.names = set[Mechanism](), 0
         self._rows = Counter[tuple[State, bool, Part]]()
-        text = read_text(path, MOST_BOOK) if path.exists() or path.is_symlink() else ""
-        self.torn = bool(text) and not text.endswith("\n")
-        self._whole = text[: text.rfind("\n") + 1]
-        for number, line in enumerate(self._whole.split("\n")[:-1], start=1):
-            self._note(parse_record(line, Entry, f"{path}, line {number}", MEND))
+        self._end, self._lines, self.torn = 0, 0, False
+        if path.exists() or path.is_symlink():
+            self.read_on()
+
+    def read_on(self) -> None:
+        """Read the entries that another process has added; raise UserError if a line is no entry."""
+        data = read_bytes(self.path, MOST_BOOK, self._end)
+        whole = data[: data.rfind(b"\n") + 1]
+        self.torn = whole != data
+        for line in decode_text(whole, self.path).split("\n")[:-1]:
+            self._lines += 1
+            self._note(parse_record(line, Entry, f"{self.path}, line {self._lines}", MEND))
+        self._end += len(whole)
+
+    @property
+    def is_read(self) -> bool:
+        """Whether the file is as long as what was read of it."""
+        return regular_file(self.path).stat().st_size == self._end
 
     def _note(self, entry: Entry) -> None:
         self.names += entry.state in (State.ASKED, State.COMPARED)
@@ -87,13 +100,14 @@ class Book:
     def mend(self) -> None:
         """Remove the half line that a killed process left; no other process may write the book."""
         if self.torn:
-            write_bytes(self.path, self._whole.encode())
+            write_bytes(self.path, read_bytes(self.path, MOST_BOOK)[: self._end])
             self.torn = False
 
     def add(self, entry: Entry) -> None:
         """Append an entry; it is on disk when this returns. An answer has a file, and waits for the next entry."""
         append = append_text if entry.state is State.ANSWERED else append_durably
         append(self.path, entry.to_line())
+        self._end, self._lines = self._end + len(entry.to_line().encode()), self._lines + 1
         self._note(entry)
 
     @property

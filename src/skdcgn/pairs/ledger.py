@@ -24,7 +24,6 @@ import torch
 from filelock import FileLock
 from torch import Tensor
 
-from skdcgn.base.door import regular_file
 from skdcgn.base.errors import LostAnswerError, RefusedError, UserError
 from skdcgn.base.files import exclusive
 from skdcgn.base.rank import Rank
@@ -72,7 +71,7 @@ class Ledger:
         self.book = Book(folder / book_name(rank.own))
         self.pool = ThreadPoolExecutor(access.in_flight, "query")
         self._archives: dict[Mechanism, Archive] = {}
-        self._others: dict[Path, tuple[int, Book]] = {}
+        self._others: dict[Path, Book] = {}
         self._lock = threading.Lock()
 
     @property
@@ -90,10 +89,10 @@ class Ledger:
         books = [self.book]
         for path in sorted(self.folder.glob(BOOKS)):
             if path != self.book.path:
-                size = regular_file(path).stat().st_size
-                if self._others.get(path, (-1,))[0] != size:
-                    self._others[path] = size, Book(path)
-                books.append(self._others[path][1])
+                book = self._others[path] = self._others.get(path) or Book(path)
+                if not book.is_read:
+                    book.read_on()
+                books.append(book)
         return books
 
     def shards(

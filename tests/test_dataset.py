@@ -8,6 +8,7 @@ import skdcgn
 from skdcgn import CounterfactualDataset, UserError
 from skdcgn.base.seeds import derive_seed
 from skdcgn.cgn.mechanism import Mechanism, Spec
+from skdcgn.students.generator import StudentCGN
 
 LENGTH = 200  # three blocks and a part
 
@@ -96,6 +97,20 @@ def test_its_loader_gives_the_batches_of_a_plain_one(form, workers):
         assert len(loader) == len(plain)
         assert same_batches(list(loader), plain)
         assert same_batches(list(own.loader(workers, batch_size=size, drop_last=True)), plain[: len(own) // size])
+
+
+def test_a_student_is_drawn_by_its_drawer_by_name_too(tmp_path):
+    sizes = {mechanism.value: {"channels": (4, 4), "embedding": 2} for mechanism in Mechanism}
+    student = StudentCGN({"image_size": 16, "noise_dim": 4, "classes": 3}, sizes)
+    student.save_pretrained(tmp_path)
+    first = skdcgn.compose(student, 64, seed=derive_seed(0, "dataset", 0))
+    assert not torch.equal(
+        first.images, skdcgn.compose(student, 64, exact=True, seed=derive_seed(0, "dataset", 0)).images
+    )
+    for cgn in (student, tmp_path):
+        loaded = list(CounterfactualDataset(cgn, length=128).loader(2, batch_size=64))
+        assert torch.equal(loaded[0][0], first.images)
+        assert torch.equal(loaded[0][1], first.shape_labels)
 
 
 @pytest.mark.parametrize("workers", [0, 2])

@@ -50,6 +50,30 @@ class Drawable(Protocol):
         ...
 
 
+class AtPresent:
+    """A CGN with the drawer of its weights as they are now, which is not compared with them again."""
+
+    def __init__(self, cgn: Teacher) -> None:
+        self.cgn, self.spec = cgn, cgn.spec
+        self._drawer = cgn.drawer() if isinstance(cgn, Drawable) else None
+
+    @property
+    def digest(self) -> str:
+        return self.cgn.digest
+
+    @property
+    def size(self) -> int | None:
+        return self.cgn.size
+
+    def query(self, mechanism: str, noise: Tensor, labels: Tensor) -> Tensor:
+        """Draw (B, C, H, W) for noise (B, Z) and labels (B,) int64."""
+        return self.cgn.query(mechanism, noise, labels)
+
+    def drawer(self) -> Drawer | None:
+        """Return the drawer."""
+        return self._drawer
+
+
 class NetworkDrawer:
     """Draws with a network, in a form that is fast to run.
 

@@ -20,6 +20,7 @@ from skdcgn.base.errors import UserError, shown
 from skdcgn.base.rank import Rank
 from skdcgn.base.seeds import derive_seed, seeded
 from skdcgn.cgn.compose import compose
+from skdcgn.cgn.drawer import AtPresent
 from skdcgn.cgn.mechanism import Teacher
 from skdcgn.cgn.pictures import as_rgb
 from skdcgn.cgn.policy import Intervention, parse_policy
@@ -41,8 +42,8 @@ class CounterfactualDataset(Loadable):
     """Counterfactuals (image, label) for a :class:`torch.utils.data.DataLoader`, drawn while one trains.
 
     An image is (3, S, S): float32 in [-1, 1], or uint8, 127.5 x + 127.5 rounded. Image i is a function of (seed, i), of
-    the CGN, the policy and ``shared_noise`` alone. Every pass yields the same images: for new ones in each epoch leave
-    ``length`` out, or iterate over :meth:`skip`.
+    the CGN as it is when a pass begins, the policy and ``shared_noise`` alone. Every pass yields the same images: for
+    new ones in each epoch leave ``length`` out, or iterate over :meth:`skip`.
 
     Any DataLoader yields the same sequence, whatever its batch size and the number of its workers. **Without**
     ``batch_size`` the first worker draws all images, and the others end at once. **With** the ``batch_size`` of the
@@ -128,6 +129,7 @@ class CounterfactualDataset(Loadable):
         return MixedDataset(self, real_dataset, share)
 
     def _in_batches_of(self, size: int) -> "CounterfactualDataset":
+        AtPresent(self.teacher)  # a worker that is forked later finds its drawer
         return replace(self, batch_size=size)
 
     @property
@@ -152,21 +154,22 @@ class CounterfactualDataset(Loadable):
 
     def row_reader(self) -> Callable[[int], Row]:
         """Return ``position -> (block, row)``, which keeps the last block."""
-        share, number, block = self.share, -1, Block(torch.empty(0), torch.empty(0))
+        cgn, share = AtPresent(self.teacher), self.share
+        number, block = -1, Block(torch.empty(0), torch.empty(0))
 
         def read(position: int) -> Row:
             nonlocal number, block
             own, row = divmod(share.place(position), BLOCK)
             if own != number:
-                number, block = own, self._compose(own)
+                number, block = own, self._compose(cgn, own)
             return block, row
 
         return read
 
-    def _compose(self, number: int) -> Block:
+    def _compose(self, cgn: Teacher, number: int) -> Block:
         """Draw the block of this number, on the CPU."""
         seed = derive_seed(self.seed, "dataset", number)
-        batch = compose(self.teacher, BLOCK, policy=self.policy, shared_noise=self.shared_noise, seed=seed)
+        batch = compose(cgn, BLOCK, policy=self.policy, shared_noise=self.shared_noise, seed=seed)
         images = as_rgb(batch.images) if self.dtype is torch.uint8 else batch.images
         labels = [batch.shape_labels, batch.texture_labels, batch.background_labels]
         return Block(images.cpu(), torch.stack(labels[:1] if self.labels == SHAPE else labels).cpu())
@@ -245,7 +248,7 @@ class MixedDataset(Loadable):
         return replace(self, start=self.start + n)
 
     def _in_batches_of(self, size: int) -> "MixedDataset":
-        return replace(self, counterfactuals=replace(self.counterfactuals, batch_size=size))
+        return replace(self, counterfactuals=self.counterfactuals._in_batches_of(size))
 
     @property
     def _exact(self) -> Fraction:

@@ -13,6 +13,7 @@ from skdcgn.base.foreign_code import MODULE_NAME, callable_name
 from skdcgn.base.home import from_home
 from skdcgn.base.onnx_models import is_onnx
 from skdcgn.base.weights import digest_of
+from skdcgn.cgn.drawer import Drawable, Drawer
 from skdcgn.cgn.mechanism import Spec, Teacher
 from skdcgn.cgn.stated_spec import StatedSpec, stated_spec
 from skdcgn.data.glyphs import DIGITS
@@ -57,6 +58,10 @@ class NamedTeacher:
     def query(self, mechanism: str, noise: Tensor, labels: Tensor) -> Tensor:
         """Draw (B, C, H, W) for noise (B, Z) and labels (B,) int64."""
         return self._teacher.query(mechanism, noise, labels)
+
+    def drawer(self) -> Drawer | None:
+        """Return the drawer of a student, None for another teacher."""
+        return self._teacher.drawer() if isinstance(self._teacher, Drawable) else None
 
 
 def load_teacher(

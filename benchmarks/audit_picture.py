@@ -12,8 +12,8 @@ from contextlib import chdir
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from skdcgn.base.config import ClassifyConfig
 from skdcgn.base.errors import UserError
+from skdcgn.base.presets import PUBLISHED_TRAINING
 from skdcgn.cgn.compose import compose
 from skdcgn.classifiers.small_cnn import classify
 from skdcgn.data.images import LabelledImages
@@ -29,7 +29,7 @@ BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 def train_shortcut(folder: Path, seed: int) -> None:
     """Train a classifier whose training images have the background of their class half of the time."""
     batch = compose(load_teacher(CGN), IMAGES, policy=[POLICY], seed=seed)
-    classify(LabelledImages(batch.images, batch.shape_labels), ClassifyConfig(), folder, seed=seed)
+    classify(LabelledImages(batch.images, batch.shape_labels), PUBLISHED_TRAINING, folder, seed=seed)
 
 
 def photograph(page: Path, profile: Path) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 
 from skdcgn.base.files import sha256, write_json
-from skdcgn.base.presets import SHORT_TRAINING
+from skdcgn.base.presets import PUBLISHED_TRAINING
 from skdcgn.base.records import to_dict
 from skdcgn.base.seeds import generator
 from skdcgn.base.tensors import write_tensors
@@ -72,7 +72,7 @@ def main() -> None:
     arguments = parser.parse_args()
     train = [load_glyphs(name, "train", arguments.data_root) for name in arguments.glyphs]
     test = {name: load_glyphs(name, "test", arguments.data_root) for name in ("mnist", "digits")}
-    config = replace(SHORT_TRAINING, images=arguments.images, epochs=arguments.epochs)
+    config = replace(PUBLISHED_TRAINING, he_init=True, cooldown=1.0, images=arguments.images, epochs=arguments.epochs)
     data = mixture(train, arguments.images, arguments.seed)
     run = arguments.runs / f"extractor-{'-'.join(arguments.glyphs)}"
     classifier = classify(data, config, run, seed=arguments.seed, device="cpu").eval()

@@ -15,9 +15,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from skdcgn.base.config import ClassifyConfig, RunConfig, TeachConfig
+from skdcgn.base.config import RunConfig, TeachConfig
 from skdcgn.base.files import write_json
-from skdcgn.base.presets import DEFAULT, run_preset, teach_preset
+from skdcgn.base.presets import DEFAULT, PUBLISHED_TRAINING, run_preset, teach_preset
 from skdcgn.base.records import override, to_dict
 from skdcgn.cgn.mechanism import Teacher
 from skdcgn.classifiers.small_cnn import accuracy, classify
@@ -36,7 +36,7 @@ def choices(base: TeachConfig, runs: Path) -> dict[str, TeachConfig]:
     """Return the configuration of each choice; trains the classifier that one of them needs."""
     glyphs = load_glyphs(base.glyphs, "train")
     biased = paint(glyphs, base.appearance, correlated=True, seed=base.seed)
-    classify(biased, ClassifyConfig(epochs=1), runs / "features-cnn", device="cpu", origin="biased")
+    classify(biased, replace(PUBLISHED_TRAINING, epochs=1), runs / "features-cnn", device="cpu", origin="biased")
     return {
         "none": replace(base, perceptual=0.0),
         "random": base,

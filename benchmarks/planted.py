@@ -5,14 +5,14 @@ and is uniform over all classes otherwise; for both, one draw decides. Share 0 i
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from skdcgn.base.config import ClassifyConfig
+from skdcgn.base.presets import PUBLISHED_TRAINING
 from skdcgn.base.records import to_dict
 from skdcgn.base.seeds import generator
 from skdcgn.cgn.compose import compose
@@ -34,8 +34,8 @@ from skdcgn.experiments.training_sets import train_and_test
 TEXTURE, BACKGROUND = Mechanism.TEXTURE, Mechanism.BACKGROUND
 FAMILIES = {"texture": (TEXTURE,), "background": (BACKGROUND,), "both": (TEXTURE, BACKGROUND)}
 SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
-BUDGET = ClassifyConfig(images=16_000, epochs=1, he_init=True, cooldown=0.5)  # of digits
-PHOTO_BUDGET = ClassifyConfig(images=8_000, epochs=5, he_init=True, cooldown=0.5)
+BUDGET = replace(PUBLISHED_TRAINING, images=16_000, epochs=1, he_init=True, cooldown=0.5)  # of digits
+PHOTO_BUDGET = replace(BUDGET, images=8_000, epochs=5)
 TEST_IMAGES, PHOTO_TEST_IMAGES, PHOTO_TEST_SEED = 5_000, 2_000, 1_000_000
 
 

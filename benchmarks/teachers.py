@@ -13,6 +13,7 @@ standardised, which only a mechanism that draws shapes can teach. Raw results la
 """
 
 import json
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -21,9 +22,9 @@ import torch
 from torch import Tensor
 
 import commands
-from skdcgn.base.config import ClassifyConfig, RunConfig
+from skdcgn.base.config import RunConfig
 from skdcgn.base.files import write_json
-from skdcgn.base.presets import run_preset
+from skdcgn.base.presets import PUBLISHED_TRAINING, run_preset
 from skdcgn.base.records import override, to_dict
 from skdcgn.base.seeds import generator
 from skdcgn.cgn.drawer import draw
@@ -40,7 +41,7 @@ from skdcgn.teachers.health import check_health, real_reference
 from skdcgn.teachers.load import load_teacher
 
 RESULTS = Path(__file__).parent / "results"
-PROBE = ClassifyConfig(images=10_000, epochs=1)
+PROBE = replace(PUBLISHED_TRAINING, images=10_000, epochs=1)
 PROBE_TEST = 2000
 
 

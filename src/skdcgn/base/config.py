@@ -73,6 +73,13 @@ class Heads(StrEnum):
     ONE = "one"
 
 
+class Optimizer(StrEnum):
+    """Optimiser of a classifier: ``adamw`` (Loshchilov & Hutter 2019), or ``adadelta`` (Zeiler 2012), as published."""
+
+    ADAMW = "adamw"
+    ADADELTA = "adadelta"
+
+
 class RateSchedule(StrEnum):
     """Course of a learning rate: ``steps`` (factor ``decay``), or ``one-cycle`` (a rise, then a cosine to zero)."""
 
@@ -157,12 +164,15 @@ class ClassifyConfig:
     per_shape: Batch = option(10, "counterfactuals per mask (k)")
     policy: tuple[str, ...] = option((), "intervention on each counterfactual, such as shape.elastic:1.5")
     agreement: Probability = option(0.0, "mask filter: least probability of the label to keep a mask; 0: off")
-    he_init: bool = option(False, "start from He's initial weights, which suit a short training")
+    optimizer: Optimizer = option(Optimizer.ADAMW, "adamw, or adadelta as published")
+    he_init: bool = option(True, "start from He's initial weights, which suit a short training")
     epochs: Count = option(3, "passes over the training set")
-    batch_size: Batch = option(16, "images per step")
-    learning_rate: Rate = option(1.0, "Adadelta learning rate")
-    decay: Factor = option(0.7, "factor on the learning rate after each epoch")
-    cooldown: Probability = option(0.0, "final share of the steps, in which the learning rate falls to zero")
+    batch_size: Batch = option(32, "images per step")
+    learning_rate: Rate | None = option(None, "learning rate; default: 0.004, of adadelta 1")
+    decay: Factor = option(1.0, "factor on the learning rate after each epoch")
+    warmup: Probability = option(0.2, "first share of the steps, in which the learning rate rises")
+    cooldown: Probability = option(0.8, "final share of the steps, in which the learning rate falls to zero")
+    bf16: bool = option(True, "compute in bfloat16 on CPUs that have instructions for it")
     save_every: Count = option(500, "steps between checkpoints")
 
 

@@ -11,6 +11,7 @@ from skdcgn.base.config import (
     Heads,
     ImageNetConfig,
     Network,
+    Optimizer,
     QueryConfig,
     RateSchedule,
     RunConfig,
@@ -31,16 +32,24 @@ STAGES = {
     PhotosConfig: ("query", "distill", "ensemble"),
 }
 
-# With few steps a classifier needs initial weights that keep activations at their size, and a rate that falls to zero.
-SHORT_TRAINING = ClassifyConfig(cooldown=1.0, he_init=True)
-DIGITS_RUN = RunConfig(classify=SHORT_TRAINING)
+# Sauer & Geiger (2021) train with PyTorch's initial weights and Adadelta, whose rate falls by steps alone.
+PUBLISHED_TRAINING = ClassifyConfig(
+    optimizer=Optimizer.ADADELTA,
+    he_init=False,
+    batch_size=16,
+    learning_rate=1.0,
+    decay=0.7,
+    warmup=0.0,
+    cooldown=0.0,
+    bf16=False,
+)
 
 # One mask per counterfactual, with variations as of handwriting, sharpened, and only masks that a classifier of masks
 # assigns to their class with probability 0.1 or more.
 DEFORM_MASKS, SHARPEN_MASKS = ("shape.affine:0.1", "shape.elastic:1"), "shape.sharpen:4"
 CUT_MASKS_AT_RANDOM_LEVELS = "shape.level:0.4"
 MNIST_CLASSIFY = replace(
-    SHORT_TRAINING,
+    ClassifyConfig(),
     images=100_000,
     epochs=1,
     per_shape=1,
@@ -85,7 +94,7 @@ SMOKE_RUN = RunConfig(
 
 # fmt: off
 RUNS = {run.preset: run for run in (
-    replace(DIGITS_RUN,        preset=DEFAULT,                appearance="double-colored", teacher=DEFAULT),
+    replace(RunConfig(),       preset=DEFAULT,                appearance="double-colored", teacher=DEFAULT),
     replace(COLORED_MNIST_RUN, preset="colored-mnist",        appearance="colored",        teacher="colored-mnist"),
     replace(MNIST_RUN,         preset="double-colored-mnist", appearance="double-colored",
             teacher="double-colored-mnist"),

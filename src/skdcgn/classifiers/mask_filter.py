@@ -5,12 +5,14 @@ most of which show their class; counterfactuals whose masks it does not accept a
 Northcutt et al. 2021, with a generator that can redraw). It sees no source data.
 """
 
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from skdcgn.base.config import ClassifyConfig
+from skdcgn.base.presets import PUBLISHED_TRAINING
 from skdcgn.base.seeds import generator
 from skdcgn.cgn.compose import Accept
 from skdcgn.cgn.drawer import draw
@@ -18,7 +20,7 @@ from skdcgn.cgn.mechanism import Mechanism, Teacher
 from skdcgn.classifiers.small_cnn import Classifier, classify
 from skdcgn.data.images import LabelledImages
 
-BUDGET = ClassifyConfig(images=20_000, epochs=1)
+BUDGET = replace(PUBLISHED_TRAINING, images=20_000, epochs=1)
 BATCH = 1024
 STREAM = "judge"  # names the random generator of the training masks; another name would draw other masks
 

@@ -45,16 +45,18 @@ class Epochs:
         return own_share(epoch_order(self.count, self.seed, epoch)[index * self.batch_size :][: self.batch_size])
 
 
-def step_decay(factor: float, epochs: int, *, every: int = 1, cooldown: float = 0.0) -> Schedule:
+def step_decay(factor: float, epochs: int, *, every: int = 1, warmup: float = 0.0, cooldown: float = 0.0) -> Schedule:
     """Multiply the rate by ``factor`` after every ``every`` of ``epochs`` epochs.
 
-    Over the last share ``cooldown`` of the steps, the rate moreover falls linearly to zero.
+    Moreover the rate rises linearly from zero over the first share ``warmup`` of the steps, and falls linearly to zero
+    over the last share ``cooldown``: a triangle if they are 1 together (Smith 2017).
     """
 
     def schedule(progress: float) -> float:
         stepped = factor ** int((progress * epochs + 1e-9) / every)
+        rise = progress / warmup if progress < warmup else 1.0
         rest = 1 - progress
-        return stepped * (rest / cooldown if rest < cooldown else 1.0)
+        return stepped * rise * (rest / cooldown if rest < cooldown else 1.0)
 
     return schedule
 

@@ -21,6 +21,7 @@ and the four axioms of counterfactuals (Monteiro et al. 2023; Melistas et al. 20
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -30,6 +31,7 @@ from torch import Tensor
 
 from skdcgn.base.config import ClassifyConfig
 from skdcgn.base.errors import UserError
+from skdcgn.base.presets import PUBLISHED_TRAINING
 from skdcgn.base.seeds import generator
 from skdcgn.cgn.compose import compose
 from skdcgn.cgn.drawer import draw
@@ -44,7 +46,7 @@ from skdcgn.metrics.pixels import paired_l1
 
 IMAGES = 1000
 REPEATS = 2
-BUDGET = ClassifyConfig(cooldown=0.5)
+BUDGET = replace(PUBLISHED_TRAINING, cooldown=0.5)
 
 
 def render(cgn: Teacher, inputs: Inputs) -> Tensor:

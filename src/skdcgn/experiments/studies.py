@@ -81,7 +81,7 @@ QUICK: Changes = {
     "distill.steps": 400,
     "classify.images": 5000,
     "classify.epochs": 3,
-    "classify.cooldown": 1.0,
+    "classify.batch_size": 16,
 }
 
 

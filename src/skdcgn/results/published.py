@@ -1,10 +1,14 @@
 """The published composition and recipe of classifiers, and the accuracies that the paper reports for them."""
 
 from skdcgn.base.config import RunConfig
+from skdcgn.base.presets import PUBLISHED_TRAINING
 from skdcgn.base.records import override
 
 PUBLISHED = {"classify.per_shape": 10, "classify.policy": [], "classify.agreement": 0.0}
-RECIPE = {"classify.cooldown": 0.0, "classify.he_init": False}
+RECIPE = {
+    f"classify.{name}": getattr(PUBLISHED_TRAINING, name)
+    for name in ("optimizer", "he_init", "batch_size", "learning_rate", "decay", "warmup", "cooldown", "bf16")
+}
 # Sauer & Geiger (2021), Table 1: one seed, 10 epochs; the CGN's counterfactuals, and the biased originals.
 PAPER = {
     "colored-mnist": {"biased": 35.9, "teacher": 95.1},

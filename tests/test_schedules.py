@@ -27,6 +27,11 @@ def test_the_rate_falls_per_epoch_and_a_cooldown_takes_it_to_zero():
     assert [cooled(p) for p in steps] == pytest.approx([1, 0.7, 0.49, 0.343 * 0.5, 0.343 * 0.0002])
 
 
+def test_a_warmup_and_a_cooldown_make_a_triangle():
+    triangle = step_decay(1.0, 3, warmup=0.2, cooldown=0.8)
+    assert [triangle(p) for p in (0, 0.1, 0.2, 0.6, 1)] == pytest.approx([0, 0.5, 1, 0.5, 0])
+
+
 def test_the_rate_falls_after_every_so_many_epochs():
     schedule = step_decay(0.1, 45, every=15)
     assert [schedule(p) for p in (0, 0.33, 1 / 3, 2 / 3, 0.999)] == pytest.approx([1, 1, 0.1, 0.01, 0.01])

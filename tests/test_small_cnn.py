@@ -3,17 +3,20 @@
 import pytest
 import torch
 
-from skdcgn.base.config import ClassifyConfig
+from skdcgn.base.config import ClassifyConfig, Optimizer
 from skdcgn.base.errors import UserError
+from skdcgn.base.presets import PUBLISHED_TRAINING
 from skdcgn.classifiers.small_cnn import (
     Classifier,
     Classify,
     accuracy,
     classify,
+    computes_bf16,
     load_classifier,
     predict,
 )
 from skdcgn.data.images import LabelledImages
+from skdcgn.training.loop import Step
 
 
 def coloured(count, seed=0):
@@ -41,6 +44,31 @@ def test_hes_weights_keep_the_size_of_activations_and_pytorchs_do_not():
         kept[he] = float(last.square().mean().sqrt())
     assert kept[True] > 0.5
     assert kept[False] < 0.1
+
+
+@pytest.mark.parametrize(
+    ("recipe", "optimizer", "rate"),
+    [
+        (ClassifyConfig(), torch.optim.AdamW, 4e-3),
+        (PUBLISHED_TRAINING, torch.optim.Adadelta, 1.0),
+        (ClassifyConfig(optimizer=Optimizer.ADADELTA), torch.optim.Adadelta, 1.0),
+        (ClassifyConfig(learning_rate=1e-4), torch.optim.AdamW, 1e-4),
+    ],
+)
+def test_each_optimiser_has_a_rate_of_its_own(recipe, optimizer, rate):
+    built = Classify(recipe).optimizers["classifier"]
+    assert type(built) is optimizer
+    assert built.param_groups[0]["lr"] == rate
+
+
+def test_bfloat16_changes_a_step_only_where_the_cpu_has_it():
+    batch = {"images": torch.randn(8, 3, 32, 32), "labels": torch.arange(8)}
+    losses = []
+    for bf16 in (True, False):
+        torch.manual_seed(0)
+        losses.append(Classify(ClassifyConfig(bf16=bf16)).step(batch, Step())["loss"])
+    assert (losses[0] != losses[1]) is computes_bf16()
+    assert losses[0] == pytest.approx(losses[1], rel=0.05)
 
 
 def test_it_learns_and_is_loaded_back(tmp_path):

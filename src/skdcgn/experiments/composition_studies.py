@@ -15,9 +15,11 @@ def main(base: RunConfig) -> list[StudyPoint]:
 
 def composition(base: RunConfig) -> list[StudyPoint]:
     """Each step from the published composition to the preset's, in turn; steps that change nothing are left out."""
+    steps: dict[str, Changes] = {"published": PUBLISHED | RECIPE}
     config = base.classify
-    steps: dict[str, Changes] = {"published": PUBLISHED | RECIPE, "the preset's recipe": PUBLISHED}
     for name, key, value in (
+        ("He initialisation", "he_init", config.he_init),
+        ("cooldown", "cooldown", config.cooldown),
         (f"k = {config.per_shape}", "per_shape", config.per_shape),
         *((f"+ {word}", "policy", list(config.policy[: i + 1])) for i, word in enumerate(config.policy)),
         ("+ mask filter", "agreement", config.agreement),

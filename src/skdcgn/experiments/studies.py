@@ -12,7 +12,11 @@ from skdcgn.base.config import RunConfig
 from skdcgn.base.errors import find
 from skdcgn.base.records import override
 from skdcgn.experiments import composition_studies, distortion_studies, student_studies
+from skdcgn.results.published import RECIPE
 from skdcgn.results.study_record import Changes, StudyPoint
+
+# The preset's recipe when all studies but ``main`` were measured: they keep it, so that their tables can be repeated.
+MEASURED_RECIPE: Changes = RECIPE | {"classify.he_init": True, "classify.cooldown": 1.0}
 
 
 class Study(NamedTuple):
@@ -23,6 +27,7 @@ class Study(NamedTuple):
         axis: the quantity that the points of one curve differ in; empty without curves.
         points: returns its points for a preset.
         timed: whether the students of its points are timed.
+        recipe: what it changes of the preset's classifiers, unless the user changes that again.
     """
 
     name: str
@@ -30,12 +35,13 @@ class Study(NamedTuple):
     axis: str
     points: Callable[[RunConfig], list[StudyPoint]]
     timed: bool = False
+    recipe: Changes = MEASURED_RECIPE
 
 
 # fmt: off
 STUDIES = {study.name: study for study in (
     Study("main", "Which accuracy do teacher and student reach, under the published composition and the preset's?", "",
-          composition_studies.main),
+          composition_studies.main, recipe={}),
     Study("losses", "Which losses of distillation improve a student?", "", student_studies.losses),
     Study("queries", "How many queries does a student need?", "queries per mechanism", student_studies.queries),
     Study("masks", "Should a student draw the median or the mean of the masks that fit its input?", "",

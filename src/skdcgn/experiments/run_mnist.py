@@ -21,6 +21,7 @@ from skdcgn.cgn.mechanism import Mechanism, Teacher
 from skdcgn.cgn.pictures import as_rgb, grid, join_vertically, save_picture, save_strip
 from skdcgn.cgn.policy import parse_policy
 from skdcgn.cgn.subset import ALL
+from skdcgn.classifiers.small_cnn import computes_bf16
 from skdcgn.data.glyphs import glyph_classes
 from skdcgn.data.images import LabelledImages
 from skdcgn.evaluation.fidelity import mean_diversity
@@ -165,7 +166,8 @@ def compare_with_glyphs(results: RunResults, data: MnistData, classes: int) -> R
 
 def classifier_budget(config: ClassifyConfig) -> ClassifierBudget:
     """Return the settings of the classifiers that the results name."""
-    return ClassifierBudget(**{field.name: getattr(config, field.name) for field in fields(ClassifierBudget)})
+    settings = {field.name: getattr(config, field.name) for field in fields(ClassifierBudget)}
+    return ClassifierBudget(**settings | {"bf16": config.bf16 and computes_bf16()})
 
 
 def draw_pictures(run: Run[RunConfig], student: StudentCGN, data: MnistData, test: LabelledImages) -> None:

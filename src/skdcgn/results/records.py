@@ -7,6 +7,7 @@ from typing import TypeVar
 from pydantic.dataclasses import dataclass
 
 from skdcgn.base.bounds import Count, Duration, Parameters, Percent, Probability, Seed, Speed, Whole
+from skdcgn.base.config import Optimizer
 from skdcgn.base.door import read_record
 from skdcgn.base.errors import UserError
 from skdcgn.base.files import write_json
@@ -55,7 +56,7 @@ class TeacherIdentity:
 
 @dataclass(frozen=True)
 class ClassifierBudget:
-    """The settings that all classifiers share."""
+    """The settings that all classifiers share; ``bf16``: whether they were computed in bfloat16."""
 
     images: Count
     per_shape: Count
@@ -64,6 +65,8 @@ class ClassifierBudget:
     policy: tuple[str, ...] = ()
     agreement: Probability = 0.0
     real: Probability = 0.0
+    optimizer: Optimizer = Optimizer.ADADELTA  # in results older than this field
+    bf16: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,6 +1,7 @@
 """The whole thing, small: one run from teacher to report, then again for nothing."""
 
 import json
+import shutil
 
 import pytest
 import torch
@@ -11,9 +12,13 @@ from skdcgn.base.presets import run_preset
 from skdcgn.base.records import override, to_dict
 from skdcgn.cgn.classes import Classes
 from skdcgn.cgn.compose import compose
-from skdcgn.experiments.run_mnist import run_mnist
+from skdcgn.experiments.run_mnist import FIRST_STEPS, run_mnist
 from skdcgn.experiments.training_sets import MnistData, own_test_set, training_sets
 from skdcgn.results.records import MnistResults, read_results
+from skdcgn.training.side_by_side import Processes
+from skdcgn.training.worker import threads
+
+CONFIG = override(run_preset("smoke"), {"distill.steps": FIRST_STEPS + 1})
 
 
 def written(folder):
@@ -23,7 +28,8 @@ def written(folder):
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     out = tmp_path_factory.mktemp("run")
-    return out, run_mnist(run_preset("smoke"), out, device="cpu", speed_images=32)
+    with Processes(2, "skdcgn.experiments.run_mnist") as processes, threads(2):
+        return out, run_mnist(CONFIG, out, device="cpu", speed_images=32, processes=processes)
 
 
 @pytest.mark.slow
@@ -60,14 +66,15 @@ def test_a_share_of_a_cgns_training_set_may_be_real_and_biased(analytic_teacher,
 def test_a_report_and_its_pictures_lie_in_the_folder(finished):
     out, _ = finished
     assert "<html" in (out / "report.html").read_text()
-    assert len(list((out / "pictures").glob("*.png"))) == 10  # a run of so few steps has no first one
+    assert len(list((out / "pictures").glob("*.png"))) == 11
+    assert (out / "pictures" / "first.png").exists()
 
 
 @pytest.mark.slow
 def test_a_finished_run_answers_at_once_with_the_same_results(finished):
     out, results = finished
     before = written(out)
-    assert run_mnist(run_preset("smoke"), out, device="cpu", speed_images=32) == results
+    assert run_mnist(CONFIG, out, device="cpu", speed_images=32) == results
     assert {name for name, time in written(out).items() if before.get(name) != time} == {"report.html"}
 
 
@@ -84,7 +91,7 @@ def test_evaluate_prints_the_table_again_and_knows_no_band_for_this_budget(finis
 def test_another_configuration_in_the_same_folder_is_refused(finished):
     out, _ = finished
     with pytest.raises(UserError, match="differs in seed"):
-        run_mnist(override(run_preset("smoke"), {"seed": 1}), out, device="cpu")
+        run_mnist(override(CONFIG, {"seed": 1}), out, device="cpu")
 
 
 @pytest.mark.slow
@@ -92,11 +99,23 @@ def test_losing_the_results_costs_only_the_last_stage(finished):
     out, results = finished
     weights = {p: p.stat().st_mtime_ns for p in out.rglob("checkpoint.safetensors")}
     (out / "results.json").unlink()
-    again = run_mnist(run_preset("smoke"), out, device="cpu", speed_images=32)
+    again = run_mnist(CONFIG, out, device="cpu", speed_images=32)
     assert again.ood_accuracy == results.ood_accuracy
     assert again.pixel_l1 == results.pixel_l1
     assert again.counterfactuals_per_second == results.counterfactuals_per_second  # kept, not timed again
     assert weights == {p: p.stat().st_mtime_ns for p in weights}
+
+
+@pytest.mark.slow
+def test_a_classifier_that_is_trained_alone_has_the_bytes_of_one_side_by_side(finished):
+    out, results = finished
+    folder = out / "classifiers" / "student"
+    before = (folder / "checkpoint.safetensors").read_bytes()
+    shutil.rmtree(folder)
+    (out / "results.json").unlink()
+    with threads(2):
+        assert run_mnist(CONFIG, out, device="cpu", speed_images=32).ood_accuracy == results.ood_accuracy
+    assert (folder / "checkpoint.safetensors").read_bytes() == before
 
 
 def test_a_users_own_pictures_are_a_test_set(tmp_path):

@@ -1,8 +1,16 @@
 """The place of a process among those that share one piece of work."""
 
+import os
 from typing import NamedTuple
 
 from skdcgn.base.errors import UserError
+
+MEETING = ("MASTER_ADDR", "MASTER_PORT")  # where the processes of a launcher meet
+
+
+def launched() -> bool:
+    """Tell whether a launcher of several processes, as torchrun, has started this one."""
+    return all(name in os.environ for name in MEETING)
 
 
 class Rank(NamedTuple):

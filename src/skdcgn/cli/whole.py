@@ -53,7 +53,7 @@ def run(
     changes: dict[str, Any],
 ) -> None:
     """Run every stage of a preset, show its table and write its report."""
-    from skdcgn.training.processes import launched
+    from skdcgn.base.rank import launched
 
     if launched() and os.environ.get("WORLD_SIZE", "1") != "1":
         raise UserError("run is one process: start query, distill and ensemble by torchrun instead, one after another")
@@ -62,10 +62,12 @@ def run(
     settings = configure(find_run(preset, full=full), config, changes)
     folder = default_out(out, settings.preset, settings)
     if isinstance(settings, RunConfig):
-        from skdcgn.experiments.run_mnist import run_mnist
+        from skdcgn.experiments.early import processes_of_run
 
-        with progress() as watch:
-            results = run_mnist(settings, folder, data_root=data_root, device=device, watch=watch)
+        with processes_of_run(settings) as processes, progress() as watch:
+            from skdcgn.experiments.run_mnist import run_mnist
+
+            results = run_mnist(settings, folder, data_root=data_root, device=device, watch=watch, processes=processes)
         show_mnist(results, settings)
     elif isinstance(settings, PhotosConfig):
         from skdcgn.experiments.run_photos import run_photos

@@ -17,7 +17,7 @@ from skdcgn.base.progress import Watch, log_progress, logger
 from skdcgn.cgn.captions import Caption
 from skdcgn.cgn.classes import Classes, match_classes
 from skdcgn.cgn.drawings import draw_cgns, draw_two, interpolate
-from skdcgn.cgn.mechanism import Mechanism, Teacher
+from skdcgn.cgn.mechanism import Teacher
 from skdcgn.cgn.pictures import as_rgb, grid, join_vertically, save_picture, save_strip
 from skdcgn.cgn.policy import parse_policy
 from skdcgn.cgn.subset import ALL
@@ -25,11 +25,12 @@ from skdcgn.classifiers.small_cnn import computes_bf16
 from skdcgn.data.glyphs import glyph_classes
 from skdcgn.data.images import LabelledImages
 from skdcgn.evaluation.fidelity import mean_diversity
+from skdcgn.experiments.early import COUNT, RUN, is_long
 from skdcgn.experiments.stages import Run, Workspace, compare_with_teacher, open_run, query_and_distill
 from skdcgn.experiments.training_sets import CLASSIFIERS, OTHER_CLASSES, MnistData, train_and_test, training_sets
 from skdcgn.report.mnist import write_mnist_report
 from skdcgn.results.records import ClassifierBudget, MnistResults, OodAccuracy, RunResults, read_results, write_results
-from skdcgn.students.distill import LEAST_STEPS, Preview
+from skdcgn.students.distill import Preview
 from skdcgn.students.generator import StudentCGN
 from skdcgn.teachers.load import load_teacher
 from skdcgn.training.side_by_side import Job, Processes, run_jobs, share_of_threads, spare_processes
@@ -38,7 +39,6 @@ from skdcgn.training.worker import threads
 
 SPEED_IMAGES = 512
 FIRST_STEPS = 150  # of each mechanism, before the first picture
-LEAST_IMAGES = 10_000  # of a classifier's training; fewer are learned before a process has started
 LONGEST_FIRST = ("teacher", "student", "oracle", "biased")
 INTERPOLATED = ("shape", "texture", "background", "all")
 FIRST, LAST = 3, 5  # classes between which the report interpolates
@@ -52,11 +52,13 @@ def run_mnist(
     device: str = "auto",
     speed_images: int = SPEED_IMAGES,
     watch: Watch = log_progress,
+    processes: Processes | None = None,
 ) -> MnistResults:
     """Run all stages in ``out``; return the results, which ``out/results.json`` keeps.
 
     Args:
         speed_images: number of counterfactuals that each CGN composes in a round of the timing.
+        processes: for mechanisms and classifiers side by side; None: new ones, if they save time.
 
     Raises:
         UserError: the teacher, the data or an intervention is wrong; they are checked before the first query.
@@ -73,21 +75,20 @@ def run_mnist(
     parse_policy(config.classify.policy, run.teacher.spec.classes)
     match_classes(glyph_classes(config.glyphs), Classes.of(config.teacher, run.teacher.spec), OTHER_CLASSES)
     data.load("train")
-    with _processes(config, device) as processes:
-        results = _results(replace(run, workspace=replace(workspace, processes=processes)), data, speed_images)
+    with _processes(config, device, processes) as workers:
+        results = _results(replace(run, workspace=replace(workspace, processes=workers)), data, speed_images)
     write_results(out, results)
     write_mnist_report(out)
     return results
 
 
 @contextmanager
-def _processes(config: RunConfig, device: str) -> Iterator[Processes | None]:
-    """Yield processes for mechanisms and then for classifiers, unless both are so short that starting takes longer."""
-    if config.distill.steps < LEAST_STEPS and config.classify.images * config.classify.epochs < LEAST_IMAGES:
-        yield None
-    else:
-        with spare_processes(len(Mechanism), device, __name__) as processes:
+def _processes(config: RunConfig, device: str, started: Processes | None) -> Iterator[Processes | None]:
+    if started or is_long(config):
+        with spare_processes(COUNT, device, RUN, started=started) as processes:
             yield processes
+    else:
+        yield None
 
 
 def _results(run: Run[RunConfig], data: MnistData, speed_images: int) -> MnistResults:

@@ -81,7 +81,7 @@ class StoredPairs:
     def images(self, rows: Tensor) -> Tensor:
         """Return the images (B, C, H, W) of ``rows`` (B,)."""
         size = len(self) * self.mechanism.channels * self.spec.image_size**2 * 4
-        return self._all_images[rows] if size <= self.memory else self._read(rows)
+        return self._all_images.index_select(0, rows) if size <= self.memory else self._read(rows)
 
     @cached_property
     def _all_images(self) -> Tensor:

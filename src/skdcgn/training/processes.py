@@ -19,18 +19,13 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 
 from skdcgn.base.errors import UserError
+from skdcgn.base.rank import MEETING, launched
 
 M = TypeVar("M", bound=nn.Module)
 PLACES = ("RANK", "LOCAL_RANK", "WORLD_SIZE")  # numbers that a launcher gives each process
 MPI = ("PMI_", "OMPI_COMM_", "MV2_COMM_", "MPI_LOCAL")  # their names under MPI begin so
-MEETING = ("MASTER_ADDR", "MASTER_PORT")  # where the processes meet
 SETTINGS = "ACCELERATE_"  # of accelerate: precision, accumulation of gradients, plugins
 logger = logging.getLogger(__name__)
-
-
-def launched() -> bool:
-    """Tell whether a launcher of several processes, as torchrun, has started this one."""
-    return all(name in os.environ for name in MEETING)
 
 
 @contextmanager

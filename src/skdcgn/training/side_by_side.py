@@ -8,11 +8,12 @@ for; joblib's workers, which do not either, go on for a while after a killed cal
 """
 
 import logging
+import os
 import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from multiprocessing.connection import Connection, Pipe, wait
 from typing import Any, Generic, NamedTuple, Self, TypeVar
 
@@ -56,22 +57,40 @@ def run_jobs(
 
 
 @contextmanager
-def spare_processes(count: int, device: str, *modules: str) -> Iterator["Processes | None"]:
-    """Yield processes for ``count`` jobs that would train on ``device`` here.
+def spare_processes(
+    count: int, device: str, *modules: str, started: "Processes | None" = None
+) -> Iterator["Processes | None"]:
+    """Yield processes for ``count`` jobs that would train on ``device`` here: those that have ``started``, or new ones.
 
     Yields None if they would save no time: with one thread alone, on a GPU, as one of several ranks.
     """
+    if _saves_time(device):
+        with nullcontext(started) if started else Processes(count, *modules) as processes:
+            yield processes
+    else:
+        if started:
+            started.close()
+        yield None
+
+
+def _saves_time(device: str) -> bool:
     import torch
 
     from skdcgn.training.processes import process_count
     from skdcgn.training.train import make_accelerator
 
     on_cpu = make_accelerator(device).device.type == "cpu"
-    if on_cpu and process_count() == 1 and torch.get_num_threads() > 1 and sys.executable:
+    return on_cpu and process_count() == 1 and torch.get_num_threads() > 1 and bool(sys.executable)
+
+
+@contextmanager
+def early_processes(count: int, *modules: str) -> Iterator["Processes | None"]:
+    """Yield processes that import while this one imports torch, or None if it will surely have one thread alone."""
+    if os.environ.get("OMP_NUM_THREADS") == "1" or len(os.sched_getaffinity(0)) == 1 or not sys.executable:
+        yield None
+    else:
         with Processes(count, *modules) as processes:
             yield processes
-    else:
-        yield None
 
 
 class Processes:

@@ -14,7 +14,7 @@ from skdcgn.cgn.layers import tile_crop
 from skdcgn.cgn.mechanism import Mechanism, Spec, Teacher, check_answer
 
 BATCH = 256  # images per query, and at most in a batch
-PIECE = 32  # images of a piece: a few of them, at 32 pixels, fit into a core's cache
+PIECE = 64  # images of a piece
 TOLERANCE = 1e-4  # of [-1, 1]: how far a drawer may be from its networks, a 78th of a grey level of 255
 
 

@@ -75,9 +75,11 @@ class FastLayers:
         size = self.cgn.spec.image_size
         out = torch.empty(count, 3, size, size) if images is None else images[start : start + count]
         with torch.inference_mode():
-            for layers, piece in zip(self._pieces(own, shape), out.split(PIECE), strict=True):
-                blend(layers, out=piece)
-            if not isfinite(float(out.sum())):
+            sums = [
+                blend(layers, out=piece).sum()
+                for layers, piece in zip(self._pieces(own, shape), out.split(PIECE), strict=True)
+            ]
+            if not isfinite(sum(map(float, sums))):
                 blend(self._asked(own, shape), out=out)
         return out
 

@@ -1,20 +1,17 @@
 """The drawer of a student: matrices where they are faster than convolutions, else its networks with folded norms.
 
-A drawer is built once for the weights of a student, compared with the student's own networks, and built again when the
-weights change.
+The matrices of a mechanism grow with the squares of its grids' sides; convolutions do not.
 """
 
-import logging
 from collections.abc import Iterator, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, cast
-from weakref import WeakKeyDictionary
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from skdcgn.base.seeds import generator
-from skdcgn.cgn.drawer import TOLERANCE, Drawer, NetworkDrawer
+from skdcgn.cgn.drawer import Drawer, NetworkDrawer
 from skdcgn.cgn.inputs import Query
+from skdcgn.cgn.kept_drawers import kept_drawer
 from skdcgn.cgn.mechanism import Mechanism
 from skdcgn.students.layers import UpBlock
 from skdcgn.students.matrices import matrices
@@ -26,9 +23,6 @@ if TYPE_CHECKING:
 
 WORTH = 8  # multiply-adds of a matrix that take as long as one of a convolution with few channels, in all
 AT_ONCE = 64  # images in a pass of a network
-CHECKED = 32  # images of each mechanism that are compared
-
-log = logging.getLogger(__name__)
 
 
 class StudentDrawer:
@@ -42,45 +36,9 @@ class StudentDrawer:
         return self.forms[mechanism].pieces(mechanism, query, offsets)
 
 
-_DRAWERS: "WeakKeyDictionary[nn.Module, tuple[Tensor, Drawer | None]]" = WeakKeyDictionary()
-
-
 def student_drawer(student: "StudentCGN") -> Drawer | None:
     """Return the drawer of a student's present weights; None for one in training and where it would draw otherwise."""
-    if student.training:
-        return None
-    state = _state(student)
-    kept = _DRAWERS.get(student)
-    if kept is None or not torch.equal(kept[0], state):
-        kept = _DRAWERS[student] = state, _checked(student)
-    return kept[1]
-
-
-def _state(student: nn.Module) -> Tensor:
-    """Return all weights and statistics in one tensor, on the CPU."""
-    tensors = [value.detach() for value in (*student.parameters(), *student.buffers()) if value.is_floating_point()]
-    return torch.cat([value.flatten() for value in tensors]).cpu()
-
-
-def _checked(student: "StudentCGN") -> Drawer | None:
-    with torch.inference_mode(False), torch.no_grad():
-        drawer = _built(student)
-    away = max(_away(student, drawer, mechanism) for mechanism in Mechanism)
-    if away <= TOLERANCE:
-        return drawer
-    log.warning("the student's fast form draws %.2g away from its networks: they draw themselves, as exact does", away)
-    return None
-
-
-def _away(student: "StudentCGN", drawer: Drawer, mechanism: Mechanism) -> float:
-    """Return how far the drawer is from the student at fixed inputs."""
-    rng = generator("drawer", mechanism)
-    noise = student.spec.sample_noise(CHECKED, rng)
-    labels = torch.randint(student.spec.classes, (CHECKED,), generator=rng)
-    with torch.inference_mode():
-        images = torch.cat([piece.clone() for piece in drawer.pieces(mechanism, Query(noise, labels), None)])
-        away = float((images - student.query(mechanism, noise, labels)).abs().max())
-    return away if away == away else float("inf")
+    return None if student.training else kept_drawer(student, student, partial(_built, student))
 
 
 def _built(student: "StudentCGN") -> Drawer:

@@ -1,7 +1,7 @@
 """Draws the images of a student's mechanism by its matrices (:mod:`skdcgn.students.matrices`).
 
-Activations are drawn ``SIZE`` images at a time, and pictures ``PIECE`` at a time, in buffers that stay: what is in work
-fits into a core's cache. A batch that is smaller is filled with rows whose images nobody takes, so that an image does
+Activations are drawn ``PIECE`` images at a time, and pictures ``FEW`` at a time, in buffers that stay: what is in work
+fits into a core's cache. A piece that is smaller is filled with rows whose images nobody takes, so that an image does
 not depend on how many are drawn.
 """
 
@@ -20,7 +20,7 @@ from skdcgn.students.layers import LEAK
 from skdcgn.students.matrices import Block, Network, Norm
 from skdcgn.students.tiles import Grid, Tiles, overlaps
 
-SIZE = 2 * PIECE  # images whose activations are drawn together
+FEW = 16  # cropped pictures that are drawn together
 Step = Callable[[], object]
 
 
@@ -45,8 +45,8 @@ class Pen:
     """The buffers in which a thread draws a mechanism, and the steps that fill them."""
 
     def __init__(self, network: Network, inputs: int) -> None:
-        self.noise, self.labels = torch.zeros(SIZE, inputs), torch.zeros(SIZE, dtype=torch.int64)
-        self.code = torch.zeros(SIZE, len(network.start)) if network.memory else self.noise
+        self.noise, self.labels = torch.zeros(PIECE, inputs), torch.zeros(PIECE, dtype=torch.int64)
+        self.code = torch.zeros(PIECE, len(network.start)) if network.memory else self.noise
         self.memory, self.steps = network.memory, list[Step]()
         grid = network.blocks[0].norm1.grid if network.blocks else network.picture.norm.grid
         x = self._product(network.start)
@@ -55,7 +55,7 @@ class Pen:
         self.last = self._norm(network.picture.norm, grid, x)
 
     def draw(self, noise: Tensor, labels: Tensor) -> None:
-        """Draw the last activations of at most ``SIZE`` images."""
+        """Draw the last activations of at most ``PIECE`` images."""
         self.noise[: len(labels)], self.labels[: len(labels)] = noise, labels
         if self.memory is not None:
             self.code.copy_(self.memory(self.noise, self.labels))
@@ -63,19 +63,19 @@ class Pen:
             step()
 
     def _product(self, matrix: Tensor) -> Tensor:
-        out = torch.zeros(SIZE, matrix.shape[1])
+        out = torch.zeros(PIECE, matrix.shape[1])
         self.steps.append(partial(torch.mm, self.code, matrix, out=out))
         return out
 
     def _block(self, block: Block, grid: Grid, x: Tensor, *, keep: bool) -> tuple[Grid, Tensor]:
         h = self._norm(block.norm1, grid, x, keep=keep)
-        out = torch.zeros(SIZE, block.conv1.size)
+        out = torch.zeros(PIECE, block.conv1.size)
         self.steps += products(block.conv1, h, out)
         h = self._norm(block.norm2, block.conv1.target, out)
         if isinstance(block.shortcut, Tensor):
             out = self._product(block.shortcut)
         else:
-            out = torch.zeros(SIZE, block.conv2.size)
+            out = torch.zeros(PIECE, block.conv2.size)
             self.steps += products(block.shortcut, self._laid_out(grid, x, block.shortcut.source, keep=True), out)
         self.steps += products(block.conv2, h, out, add=True)
         return block.conv2.target, out
@@ -95,7 +95,7 @@ class Pen:
     def _laid_out(self, grid: Grid, x: Tensor, target: Grid, *, keep: bool) -> Tensor:
         if grid == target and not keep:
             return x
-        out = torch.zeros(SIZE, sum(target.sizes))
+        out = torch.zeros(PIECE, sum(target.sizes))
         self.steps += [partial(to.copy_, part) for to, part in overlaps(grid, x, target, out)]
         return out
 
@@ -108,65 +108,58 @@ def products(tiles: Tiles, x: Tensor, out: Tensor, *, add: bool = False) -> list
     return [partial(torch.mm, part, matrix, out=to) for to, part, matrix in views]
 
 
-class Picture:
-    """The pictures of ``PIECE`` rows of a pen's last activations, and the steps that draw them."""
-
-    def __init__(self, network: Network, pen: Pen, first: int, flat: Tensor, squash: Callable[..., Tensor]) -> None:
-        labels, x = pen.labels[first : first + PIECE], pen.last[first : first + PIECE]
-        self.steps: list[Step] = [partial(torch.index_select, network.picture.colours, 0, labels, out=flat)]
-        self.steps += products(network.picture.output, x, flat, add=True)
-        self.steps.append(partial(squash, flat, out=flat))
-
-    def draw(self) -> None:
-        """Draw them as runs, which are not in order yet."""
-        for step in self.steps:
-            step()
-
-
 class Desk:
     """A pen and the buffers of its pictures.
 
     Args:
         form: what is drawn.
-        shared: buffers of the thread.
+        few: pictures that are drawn together.
     """
 
-    def __init__(self, form: "MatrixForm", shared: Shared) -> None:
-        network, output = form.network, form.network.picture.output
-        squash = torch.sigmoid if form.mechanism is Mechanism.SHAPE else torch.tanh
-        self.pen, self.run = Pen(network, form.inputs), output.width
-        flat = shared.get("picture", PIECE, output.size)
-        self.pictures = [Picture(network, self.pen, first, flat, squash) for first in range(0, SIZE, PIECE)]
-        self.runs = flat.view(-1, self.run)
-        starts = torch.arange(PIECE)[:, None] * form.places.shape[1]
-        self.ordered = (starts + form.places[0]).flatten()
-        self.rows, self.starts = 2 * self.run * form.places, 2 * self.run * starts.expand(-1, form.places.shape[1])
-        self.twice = shared.get("twice", len(self.runs), 2 * self.run)
-        self.windows = self.twice.as_strided((self.twice.numel() - self.run + 1, self.run), (1, 1))
+    def __init__(self, form: "MatrixForm", few: int) -> None:
+        output, self.few, self.run = form.network.picture.output, few, form.network.picture.output.width
+        self.pen = Pen(form.network, form.inputs)
         self.images = torch.zeros(PIECE, output.channels, output.side, output.side)
+        self.parts = self.images.view(-1, self.run).split(few * form.places.shape[1])
+        flat = SHARED.get("flat", few, output.size)
+        self.runs, self.twice = flat.view(-1, self.run), SHARED.get("twice", few * form.places.shape[1], 2 * self.run)
+        self.windows = self.twice.as_strided((self.twice.numel() - self.run + 1, self.run), (1, 1))
+        starts = torch.arange(few)[:, None] * form.places.shape[1]
+        self.ordered = (starts + form.places[0]).flatten()
+        self.rows = 2 * self.run * form.places
+        self.starts = (2 * self.run * starts).repeat(PIECE // few, form.places.shape[1])
+        self.places = torch.zeros_like(self.starts)
+        self.at = self.places.view(-1).split(few * form.places.shape[1])
+        self.steps = [self._steps(form, first, flat) for first in range(0, PIECE, few)]
 
-    def draw(self, number: int, places: Tensor | None) -> Tensor:
-        """Draw piece ``number`` of the pen's activations; ``places`` are those of its windows (:meth:`windows_at`)."""
-        self.pictures[number].draw()
-        if places is None:
-            torch.index_select(self.runs, 0, self.ordered, out=self.images.view(-1, self.run))
-            return self.images
-        torch.cat([self.runs, self.runs], 1, out=self.twice)
-        torch.index_select(self.windows, 0, places, out=self.images.view(-1, self.run)[: len(places)])
+    def _steps(self, form: "MatrixForm", first: int, flat: Tensor) -> list[Step]:
+        """Return the steps that draw pictures from activations ``first`` on."""
+        labels, x = self.pen.labels[first : first + self.few], self.pen.last[first : first + self.few]
+        picture, squash = form.network.picture, torch.sigmoid if form.mechanism is Mechanism.SHAPE else torch.tanh
+        select: Step = partial(torch.index_select, picture.colours, 0, labels, out=flat)
+        return [select, *products(picture.output, x, flat, add=True), partial(squash, flat, out=flat)]
+
+    def draw(self, offsets: Tensor | None) -> Tensor:
+        """Draw the pictures of the pen's activations, cropped at ``offsets`` (PIECE, 2)."""
+        if offsets is not None:
+            torch.index_select(self.rows, 0, offsets[:, 0], out=self.places)
+            self.places.add_(offsets[:, 1, None]).add_(self.starts)
+        for steps, part, places in zip(self.steps, self.parts, self.at, strict=True):
+            for step in steps:
+                step()
+            if offsets is None:
+                torch.index_select(self.runs, 0, self.ordered, out=part)
+            else:
+                torch.cat([self.runs, self.runs], 1, out=self.twice)
+                torch.index_select(self.windows, 0, places, out=part)
         return self.images
-
-    def windows_at(self, offsets: Tensor) -> tuple[Tensor, ...]:
-        """Return, for each piece of crops at ``offsets`` (B, 2), where the rows of its windows begin."""
-        starts = self.starts.repeat(-(-len(offsets) // PIECE), 1)[: len(offsets)]
-        places = self.rows[offsets[:, 0]].add_(offsets[:, 1, None]).add_(starts)
-        return places.view(-1).split(PIECE * places.shape[1])
 
 
 class Desks(local):
     """The desks of a thread that nobody uses."""
 
     def __init__(self) -> None:
-        self.free: list[Desk] = []
+        self.free: dict[bool, list[Desk]] = {False: [], True: []}  # for pictures that are whole, and for cropped ones
 
 
 class MatrixForm:
@@ -185,17 +178,23 @@ class MatrixForm:
 
     def pieces(self, mechanism: Mechanism, query: Query, offsets: Tensor | None) -> Iterator[Tensor]:
         """Draw ``PIECE`` images at a time (:class:`skdcgn.cgn.drawer.Drawer`)."""
+        tiled = offsets is not None
+        free = self.desks.free[tiled]
         with torch.inference_mode(False):  # buffers that may be written in any mode
-            desk = self.desks.free.pop() if self.desks.free else Desk(self, SHARED)
-        places = None if offsets is None else desk.windows_at(offsets)
+            desk = free.pop() if free else Desk(self, FEW if tiled else PIECE)
         try:
             for first in range(0, len(query.labels), PIECE):
-                if first % SIZE == 0:
-                    desk.pen.draw(query.noise[first : first + SIZE], query.labels[first : first + SIZE])
-                images = desk.draw(first % SIZE // PIECE, None if places is None else places[first // PIECE])
-                yield images[: len(query.labels) - first]
+                rows = slice(first, first + PIECE)
+                count = len(query.labels[rows])
+                desk.pen.draw(query.noise[rows], query.labels[rows])
+                yield desk.draw(None if offsets is None else _filled(offsets[rows], count))[:count]
         finally:  # also when nobody takes the rest
-            self.desks.free.append(desk)
+            free.append(desk)
+
+
+def _filled(offsets: Tensor, count: int) -> Tensor:
+    """Return offsets of a whole piece."""
+    return offsets if count == PIECE else F.pad(offsets, (0, 0, 0, PIECE - count))
 
 
 def _places(output: Tiles) -> Tensor:

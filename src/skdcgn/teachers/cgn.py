@@ -11,8 +11,11 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from skdcgn.base.errors import UserError
+from skdcgn.cgn.drawer import Drawer, NetworkDrawer
+from skdcgn.cgn.kept_drawers import kept_drawer
 from skdcgn.cgn.mechanism import Mechanism, Spec, as_mechanism, check_query
 
 SIZES = (32, 64)
@@ -133,10 +136,33 @@ class CGNTeacher:
         with torch.inference_mode():
             return torch.cat([self.cgn(network, u.to(device), y.to(device)).cpu() for u, y in parts])
 
+    def drawer(self) -> Drawer | None:
+        """Return the CGN with its batch norms in its convolutions; None for other networks than :class:`CGN`."""
+        return kept_drawer(self, self.cgn, self._folded) if isinstance(self.cgn, CGN) else None
+
+    def _folded(self) -> Drawer:
+        folded, device = fold(self.cgn), next(self.cgn.parameters()).device
+
+        def network(mechanism: Mechanism, noise: Tensor, labels: Tensor) -> Tensor:
+            return cast(Tensor, folded(mechanism, noise.to(device), labels.to(device)))
+
+        return NetworkDrawer(network, self.spec, self.at_once)
+
     @property
     def size(self) -> int:
         """How many numbers the three mechanisms hold."""
         return sum(p.numel() for p in self.cgn.parameters())
+
+
+def fold(cgn: NeuralCGN) -> NeuralCGN:
+    """Return a copy for inference that draws the same images, each batch norm taken into the convolution before it."""
+    folded = copy.deepcopy(cgn).eval().requires_grad_(False)
+    for sequence in folded.modules():
+        if isinstance(sequence, nn.Sequential):
+            for number, (layer, norm) in enumerate(pairwise(sequence)):
+                if isinstance(layer, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
+                    sequence[number], sequence[number + 1] = fuse_conv_bn_eval(layer, norm), nn.Identity()
+    return folded.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
 
 def snapshot(cgn: NeuralCGN) -> CGNTeacher:

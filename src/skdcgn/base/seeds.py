@@ -20,9 +20,9 @@ def derive_seed(*parts: int | str) -> int:
     return int.from_bytes(digest[:8], "big") >> 1
 
 
-def generator(*parts: int | str) -> torch.Generator:
-    """Return a CPU generator seeded by the parts."""
-    return torch.Generator().manual_seed(derive_seed(*parts))
+def generator(*parts: int | str, device: torch.device | str = "cpu") -> torch.Generator:
+    """Return a generator seeded by the parts; each kind of device has numbers of its own."""
+    return torch.Generator(device).manual_seed(derive_seed(*parts))
 
 
 def set_seed(seed: int) -> None:

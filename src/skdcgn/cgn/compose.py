@@ -49,6 +49,7 @@ def compose(
     accept: Accept | None = None,
     shared_noise: bool = False,
     exact: bool = False,
+    device_noise: bool = False,
     seed: int = 0,
 ) -> Counterfactuals:
     """Draw ``n`` counterfactuals whose shape, texture and background labels are independent and uniform.
@@ -65,12 +66,24 @@ def compose(
             independent.
         exact: ask the networks of the CGN themselves, not its drawer, whose images are within ``TOLERANCE`` of theirs
             (:mod:`skdcgn.cgn.drawer`).
+        device_noise: draw noise on the GPU of the CGN's weights, which is faster; a seed then has other images than on
+            a CPU. Without a GPU, or with ``exact``, nothing changes.
         seed: the same seed gives the same bytes on the same machine.
 
     Raises:
         UserError: ``cgn`` is a name, ``n`` or ``per_shape`` is below 1, or an intervention is unknown.
     """
-    recipe = _recipe(cgn, n, per_shape, policy, accept, shared_noise=shared_noise, exact=exact, seed=seed)
+    recipe = _recipe(
+        cgn,
+        n,
+        per_shape,
+        policy,
+        accept,
+        shared_noise=shared_noise,
+        exact=exact,
+        device_noise=device_noise,
+        seed=seed,
+    )
     images = torch.empty(n, 3, *2 * [cgn.spec.image_size]) if recipe.fast else None
     batches = (tuple(batch.to_dict().values())[images is not None :] for batch in recipe.batches(n, images))
     columns = _join(batches, n)
@@ -86,6 +99,7 @@ def compose_batches(
     accept: Accept | None = None,
     shared_noise: bool = False,
     exact: bool = False,
+    device_noise: bool = False,
     seed: int = 0,
 ) -> Iterator[Counterfactuals]:
     """Yield the counterfactuals that :func:`compose` returns, in batches of at most ``BATCH``.
@@ -93,12 +107,24 @@ def compose_batches(
     Batches come in the order of the images. Memory does not grow with ``n``.
 
     Args:
-        cgn, n, per_shape, policy, accept, shared_noise, exact, seed: as :func:`compose` takes them.
+        cgn, n, per_shape, policy, accept, shared_noise, exact, device_noise, seed: as
+            :func:`compose` takes them.
 
     Raises:
         UserError: as :func:`compose` does, before the first batch.
     """
-    return _recipe(cgn, n, per_shape, policy, accept, shared_noise=shared_noise, exact=exact, seed=seed).batches(n)
+    recipe = _recipe(
+        cgn,
+        n,
+        per_shape,
+        policy,
+        accept,
+        shared_noise=shared_noise,
+        exact=exact,
+        device_noise=device_noise,
+        seed=seed,
+    )
+    return recipe.batches(n)
 
 
 def _recipe(
@@ -110,6 +136,7 @@ def _recipe(
     *,
     shared_noise: bool,
     exact: bool,
+    device_noise: bool,
     seed: int,
 ) -> "_Recipe":
     if isinstance(cgn, str | Path):
@@ -119,7 +146,8 @@ def _recipe(
     parsed = parse_policy(policy, cgn.spec.classes, tiles=cgn.spec.tiles)
     drawer = cgn.drawer() if isinstance(cgn, Drawable) and not exact else None
     fast = FastLayers(cgn, drawer, per_shape) if drawer else None
-    return _Recipe(cgn, fast, per_shape, parsed, accept, shared_noise, seed)
+    place = drawer.device if drawer and device_noise else torch.device("cpu")
+    return _Recipe(cgn, fast, per_shape, parsed, accept, shared_noise, seed, place)
 
 
 @dataclass(frozen=True)
@@ -133,6 +161,7 @@ class _Recipe:
     accept: Accept | None
     shared_noise: bool
     seed: int
+    noise_device: torch.device
 
     def batches(self, n: int, images: Tensor | None = None) -> Iterator[Counterfactuals]:
         """Compose ``n`` images in batches, into ``images`` (n, 3, H, W) if they are given and there is a drawer."""
@@ -168,10 +197,11 @@ class _Recipe:
 
     def _inputs(self, index: int, n: int, rng: torch.Generator) -> tuple[Inputs, Tensor]:
         """Draw the inputs of a chunk, with a shape for ``per_shape`` images each, and its labels to predict."""
-        spec, labels, noise = self.cgn.spec, [], []
+        spec, labels, noise, on_cpu = self.cgn.spec, [], [], self.noise_device.type == "cpu"
+        noise_rng = rng if on_cpu else generator(self.seed, "noise", index, device=self.noise_device)
         for count in (-(-n // self.per_shape), n, n):
             labels.append(torch.randint(spec.classes, (count,), generator=rng))
-            noise.append(spec.sample_noise(count, rng))
+            noise.append(spec.sample_noise(count, noise_rng))
         shape = labels[0][torch.arange(n) // self.per_shape]
         labels = [
             self.policy.labels(mechanism, own, of_shape, generator(self.seed, "labels", mechanism, index))
@@ -199,7 +229,7 @@ class _Recipe:
             rows = rows[~accept(masks[rows], labels[rows])]
             if not len(rows):
                 return
-            noise[rows] = self.cgn.spec.sample_noise(len(rows), rng)
+            noise[rows] = self.cgn.spec.sample_noise(len(rows), rng).to(noise.device)
             masks[rows] = self._masks_of(noise[rows], labels[rows])
 
     def _follow_shapes(self, inputs: Inputs, index: int) -> Inputs:

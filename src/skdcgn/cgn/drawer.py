@@ -14,7 +14,8 @@ from skdcgn.cgn.layers import tile_crop
 from skdcgn.cgn.mechanism import Mechanism, Spec, Teacher, check_answer
 
 BATCH = 256  # images per query, and at most in a batch
-PIECE = 64  # images of a piece
+PIECE = 64  # images of a piece on a CPU
+MOST_NUMBERS, MOST_IMAGES = 2**24, 4096  # pixels and images of a piece on a GPU, which waits for calls
 TOLERANCE = 1e-4  # of [-1, 1]: how far a drawer may be from its networks, a 78th of a grey level of 255
 
 
@@ -33,8 +34,18 @@ def draw(cgn: Teacher, mechanism: Mechanism, noise: Tensor, labels: Tensor, *, b
 class Drawer(Protocol):
     """A form of a CGN that draws layers."""
 
+    @property
+    def device(self) -> torch.device:
+        """Where it takes its queries and leaves its images."""
+        ...
+
+    @property
+    def piece(self) -> int:
+        """Images in a piece, at most."""
+        ...
+
     def pieces(self, mechanism: Mechanism, query: Query, offsets: Tensor | None) -> Iterator[Tensor]:
-        """Draw ``PIECE`` images (B, C, H, W) at a time, the last piece may be smaller; crop them at ``offsets`` (B, 2).
+        """Draw ``piece`` images (B, C, H, W) at a time, the last time what is left; crop them at ``offsets`` (B, 2).
 
         Pieces may be used until the next is drawn. Threads may draw at the same time.
         """
@@ -80,16 +91,20 @@ class NetworkDrawer:
     Args:
         network: ``(mechanism, noise (B, Z), labels (B,)) -> (B, C, H, W)``.
         spec: of the CGN.
-        at_once: images in a pass.
+        device: where its weights are.
     """
 
-    def __init__(self, network: Callable[[Mechanism, Tensor, Tensor], Tensor], spec: Spec, at_once: int) -> None:
-        self.network, self.spec, self.at_once = network, spec, at_once
+    def __init__(
+        self, network: Callable[[Mechanism, Tensor, Tensor], Tensor], spec: Spec, device: torch.device
+    ) -> None:
+        self.network, self.spec, self.device = network, spec, device
+        self.piece = PIECE if device.type == "cpu" else max(BATCH, min(MOST_NUMBERS // spec.image_size**2, MOST_IMAGES))
 
     def pieces(self, mechanism: Mechanism, query: Query, offsets: Tensor | None) -> Iterator[Tensor]:
-        for start in range(0, len(query.labels), self.at_once):
-            rows = slice(start, start + self.at_once)
+        """Draw ``piece`` images at a time (:class:`Drawer`)."""
+        for start in range(0, len(query.labels), self.piece):
+            rows = slice(start, start + self.piece)
             noise, labels = query.noise[rows], query.labels[rows]
             images = check_answer(self.spec, mechanism, self.network(mechanism, noise, labels), len(labels))
             images = images.contiguous()
-            yield from (images if offsets is None else tile_crop(images, offsets[rows])).split(PIECE)
+            yield images if offsets is None else tile_crop(images, offsets[rows])

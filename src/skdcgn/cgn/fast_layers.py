@@ -1,4 +1,8 @@
-"""Layers and images by a drawer (:mod:`skdcgn.cgn.drawer`), in pieces that fit into a core's cache, on all threads."""
+"""Layers and images by a drawer (:mod:`skdcgn.cgn.drawer`), on all threads of a CPU or on a GPU.
+
+On a GPU noise, labels, crops, answers and blend stay there; images come to the CPU when they are composed. Filters of
+masks and interventions on layers work on the CPU.
+"""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -8,7 +12,7 @@ from math import isfinite
 import torch
 from torch import Tensor
 
-from skdcgn.cgn.drawer import BATCH, PIECE, Drawer, draw
+from skdcgn.cgn.drawer import BATCH, Drawer, draw
 from skdcgn.cgn.inputs import Inputs, Query
 from skdcgn.cgn.layers import blend, crop
 from skdcgn.cgn.mechanism import Layers, Mechanism, Teacher, check_answer
@@ -31,20 +35,25 @@ class FastLayers:
     drawer: Drawer
     per_shape: int
 
+    @property
+    def batch(self) -> int:
+        """Images that are drawn in one call, a multiple of ``BATCH``."""
+        return max(1, self.drawer.piece // BATCH) * BATCH
+
     def draw(self, mechanism: Mechanism, query: Query, offsets: Tensor | None = None) -> Tensor:
-        """Draw and check the images (N, C, H, W) of a mechanism, cropped at ``offsets`` (N, 2)."""
+        """Draw and check the images (N, C, H, W) of a mechanism, cropped at ``offsets`` (N, 2), on the CPU."""
         images = torch.empty(len(query.labels), mechanism.channels, *2 * [self.cgn.spec.image_size])
-        starts = range(0, len(images), BATCH)
+        starts = range(0, len(images), self.batch)
         for _ in in_threads(partial(self._fill, images, mechanism, query, offsets, start) for start in starts):
             pass
         return check_answer(self.cgn.spec, mechanism, images, len(images))
 
     def _fill(self, images: Tensor, mechanism: Mechanism, query: Query, offsets: Tensor | None, start: int) -> None:
-        rows = slice(start, start + BATCH)
-        part = Query(query.noise[rows], query.labels[rows])
+        rows, device = slice(start, start + self.batch), self.drawer.device
+        part = Query(query.noise[rows].to(device), query.labels[rows].to(device))
         with torch.inference_mode():
-            pieces = self.drawer.pieces(mechanism, part, None if offsets is None else offsets[rows])
-            for piece, out in zip(pieces, images[rows].split(PIECE), strict=True):
+            pieces = self.drawer.pieces(mechanism, part, None if offsets is None else offsets[rows].to(device))
+            for piece, out in zip(pieces, images[rows].split(self.drawer.piece), strict=True):
                 out.copy_(piece)
 
     def layers(self, inputs: Inputs, masks: Tensor | None) -> Layers:
@@ -53,6 +62,14 @@ class FastLayers:
         pictures = zip(PICTURES, inputs[6:], strict=True)
         rows = torch.arange(len(inputs.texture_labels)) // self.per_shape
         return Layers(masks[rows], *(self.draw(m, inputs.query(m), offsets) for m, offsets in pictures))
+
+    def compose(self, inputs: Inputs) -> Tensor:
+        """Compose images (N, 3, H, W) with a mask each."""
+        size = self.cgn.spec.image_size
+        images = torch.empty(len(inputs.texture_labels), 3, size, size)
+        for _ in self.images(inputs, None, images):
+            pass
+        return images
 
     def images(self, inputs: Inputs, masks: Tensor | None, images: Tensor | None) -> Iterator[Tensor]:
         """Compose images in batches of ``BATCH``; draw the masks (M, 1, H, W) too if they are None.
@@ -64,30 +81,40 @@ class FastLayers:
         """
         if masks is None and self.per_shape > 1:
             masks = self.draw(Mechanism.SHAPE, inputs.query(Mechanism.SHAPE))
-        starts = range(0, len(inputs.texture_labels), BATCH)
-        return in_threads(partial(self._composed, inputs, masks, images, start) for start in starts)
+        starts = range(0, len(inputs.texture_labels), self.batch)
+        for batch in in_threads(partial(self._composed, inputs, masks, images, start) for start in starts):
+            yield from batch.split(BATCH)
 
     def _composed(self, inputs: Inputs, masks: Tensor | None, images: Tensor | None, start: int) -> Tensor:
-        """Compose a batch."""
-        count = min(BATCH, len(inputs.texture_labels) - start)
+        """Compose a batch on the drawer's device; return it on the CPU."""
+        count = min(self.batch, len(inputs.texture_labels) - start)
         own = inputs.rows(slice(start, start + count))  # of texture and background, and of the shapes without masks
         shape = None if masks is None else masks[torch.arange(start, start + count) // self.per_shape]
         size = self.cgn.spec.image_size
         out = torch.empty(count, 3, size, size) if images is None else images[start : start + count]
         with torch.inference_mode():
-            sums = [
-                blend(layers, out=piece).sum()
-                for layers, piece in zip(self._pieces(own, shape), out.split(PIECE), strict=True)
-            ]
-            if not isfinite(sum(map(float, sums))):
-                blend(self._asked(own, shape), out=out)
+            if self.drawer.device.type == "cpu":
+                finite = self._blend(own, shape, out)
+            else:
+                there = torch.empty(out.shape, device=self.drawer.device)
+                masks_there = None if shape is None else shape.to(self.drawer.device)
+                finite = self._blend(own.to(self.drawer.device), masks_there, there)
+                out.copy_(there)
+            if not finite:
+                out.copy_(blend(self._asked(own, shape)))
         return out
+
+    def _blend(self, inputs: Inputs, masks: Tensor | None, out: Tensor) -> bool:
+        """Compose a batch into ``out``; return whether it is finite."""
+        layers = zip(self._pieces(inputs, masks), out.split(self.drawer.piece), strict=True)
+        return isfinite(sum(float(blend(own, out=piece).sum()) for own, piece in layers))
 
     def _pieces(self, inputs: Inputs, masks: Tensor | None) -> Iterator[Layers]:
         """Draw the layers of a batch in pieces, cropped."""
         crops, shape = zip(PICTURES, inputs[6:], strict=True), inputs.query(Mechanism.SHAPE)
         pieces = (self.drawer.pieces(m, inputs.query(m), offsets) for m, offsets in crops)
-        drawn = self.drawer.pieces(Mechanism.SHAPE, shape, None) if masks is None else iter(masks.split(PIECE))
+        piece = self.drawer.piece
+        drawn = self.drawer.pieces(Mechanism.SHAPE, shape, None) if masks is None else iter(masks.split(piece))
         return map(Layers, drawn, *pieces)
 
     def _asked(self, inputs: Inputs, masks: Tensor | None) -> Layers:

@@ -49,6 +49,10 @@ class Inputs(NamedTuple):
         """Return the inputs with another one of ``mechanism``."""
         return self._replace(**{f"{mechanism}_noise": query.noise, f"{mechanism}_labels": query.labels})
 
+    def to(self, device: torch.device) -> "Inputs":
+        """Return the inputs on a device."""
+        return Inputs(**{name: value.to(device) for name, value in self.tensors.items()})
+
     def rows(self, rows: slice) -> "Inputs":
         """Return some of the rows."""
         return Inputs(**{name: value[rows] for name, value in self.tensors.items()})

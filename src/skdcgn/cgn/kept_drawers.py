@@ -1,4 +1,4 @@
-"""Drawers that stay with their weights: built once, compared with the networks' own images, built again after a change."""
+"""Drawers that stay with their weights: built once, compared with the networks, and built again after a change."""
 
 import logging
 from collections.abc import Callable
@@ -54,5 +54,6 @@ def _away(cgn: Teacher, drawer: Drawer, mechanism: Mechanism) -> float:
     noise = cgn.spec.sample_noise(CHECKED, rng)
     labels = torch.randint(cgn.spec.classes, (CHECKED,), generator=rng)
     with torch.inference_mode():
-        images = torch.cat([piece.clone() for piece in drawer.pieces(mechanism, Query(noise, labels), None)])
+        query = Query(noise.to(drawer.device), labels.to(drawer.device))
+        images = torch.cat([piece.clone() for piece in drawer.pieces(mechanism, query, None)])
         return float((images.cpu() - cgn.query(mechanism, noise, labels)).abs().nan_to_num(torch.inf).max())

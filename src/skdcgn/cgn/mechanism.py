@@ -52,7 +52,7 @@ class Layers(NamedTuple):
 
 def _truncated_normal(uniform: Tensor) -> Tensor:
     """N(0, 1) truncated to [-2, 2]."""
-    low = torch.special.ndtr(torch.tensor(-2.0))
+    low = torch.special.ndtr(torch.tensor(-2.0, device=uniform.device))
     return torch.special.ndtri(torch.lerp(low, 1 - low, uniform)).clamp(-2, 2)
 
 
@@ -123,10 +123,10 @@ class Spec:
         return {SPEC_KEY: json.dumps(self.to_dict())}
 
     def sample_noise(self, count: int, generator: torch.Generator) -> Tensor:
-        """Draw noise (count, Z) on the CPU, the same for the same generator state."""
-        if self.distribution == "normal":
-            return torch.randn(count, self.noise_dim, generator=generator)
-        return INVERSES[self.distribution](torch.rand(count, self.noise_dim, generator=generator))
+        """Draw noise (count, Z) on the generator's device, the same for the same generator state."""
+        draw = torch.randn if self.distribution == "normal" else torch.rand
+        noise = draw(count, self.noise_dim, generator=generator, device=generator.device)
+        return noise if self.distribution == "normal" else INVERSES[self.distribution](noise)
 
     def sobol_noise(self, start: int, count: int, seed: int) -> Tensor:
         """Return points ``start`` to ``start + count`` of a scrambled Sobol sequence as noise (count, Z).

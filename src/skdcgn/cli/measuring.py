@@ -221,7 +221,7 @@ def bench(
     form: Annotated[
         list[str] | None,
         Parameter(
-            help="Form to time: eager, channels-last, compiled, onnx-fp32, onnx-fp16 or onnx-int8; repeat the option. "
+            help="Form to time: eager, channels-last, fast, compiled, onnx-fp32, onnx-fp16 or onnx-int8; repeat the option. "
             "Default: all that this machine can run."
         ),
     ] = None,

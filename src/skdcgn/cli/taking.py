@@ -33,6 +33,12 @@ def generate(
     shared_noise: Annotated[
         bool, Parameter(negative=(), show_default=False, help="Let the three mechanisms share one noise.")
     ] = False,
+    exact: Annotated[
+        bool, Parameter(negative=(), show_default=False, help="Draw with the plain networks: bytes, not rounding.")
+    ] = False,
+    device_noise: Annotated[
+        bool, Parameter(negative=(), show_default=False, help="Draw noise on the GPU: faster, other images.")
+    ] = False,
     truncation: TruncationOption = None,
     spec: SpecOption = None,
     seed: SeedOption = 0,
@@ -62,7 +68,16 @@ def generate(
     else:
         words = tuple(policy or ())
         written = write_counterfactuals(
-            loaded, out, n, per_shape=per_shape, policy=words, shared_noise=shared_noise, seed=seed, form=form
+            loaded,
+            out,
+            n,
+            per_shape=per_shape,
+            policy=words,
+            shared_noise=shared_noise,
+            exact=exact,
+            device_noise=device_noise,
+            seed=seed,
+            form=form,
         )
     print("\n".join(map(str, written)))
 

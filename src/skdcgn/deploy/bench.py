@@ -19,6 +19,8 @@ from skdcgn.base.config import Precision
 from skdcgn.base.errors import UserError, shown
 from skdcgn.base.seeds import generator
 from skdcgn.cgn.classes import Classes, match_classes
+from skdcgn.cgn.drawer import Drawable
+from skdcgn.cgn.fast_layers import FastLayers
 from skdcgn.cgn.inputs import Inputs, sample_inputs
 from skdcgn.cgn.layers import Composition
 from skdcgn.cgn.mechanism import Mechanism, Teacher
@@ -31,7 +33,8 @@ Form = Callable[..., Tensor]
 Name = TypeVar("Name")
 WARM_UP = 3  # the first of them is checked
 OWN_TEACHER = "pass the student's own teacher"
-FORMS = ("eager", "channels-last", "compiled", "onnx-fp32", "onnx-fp16", "onnx-int8")
+EAGER, FAST, COMPILED, ONNX = ("eager", "channels-last"), "fast", "compiled", ("onnx-fp32", "onnx-fp16", "onnx-int8")
+FORMS = (*EAGER, FAST, COMPILED, *ONNX)
 
 
 class Queried(nn.Module):
@@ -58,16 +61,24 @@ def forms(cgn: Teacher, names: tuple[str, ...], device: str = "cpu") -> dict[str
         as_module(cgn)
     except UserError:
         return {"eager": Composition(Queried(cgn))}
+    drawer = cgn.drawer() if isinstance(cgn, Drawable) else None
     traced = cache(partial(exported, cgn))  # once for all precisions
     mode = "default" if device == "cpu" else "reduce-overhead"  # a GPU waits for launches: one graph has them all
     make: dict[str, Callable[[], Form]] = {
+        **({FAST: lambda: _fast(FastLayers(cgn, drawer, 1))} if drawer else {}),
         "eager": lambda: _laid_out(cgn, device, torch.contiguous_format),
         "channels-last": lambda: _laid_out(cgn, device, torch.channels_last),
-        "compiled": lambda: torch.compile(as_module(cgn).to(device), mode=mode),
+        COMPILED: lambda: torch.compile(as_module(cgn).to(device), mode=mode),
         **{f"onnx-{precision}": partial(_in_onnx, cgn, traced, precision) for precision in Precision},
     }
     on_cpu = device == "cpu" and importlib.util.find_spec("onnxruntime") is not None
-    return {name: make[name]() for name in FORMS if name in names and (on_cpu or not name.startswith("onnx"))}
+    possible = [name for name in FORMS if name in make and (on_cpu or name not in ONNX)]
+    return {name: make[name]() for name in possible if name in names}
+
+
+def _fast(layers: FastLayers) -> Form:
+    """Return the form in which :func:`skdcgn.compose` draws."""
+    return lambda *inputs: layers.compose(Inputs(*inputs))
 
 
 def _laid_out(cgn: Teacher, device: str, layout: torch.memory_format) -> nn.Module:
@@ -127,7 +138,7 @@ def time_forms(
     batches: tuple[int, ...] = (64, 256),
     rounds: int = 9,
     names: tuple[str, ...] = FORMS,
-    teacher_names: tuple[str, ...] = ("eager", "channels-last"),
+    teacher_names: tuple[str, ...] = (*EAGER, FAST),
     device: str = "cpu",
 ) -> BenchResults:
     """Time the forms of teacher and student in turn.
@@ -168,9 +179,9 @@ def time_forms(
 
 def rates(cgns: Mapping[str, Teacher], *, batch: int = 256, rounds: int = 9) -> dict[str, dict[str, float]]:
     """Return counterfactuals per second on the CPU, timed in turn: of each CGN by name, and of each of its forms."""
-    drawers = {(name, form): draw for name, cgn in cgns.items() for form, draw in forms(cgn, FORMS[:2]).items()}
+    drawers = {(name, form): draw for name, cgn in cgns.items() for form, draw in forms(cgn, (*EAGER, FAST)).items()}
     students = {name: cgn for name, cgn in cgns.items() if isinstance(cgn, StudentCGN)}
-    drawers |= {(name, form): draw for name, cgn in students.items() for form, draw in forms(cgn, FORMS[3:4]).items()}
+    drawers |= {(name, form): draw for name, cgn in students.items() for form, draw in forms(cgn, ONNX[:1]).items()}
     spec = next(iter(cgns.values())).spec
     speeds: dict[str, dict[str, float]] = {}
     for (name, form), seconds in medians(

@@ -31,6 +31,8 @@ def write_counterfactuals(
     per_shape: int = 1,
     policy: Sequence[str] = (),
     shared_noise: bool = False,
+    exact: bool = False,
+    device_noise: bool = False,
     seed: int = 0,
     form: str = "safetensors",
 ) -> list[Path]:
@@ -51,7 +53,16 @@ def write_counterfactuals(
     """
     if form not in FORMS:
         raise UserError(f"unknown format {form!r}: use {' or '.join(FORMS)}")
-    batches = compose_batches(cgn, n, per_shape=per_shape, policy=policy, shared_noise=shared_noise, seed=seed)
+    batches = compose_batches(
+        cgn,
+        n,
+        per_shape=per_shape,
+        policy=policy,
+        shared_noise=shared_noise,
+        exact=exact,
+        device_noise=device_noise,
+        seed=seed,
+    )
     batches = chain([next(batches)], batches)  # a CGN that cannot draw changes no file
     batches, pictures = _sheet_at_end(batches, out / SHEET_FILE), PictureFolder(out)
     write = _write_pictures if form == "png" else _write_tensors

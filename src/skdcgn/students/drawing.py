@@ -7,9 +7,10 @@ from collections.abc import Iterator, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, cast
 
+import torch
 from torch import Tensor
 
-from skdcgn.cgn.drawer import Drawer, NetworkDrawer
+from skdcgn.cgn.drawer import PIECE, Drawer, NetworkDrawer
 from skdcgn.cgn.inputs import Query
 from skdcgn.cgn.kept_drawers import kept_drawer
 from skdcgn.cgn.mechanism import Mechanism
@@ -22,11 +23,12 @@ if TYPE_CHECKING:
     from skdcgn.students.generator import StudentCGN, StudentGenerator
 
 WORTH = 8  # multiply-adds of a matrix that take as long as one of a convolution with few channels, in all
-AT_ONCE = 64  # images in a pass of a network
 
 
 class StudentDrawer:
-    """The drawers of the three mechanisms as one."""
+    """The drawers of the three mechanisms, on a CPU, as one."""
+
+    device, piece = torch.device("cpu"), PIECE
 
     def __init__(self, forms: Mapping[Mechanism, Drawer]) -> None:
         self.forms = forms
@@ -43,8 +45,9 @@ def student_drawer(student: "StudentCGN") -> Drawer | None:
 
 def _built(student: "StudentCGN") -> Drawer:
     folded = student.folded().requires_grad_(False)
-    network = NetworkDrawer(folded, student.spec, AT_ONCE)
-    if next(student.parameters()).device.type != "cpu":
+    device = next(student.parameters()).device
+    network = NetworkDrawer(folded, student.spec, device)
+    if device.type != "cpu":
         return network
     forms = {m: _form(m, cast("StudentGenerator", folded.mechanisms[m.value])) or network for m in Mechanism}
     return StudentDrawer(forms)

@@ -163,7 +163,7 @@ class Desks(local):
 
 
 class MatrixForm:
-    """A drawer of one mechanism by matrices.
+    """A drawer of one mechanism by matrices, on a CPU.
 
     Args:
         mechanism: which.
@@ -171,13 +171,15 @@ class MatrixForm:
         inputs: numbers in the noise.
     """
 
+    device, piece = torch.device("cpu"), PIECE
+
     def __init__(self, mechanism: Mechanism, network: Network, inputs: int) -> None:
         self.mechanism, self.network, self.inputs = mechanism, network, inputs
         self.places = _places(network.picture.output)
         self.desks = Desks()
 
     def pieces(self, mechanism: Mechanism, query: Query, offsets: Tensor | None) -> Iterator[Tensor]:
-        """Draw ``PIECE`` images at a time (:class:`skdcgn.cgn.drawer.Drawer`)."""
+        """Draw ``piece`` images at a time (:class:`skdcgn.cgn.drawer.Drawer`)."""
         tiled = offsets is not None
         free = self.desks.free[tiled]
         with torch.inference_mode(False):  # buffers that may be written in any mode

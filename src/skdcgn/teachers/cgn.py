@@ -141,12 +141,7 @@ class CGNTeacher:
         return kept_drawer(self, self.cgn, self._folded) if isinstance(self.cgn, CGN) else None
 
     def _folded(self) -> Drawer:
-        folded, device = fold(self.cgn), next(self.cgn.parameters()).device
-
-        def network(mechanism: Mechanism, noise: Tensor, labels: Tensor) -> Tensor:
-            return cast(Tensor, folded(mechanism, noise.to(device), labels.to(device)))
-
-        return NetworkDrawer(network, self.spec, self.at_once)
+        return NetworkDrawer(fold(self.cgn), self.spec, next(self.cgn.parameters()).device)
 
     @property
     def size(self) -> int:
@@ -162,7 +157,7 @@ def fold(cgn: NeuralCGN) -> NeuralCGN:
             for number, (layer, norm) in enumerate(pairwise(sequence)):
                 if isinstance(layer, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
                     sequence[number], sequence[number + 1] = fuse_conv_bn_eval(layer, norm), nn.Identity()
-    return folded.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+    return folded.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
 def snapshot(cgn: NeuralCGN) -> CGNTeacher:

@@ -16,7 +16,7 @@ from skdcgn.students.generator import StudentCGN
 from skdcgn.teachers.load import load_teacher
 
 SIZE = {"channels": (4,), "grid": 4, "embedding": 2, "rank": 0, "separable": False}
-CHEAP = ("eager", "channels-last", "onnx-fp32")
+CHEAP = ("eager", "channels-last", "fast", "onnx-fp32")
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +26,7 @@ def student():
 
 
 def test_all_forms_draw_the_same(student):
-    inputs = sample_inputs(student.spec, 6, generator("same"))
+    inputs = sample_inputs(student.spec, 70, generator("same"))
     with torch.no_grad():
         expected = Composition(student)(*inputs)
         images_by_form = {name: form(*inputs) for name, form in forms(student, CHEAP).items()}
@@ -58,9 +58,10 @@ def test_the_numbers_are_ratios_to_the_teacher_in_one_process(student):
         load_teacher("double-colored-digits"), student, batches=(2, 8), rounds=3, names=("eager", "onnx-fp32")
     )
     json.dumps(to_dict(results))
-    assert [(row.batch, row.form) for row in results.rows[:4]] == [
+    assert [(row.batch, row.form) for row in results.rows[:5]] == [
         (2, "teacher, eager"),
         (2, "teacher, channels-last"),
+        (2, "teacher, fast"),
         (2, "student, eager"),
         (2, "student, onnx-fp32"),
     ]

@@ -221,8 +221,8 @@ def bench(
     form: Annotated[
         list[str] | None,
         Parameter(
-            help="Form to time: eager, channels-last, fast, compiled, onnx-fp32, onnx-fp16 or onnx-int8; repeat the option. "
-            "Default: all that this machine can run."
+            help="Form to time: eager, channels-last, fast, compiled, onnx-fp32, onnx-fp16 or onnx-int8; "
+            "repeat the option. Default: all that this machine can run."
         ),
     ] = None,
     rounds: Annotated[int, Parameter(validator=POSITIVE, help="Timings of each form; the median is shown.")] = 9,

@@ -65,7 +65,7 @@ def forms(cgn: Teacher, names: tuple[str, ...], device: str = "cpu") -> dict[str
     traced = cache(partial(exported, cgn))  # once for all precisions
     mode = "default" if device == "cpu" else "reduce-overhead"  # a GPU waits for launches: one graph has them all
     make: dict[str, Callable[[], Form]] = {
-        **({FAST: lambda: _fast(FastLayers(cgn, drawer, 1))} if drawer else {}),
+        **({FAST: lambda: _fast(FastLayers(cgn, drawer, 1))} if drawer and drawer.device.type == device else {}),
         "eager": lambda: _laid_out(cgn, device, torch.contiguous_format),
         "channels-last": lambda: _laid_out(cgn, device, torch.channels_last),
         COMPILED: lambda: torch.compile(as_module(cgn).to(device), mode=mode),

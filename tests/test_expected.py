@@ -82,7 +82,8 @@ def test_a_point_that_a_study_measured_has_its_band():
 
 
 def test_the_band_of_a_cgn_that_is_taught_again_is_its_own():
-    preset = override(run_preset("double-colored-mnist"), find_study("taught").recipe)
+    preset = run_preset("double-colored-mnist")
+    preset = override(preset, find_study("taught").recipe(preset))
     points = lay_points(preset, find_study("taught").points(preset), teach_preset(preset.preset))
     expected_bands = {
         point.name: bands(replace(point.config, seed=4), replace(point.teach, seed=4)) for point in points

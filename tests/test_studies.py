@@ -11,11 +11,11 @@ from skdcgn.base.records import override
 from skdcgn.cgn.policy import parse_policy
 from skdcgn.experiments.student_studies import LAYOUTS
 from skdcgn.experiments.studies import (
-    MEASURED_RECIPE,
     STUDIES,
     TABLES,
     find_study,
     find_table,
+    measured_recipe,
     miniature,
     select_points,
 )
@@ -23,7 +23,8 @@ from skdcgn.experiments.study_points import ALL
 from skdcgn.results.published import PAPER, PUBLISHED, RECIPE, published_accuracy
 from skdcgn.results.study_record import lay_points
 
-BASE = override(run_preset("double-colored-mnist"), MEASURED_RECIPE)
+PRESET = run_preset("double-colored-mnist")
+BASE = override(PRESET, measured_recipe(PRESET))
 
 
 @pytest.mark.parametrize("preset", RUNS)

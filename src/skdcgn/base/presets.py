@@ -51,7 +51,7 @@ CUT_MASKS_AT_RANDOM_LEVELS = "shape.level:0.4"
 MNIST_CLASSIFY = replace(
     ClassifyConfig(),
     images=100_000,
-    epochs=1,
+    epochs=2,
     per_shape=1,
     policy=(*DEFORM_MASKS, SHARPEN_MASKS),
     agreement=0.1,

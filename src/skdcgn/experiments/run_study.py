@@ -66,7 +66,8 @@ def plan_study(
     """Lay the study ``name`` over ``preset``; arguments are those of :func:`run_study`."""
     study = find_study(name)
     changes = {key: value for key, value in (("teacher", teacher), ("spec", spec), ("textures", textures)) if value}
-    base = override(run_preset(preset), {**study.recipe, **changes})
+    base = run_preset(preset)
+    base = override(base, {**study.recipe(base), **changes})
     if not 1 <= seeds <= MOST_SEEDS:
         raise UserError(f"{shown(seeds)} seeds: pass 1 to {MOST_SEEDS}")
     if quick:

@@ -23,6 +23,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from functools import partial
+from multiprocessing.synchronize import Barrier
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -76,9 +77,13 @@ class AtOnce:
         return tone.expand(-1, Mechanism(mechanism).channels, side, side).clone()
 
 
+_together: list[Barrier] = []  # in a process that does a job
+
+
 def measured(job: Callable[[], Any]) -> Measure:
-    """Do a job in this process."""
+    """Do a job in this process, once all processes have begun."""
     torch.set_num_threads(1)
+    _together[0].wait()
     start = time.perf_counter()
     value = job()
     end = time.perf_counter()
@@ -87,7 +92,8 @@ def measured(job: Callable[[], Any]) -> Measure:
 
 def in_processes(*jobs: Callable[[], Any]) -> tuple[Row, list[Any]]:
     """Do each job in a new process, all at once; return seconds and memory of the greatest, and what jobs returned."""
-    with ProcessPoolExecutor(len(jobs), multiprocessing.get_context("spawn")) as pool:
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(len(jobs), spawn, _together.append, (spawn.Barrier(len(jobs)),)) as pool:
         ends = list(pool.map(measured, jobs))
     seconds = max(one.end for one in ends) - min(one.start for one in ends)
     row = {"seconds": round(seconds, 3), "mebibytes": round(max(one.mebibytes for one in ends), 1)}

@@ -26,7 +26,7 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, RandomSampler
 
-from scale_figures import draw_loading
+from scale_figures import draw_loading, loading_table
 from skdcgn.base.files import write_json
 from skdcgn.base.photo_students import PHOTO_DISTILL
 from skdcgn.base.presets import DEFAULT, RUNS
@@ -156,9 +156,7 @@ def main() -> None:
     }
     write_json(RESULTS / "loading.json", record)
     draw_loading(medians)
-    for workers, sizes in medians.items():
-        for size, sides in sizes.items():
-            print(f"{workers} workers, {size} px:", ", ".join(f"{side} {own:,.0f}/s" for side, own in sides.items()))
+    print(loading_table(medians))
     print("crossover:", record["crossover_pixels"])
 
 

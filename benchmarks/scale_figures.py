@@ -1,6 +1,6 @@
-"""Figures of loading and of scale: logarithms on both axes."""
+"""Figures of loading and of scale, with logarithms on both axes, and their tables for the docs."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,32 @@ def tidy(axes: Axes, x: str, y: str, title: str) -> None:
     axes.set_axisbelow(True)
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
+
+
+def markdown(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """Return a table of Markdown whose first column is text and whose others are numbers."""
+    lines = [head, ["---", *["---:"] * (len(head) - 1)], *rows]
+    return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)
+
+
+def loading_table(medians: Mapping[str, Mapping[int, Mapping[str, float]]]) -> str:
+    """Return pictures a second by workers and size."""
+    rows = [
+        [f"{workers}, {size} px", *(f"{own[side]:,.0f}" for side in COLOURS)]
+        for workers, sizes in medians.items()
+        for size, own in sizes.items()
+    ]
+    return markdown(["workers, size", *WORDS.values()], rows)
+
+
+def scale_table(lines: Mapping[str, list[dict[str, Any]]]) -> str:
+    """Return seconds and MiB of each way by number."""
+    numbers = sorted({point["n"] for points in lines.values() for point in points})
+    rows = []
+    for name, points in lines.items():
+        cells = {point["n"]: f"{point['seconds']:,.3g} s, {point['mebibytes']:,.0f} MiB" for point in points}
+        rows.append([name, *(cells.get(n, "") for n in numbers)])
+    return markdown(["", *(f"{n:,}" for n in numbers)], rows)
 
 
 def draw_loading(medians: Mapping[str, Mapping[int, Mapping[str, float]]]) -> None:

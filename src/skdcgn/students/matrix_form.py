@@ -5,7 +5,7 @@ fits into a core's cache. A piece that is smaller is filled with rows whose imag
 not depend on how many are drawn.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from threading import local
 
@@ -56,7 +56,9 @@ class Pen:
 
     def draw(self, noise: Tensor, labels: Tensor) -> None:
         """Draw the last activations of at most ``PIECE`` images."""
-        self.noise[: len(labels)], self.labels[: len(labels)] = noise, labels
+        whole = len(labels) == PIECE
+        (self.noise if whole else self.noise[: len(labels)]).copy_(noise)
+        (self.labels if whole else self.labels[: len(labels)]).copy_(labels)
         if self.memory is not None:
             self.code.copy_(self.memory(self.noise, self.labels))
         for step in self.steps:
@@ -127,9 +129,7 @@ class Desk:
         starts = torch.arange(few)[:, None] * form.places.shape[1]
         self.ordered = (starts + form.places[0]).flatten()
         self.rows = 2 * self.run * form.places
-        self.starts = (2 * self.run * starts).repeat(PIECE // few, form.places.shape[1])
-        self.places = torch.zeros_like(self.starts)
-        self.at = self.places.view(-1).split(few * form.places.shape[1])
+        self.starts = 2 * self.run * starts.expand(-1, form.places.shape[1])
         self.steps = [self._steps(form, first, flat) for first in range(0, PIECE, few)]
 
     def _steps(self, form: "MatrixForm", first: int, flat: Tensor) -> list[Step]:
@@ -139,19 +139,23 @@ class Desk:
         select: Step = partial(torch.index_select, picture.colours, 0, labels, out=flat)
         return [select, *products(picture.output, x, flat, add=True), partial(squash, flat, out=flat)]
 
-    def draw(self, offsets: Tensor | None) -> Tensor:
-        """Draw the pictures of the pen's activations, cropped at ``offsets`` (PIECE, 2)."""
-        if offsets is not None:
-            torch.index_select(self.rows, 0, offsets[:, 0], out=self.places)
-            self.places.add_(offsets[:, 1, None]).add_(self.starts)
-        for steps, part, places in zip(self.steps, self.parts, self.at, strict=True):
+    def places(self, offsets: Tensor) -> Tensor:
+        """Return where the rows of crops at ``offsets`` (B, 2) begin among the windows: (groups of ``few``, rows)."""
+        rest = -len(offsets) % PIECE
+        filled = F.pad(offsets, (0, 0, 0, rest)) if rest else offsets
+        places = torch.index_select(self.rows, 0, filled[:, 0]).add_(filled[:, 1, None])
+        return places.unflatten(0, (-1, self.few)).add_(self.starts).flatten(1)
+
+    def draw(self, places: Sequence[Tensor] | None) -> Tensor:
+        """Draw the pictures of the pen's activations, cropped at ``places``, a tensor for each ``few`` of them."""
+        for number, (steps, part) in enumerate(zip(self.steps, self.parts, strict=True)):
             for step in steps:
                 step()
-            if offsets is None:
+            if places is None:
                 torch.index_select(self.runs, 0, self.ordered, out=part)
             else:
                 torch.cat([self.runs, self.runs], 1, out=self.twice)
-                torch.index_select(self.windows, 0, places, out=part)
+                torch.index_select(self.windows, 0, places[number], out=part)
         return self.images
 
 
@@ -185,18 +189,14 @@ class MatrixForm:
         with torch.inference_mode(False):  # buffers that may be written in any mode
             desk = free.pop() if free else Desk(self, FEW if tiled else PIECE)
         try:
-            for first in range(0, len(query.labels), PIECE):
-                rows = slice(first, first + PIECE)
-                count = len(query.labels[rows])
-                desk.pen.draw(query.noise[rows], query.labels[rows])
-                yield desk.draw(None if offsets is None else _filled(offsets[rows], count))[:count]
+            places = () if offsets is None else desk.places(offsets).unbind()
+            queries = zip(query.noise.split(PIECE), query.labels.split(PIECE), strict=True)
+            for number, (noise, labels) in enumerate(queries):
+                desk.pen.draw(noise, labels)
+                groups = slice(number * PIECE // FEW, (number + 1) * PIECE // FEW)
+                yield desk.draw(places[groups] if tiled else None)[: len(labels)]
         finally:  # also when nobody takes the rest
             free.append(desk)
-
-
-def _filled(offsets: Tensor, count: int) -> Tensor:
-    """Return offsets of a whole piece."""
-    return offsets if count == PIECE else F.pad(offsets, (0, 0, 0, PIECE - count))
 
 
 def _places(output: Tiles) -> Tensor:

@@ -1,5 +1,6 @@
 """Drawers: the fast form of a CGN draws what its networks draw, up to rounding, with the same bytes on any threads."""
 
+import copy
 import dataclasses
 
 import pytest
@@ -9,12 +10,16 @@ from skdcgn.base.config import DistillConfig, StudentConfig
 from skdcgn.base.photo_students import PHOTO_STUDENT
 from skdcgn.base.presets import RUNS, SMOKE_IMAGENET_STUDENT
 from skdcgn.base.seeds import generator
+from skdcgn.base.tensors import read_tensors
 from skdcgn.cgn.compose import compose, compose_batches
 from skdcgn.cgn.drawer import BATCH, TOLERANCE, draw
 from skdcgn.cgn.inputs import Query, sample_offsets
 from skdcgn.cgn.layers import blend, crop, tile_crop
 from skdcgn.cgn.mechanism import Layers, Mechanism, Spec
+from skdcgn.deploy.generate import write_counterfactuals
 from skdcgn.students.generator import StudentCGN, student_size
+from skdcgn.teachers.cgn import fold
+from skdcgn.teachers.load import load_teacher
 
 PHOTOS = Spec(image_size=64, noise_dim=16, classes=3, tiles=False)
 ALIKE = {"grid": 4, "embedding": 3}
@@ -132,3 +137,30 @@ def test_a_student_whose_fast_form_is_too_far_away_draws_itself(caplog):
     assert cgn.drawer() is None
     assert "away from its networks" in caplog.text
     assert torch.equal(compose(cgn, 40).images, compose(cgn, 40, exact=True).images)
+
+
+def test_a_teacher_draws_with_folded_norms():
+    teacher = load_teacher("double-colored-digits")
+    fast, exact = compose(teacher, 70), compose(teacher, 70, exact=True)
+    torch.testing.assert_close(fast.images, exact.images, atol=TOLERANCE, rtol=0)
+    assert not any(isinstance(m, torch.nn.BatchNorm2d) for m in fold(teacher.cgn).modules())
+    with torch.no_grad():
+        teacher.cgn.f_text1[-2].bias += 1
+    assert (compose(teacher, 70).images - fast.images).abs().max() > 0.1
+
+
+def test_noise_of_the_device_is_that_of_the_cpu_where_the_cgn_is_there(digits):
+    assert torch.equal(compose(digits, 300, device_noise=True).images, compose(digits, 300).images)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
+def test_a_gpu_composes_the_same_images(digits):
+    there = copy.deepcopy(digits).cuda()
+    torch.testing.assert_close(compose(there, 5000).images, compose(digits, 5000).images, atol=1e-3, rtol=0)
+    assert not torch.equal(compose(there, 50, device_noise=True).images, compose(there, 50).images)
+
+
+def test_generate_writes_the_images_of_compose(digits, tmp_path):
+    for exact in (False, True):
+        file = write_counterfactuals(digits, tmp_path, 300, exact=exact)[0]
+        assert torch.equal(read_tensors(file)[0]["images"], compose(digits, 300, exact=exact).images)

@@ -146,9 +146,9 @@ class Desk:
         places = torch.index_select(self.rows, 0, filled[:, 0]).add_(filled[:, 1, None])
         return places.unflatten(0, (-1, self.few)).add_(self.starts).flatten(1)
 
-    def draw(self, places: Sequence[Tensor] | None) -> Tensor:
-        """Draw the pictures of the pen's activations, cropped at ``places``, a tensor for each ``few`` of them."""
-        for number, (steps, part) in enumerate(zip(self.steps, self.parts, strict=True)):
+    def draw(self, count: int, places: Sequence[Tensor] | None) -> Tensor:
+        """Draw ``count`` pictures of the activations, cropped at ``places``, a tensor for each ``few`` of them."""
+        for number, (steps, part) in enumerate(zip(self.steps[: -(-count // self.few)], self.parts, strict=False)):
             for step in steps:
                 step()
             if places is None:
@@ -194,7 +194,7 @@ class MatrixForm:
             for number, (noise, labels) in enumerate(queries):
                 desk.pen.draw(noise, labels)
                 groups = slice(number * PIECE // FEW, (number + 1) * PIECE // FEW)
-                yield desk.draw(places[groups] if tiled else None)[: len(labels)]
+                yield desk.draw(len(labels), places[groups] if tiled else None)[: len(labels)]
         finally:  # also when nobody takes the rest
             free.append(desk)
 

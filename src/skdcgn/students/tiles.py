@@ -157,16 +157,21 @@ class Cutter:
 
     @cached_property
     def _rows(self) -> list[list[int]]:
-        return self._touched(1, 4)
+        return self._touched(0, 2)
 
     @cached_property
     def _columns(self) -> list[list[int]]:
-        return self._touched(2, 5)
+        return self._touched(1, 3)
+
+    @cached_property
+    def _places(self) -> Tensor:
+        """The greatest entry between each pixel of the input and of the output (S, S, S', S'), 0 where none depends."""
+        return self.matrix.abs().amax(0).amax(2)
 
     def _touched(self, source: int, target: int) -> list[list[int]]:
         """For each place of an axis of the output: the first and last place of the input that it depends on."""
-        others = tuple(axis for axis in range(6) if axis not in (source, target))
-        touched = self.matrix.abs().amax(others).T > 0  # (S', S)
+        others = tuple(axis for axis in range(4) if axis not in (source, target))
+        touched = self._places.amax(others).T > 0  # (S', S)
         places = [row.nonzero().flatten().tolist() or [0] for row in touched]
         return [[row[0], row[-1] + 1] for row in places]
 

@@ -28,7 +28,7 @@ from skdcgn.base.errors import UserError
 from skdcgn.base.seeds import generator
 from skdcgn.cgn.counterfactuals import Counterfactuals
 from skdcgn.cgn.drawer import BATCH, Drawable, draw
-from skdcgn.cgn.fast_layers import FastLayers
+from skdcgn.cgn.fast_layers import FastLayers, empty_images
 from skdcgn.cgn.inputs import Inputs, Query, sample_crops
 from skdcgn.cgn.layers import blend, crop
 from skdcgn.cgn.mechanism import Layers, Mechanism, Teacher
@@ -84,7 +84,7 @@ def compose(
         device_noise=device_noise,
         seed=seed,
     )
-    images = torch.empty(n, 3, *2 * [cgn.spec.image_size]) if recipe.fast else None
+    images = empty_images(n, cgn.spec.image_size) if recipe.fast else None
     batches = (tuple(batch.to_dict().values())[images is not None :] for batch in recipe.batches(n, images))
     columns = _join(batches, n)
     return Counterfactuals(*columns) if images is None else Counterfactuals(images, *columns)

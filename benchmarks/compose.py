@@ -37,7 +37,8 @@ from skdcgn.results.versions import versions
 from skdcgn.students.generator import StudentCGN, student_size
 
 ROUNDS = 5
-IMAGES, FEW = 4096, 256  # of a fast form and of a slow one in a round
+BATCH = 256  # of the eager teacher and of the ONNX file
+IMAGES, FEW = 8192, 512  # of a fast form and of a slow one in a round
 SIDES = (256, 416, 208)  # of the product that shows the wall: a batch of activations times a layer
 REPEATS = 200
 FILE_SIZES = (8192, 32768)
@@ -74,21 +75,21 @@ def decoder(images: torch.Tensor) -> Callable[[], object]:
 
 def calls(teacher: Teacher, student: StudentCGN, folder: Path) -> dict[str, tuple[int, Callable[[], object]]]:
     """Return what is timed: by name how many things a call makes, and the call."""
-    inputs = tuple(sample_inputs(student.spec, FEW, generator("benchmark")).tensors.values())
+    inputs = tuple(sample_inputs(student.spec, BATCH, generator("benchmark")).tensors.values())
     eager = forms(teacher, ("eager",))["eager"]
     file = forms(student, ("onnx-fp32",))
     rows: dict[str, tuple[int, Callable[[], object]]] = {
         "GEMM, products": (REPEATS, product()),
         "PNG decoding, Pillow": (IMAGES, decoder(compose(student, IMAGES).images)),
-        "teacher, eager": (FEW, lambda: eager(*inputs)),
+        "teacher, eager": (BATCH, lambda: eager(*inputs)),
         "teacher, compose exact": (FEW, lambda: compose(teacher, FEW, exact=True)),
         "teacher, compose": (FEW, lambda: compose(teacher, FEW)),
         "student, compose exact": (IMAGES, lambda: compose(student, IMAGES, exact=True)),
         "student, compose": (IMAGES, lambda: compose(student, IMAGES)),
-        "student, generate": (2 * IMAGES, lambda: write_counterfactuals(student, folder, 2 * IMAGES)),
+        "student, generate": (IMAGES, lambda: write_counterfactuals(student, folder, IMAGES)),
     }
     if file:
-        rows["student, ONNX file"] = (FEW, lambda: file["onnx-fp32"](*inputs))
+        rows["student, ONNX file"] = (BATCH, lambda: file["onnx-fp32"](*inputs))
     return rows
 
 

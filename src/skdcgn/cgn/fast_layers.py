@@ -44,7 +44,7 @@ class FastLayers:
     @property
     def batch(self) -> int:
         """Images that are drawn in one call, a multiple of ``BATCH``."""
-        return max(1, self.drawer.piece // BATCH) * BATCH
+        return max(2, self.drawer.piece // BATCH) * BATCH
 
     def draw(self, mechanism: Mechanism, query: Query, offsets: Tensor | None = None) -> Tensor:
         """Draw and check the images (N, C, H, W) of a mechanism, cropped at ``offsets`` (N, 2), on the CPU."""

@@ -1,11 +1,11 @@
 """Draws the images of a student's mechanism by its matrices (:mod:`skdcgn.students.matrices`).
 
-Activations are drawn ``PIECE`` images at a time, and pictures ``FEW`` at a time, in buffers that stay: what is in work
-fits into a core's cache. A piece that is smaller is filled with rows whose images nobody takes, so that an image does
-not depend on how many are drawn.
+Images are drawn in groups of ``LARGE`` or ``PIECE``, in buffers that stay, and pictures ``PIECE`` at a time: calls in
+a large group cost less, and threads wait less for each other. A group that is smaller is filled with rows whose images
+nobody takes.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from functools import partial
 from threading import local
 
@@ -20,7 +20,7 @@ from skdcgn.students.layers import LEAK
 from skdcgn.students.matrices import Block, Network, Norm
 from skdcgn.students.tiles import Grid, Tiles, overlaps
 
-FEW = 16  # cropped pictures that are drawn together
+LARGE = 8 * PIECE  # images of a group, where there are so many
 Step = Callable[[], object]
 
 
@@ -42,11 +42,12 @@ SHARED = Shared()
 
 
 class Pen:
-    """The buffers in which a thread draws a mechanism, and the steps that fill them."""
+    """The buffers in which a thread draws a mechanism for a ``group`` of images, and the steps that fill them."""
 
-    def __init__(self, network: Network, inputs: int) -> None:
-        self.noise, self.labels = torch.zeros(PIECE, inputs), torch.zeros(PIECE, dtype=torch.int64)
-        self.code = torch.zeros(PIECE, len(network.start)) if network.memory else self.noise
+    def __init__(self, network: Network, inputs: int, group: int) -> None:
+        self.group = group
+        self.noise, self.labels = torch.zeros(group, inputs), torch.zeros(group, dtype=torch.int64)
+        self.code = torch.zeros(group, len(network.start)) if network.memory else self.noise
         self.memory, self.steps = network.memory, list[Step]()
         grid = network.blocks[0].norm1.grid if network.blocks else network.picture.norm.grid
         x = self._product(network.start)
@@ -55,8 +56,8 @@ class Pen:
         self.last = self._norm(network.picture.norm, grid, x)
 
     def draw(self, noise: Tensor, labels: Tensor) -> None:
-        """Draw the last activations of at most ``PIECE`` images."""
-        whole = len(labels) == PIECE
+        """Draw the last activations of a group of images at most."""
+        whole = len(labels) == self.group
         (self.noise if whole else self.noise[: len(labels)]).copy_(noise)
         (self.labels if whole else self.labels[: len(labels)]).copy_(labels)
         if self.memory is not None:
@@ -65,19 +66,19 @@ class Pen:
             step()
 
     def _product(self, matrix: Tensor) -> Tensor:
-        out = torch.zeros(PIECE, matrix.shape[1])
+        out = torch.zeros(self.group, matrix.shape[1])
         self.steps.append(partial(torch.mm, self.code, matrix, out=out))
         return out
 
     def _block(self, block: Block, grid: Grid, x: Tensor, *, keep: bool) -> tuple[Grid, Tensor]:
         h = self._norm(block.norm1, grid, x, keep=keep)
-        out = torch.zeros(PIECE, block.conv1.size)
+        out = torch.zeros(self.group, block.conv1.size)
         self.steps += products(block.conv1, h, out)
         h = self._norm(block.norm2, block.conv1.target, out)
         if isinstance(block.shortcut, Tensor):
             out = self._product(block.shortcut)
         else:
-            out = torch.zeros(PIECE, block.conv2.size)
+            out = torch.zeros(self.group, block.conv2.size)
             self.steps += products(block.shortcut, self._laid_out(grid, x, block.shortcut.source, keep=True), out)
         self.steps += products(block.conv2, h, out, add=True)
         return block.conv2.target, out
@@ -97,7 +98,7 @@ class Pen:
     def _laid_out(self, grid: Grid, x: Tensor, target: Grid, *, keep: bool) -> Tensor:
         if grid == target and not keep:
             return x
-        out = torch.zeros(PIECE, sum(target.sizes))
+        out = torch.zeros(self.group, sum(target.sizes))
         self.steps += [partial(to.copy_, part) for to, part in overlaps(grid, x, target, out)]
         return out
 
@@ -111,59 +112,60 @@ def products(tiles: Tiles, x: Tensor, out: Tensor, *, add: bool = False) -> list
 
 
 class Desk:
-    """A pen and the buffers of its pictures.
+    """A pen and the buffers of ``PIECE`` pictures of what it draws.
 
     Args:
         form: what is drawn.
-        few: pictures that are drawn together.
+        group: images whose activations are drawn at once, a multiple of ``PIECE``.
     """
 
-    def __init__(self, form: "MatrixForm", few: int) -> None:
-        output, self.few, self.run = form.network.picture.output, few, form.network.picture.output.width
-        self.pen = Pen(form.network, form.inputs)
+    def __init__(self, form: "MatrixForm", group: int) -> None:
+        output, self.run = form.network.picture.output, form.network.picture.output.width
+        self.pen = Pen(form.network, form.inputs, group)
         self.images = torch.zeros(PIECE, output.channels, output.side, output.side)
-        self.parts = self.images.view(-1, self.run).split(few * form.places.shape[1])
-        flat = SHARED.get("flat", few, output.size)
-        self.runs, self.twice = flat.view(-1, self.run), SHARED.get("twice", few * form.places.shape[1], 2 * self.run)
+        self.part = self.images.view(-1, self.run)
+        flat = SHARED.get("flat", PIECE, output.size)
+        self.runs, self.twice = flat.view(-1, self.run), SHARED.get("twice", PIECE * form.places.shape[1], 2 * self.run)
         self.windows = self.twice.as_strided((self.twice.numel() - self.run + 1, self.run), (1, 1))
-        starts = torch.arange(few)[:, None] * form.places.shape[1]
+        starts = torch.arange(PIECE)[:, None] * form.places.shape[1]
         self.ordered = (starts + form.places[0]).flatten()
         self.rows = 2 * self.run * form.places
         self.starts = 2 * self.run * starts.expand(-1, form.places.shape[1])
-        self.steps = [self._steps(form, first, flat) for first in range(0, PIECE, few)]
+        self.steps = [self._steps(form, first, flat) for first in range(0, group, PIECE)]
 
     def _steps(self, form: "MatrixForm", first: int, flat: Tensor) -> list[Step]:
         """Return the steps that draw pictures from activations ``first`` on."""
-        labels, x = self.pen.labels[first : first + self.few], self.pen.last[first : first + self.few]
+        labels, x = self.pen.labels[first : first + PIECE], self.pen.last[first : first + PIECE]
         picture, squash = form.network.picture, torch.sigmoid if form.mechanism is Mechanism.SHAPE else torch.tanh
         select: Step = partial(torch.index_select, picture.colours, 0, labels, out=flat)
         return [select, *products(picture.output, x, flat, add=True), partial(squash, flat, out=flat)]
 
     def places(self, offsets: Tensor) -> Tensor:
-        """Return where the rows of crops at ``offsets`` (B, 2) begin among the windows: (groups of ``few``, rows)."""
+        """Return where the rows of crops at ``offsets`` (B, 2) begin among the windows: (pieces, rows)."""
         rest = -len(offsets) % PIECE
         filled = F.pad(offsets, (0, 0, 0, rest)) if rest else offsets
         places = torch.index_select(self.rows, 0, filled[:, 0]).add_(filled[:, 1, None])
-        return places.unflatten(0, (-1, self.few)).add_(self.starts).flatten(1)
+        return places.unflatten(0, (-1, PIECE)).add_(self.starts).flatten(1)
 
-    def draw(self, count: int, places: Sequence[Tensor] | None) -> Tensor:
-        """Draw ``count`` pictures of the activations, cropped at ``places``, a tensor for each ``few`` of them."""
-        for number, (steps, part) in enumerate(zip(self.steps[: -(-count // self.few)], self.parts, strict=False)):
+    def draw(self, query: Query, places: Iterator[Tensor] | None) -> Iterator[Tensor]:
+        """Draw a group of images at most, ``PIECE`` at a time, cropped at the next of ``places``."""
+        self.pen.draw(*query)
+        for steps, start in zip(self.steps, range(0, len(query.labels), PIECE), strict=False):
             for step in steps:
                 step()
             if places is None:
-                torch.index_select(self.runs, 0, self.ordered, out=part)
+                torch.index_select(self.runs, 0, self.ordered, out=self.part)
             else:
                 torch.cat([self.runs, self.runs], 1, out=self.twice)
-                torch.index_select(self.windows, 0, places[number], out=part)
-        return self.images
+                torch.index_select(self.windows, 0, next(places), out=self.part)
+            yield self.images[: len(query.labels) - start]
 
 
 class Desks(local):
-    """The desks of a thread that nobody uses."""
+    """The desks of a thread that nobody uses, by the size of their groups."""
 
     def __init__(self) -> None:
-        self.free: dict[bool, list[Desk]] = {False: [], True: []}  # for pictures that are whole, and for cropped ones
+        self.free: dict[int, list[Desk]] = {PIECE: [], LARGE: []}
 
 
 class MatrixForm:
@@ -184,17 +186,14 @@ class MatrixForm:
 
     def pieces(self, mechanism: Mechanism, query: Query, offsets: Tensor | None) -> Iterator[Tensor]:
         """Draw ``piece`` images at a time (:class:`skdcgn.cgn.drawer.Drawer`)."""
-        tiled = offsets is not None
-        free = self.desks.free[tiled]
+        group = LARGE if len(query.labels) > LARGE // 2 else PIECE
+        free = self.desks.free[group]
         with torch.inference_mode(False):  # buffers that may be written in any mode
-            desk = free.pop() if free else Desk(self, FEW if tiled else PIECE)
+            desk = free.pop() if free else Desk(self, group)
         try:
-            places = () if offsets is None else desk.places(offsets).unbind()
-            queries = zip(query.noise.split(PIECE), query.labels.split(PIECE), strict=True)
-            for number, (noise, labels) in enumerate(queries):
-                desk.pen.draw(noise, labels)
-                groups = slice(number * PIECE // FEW, (number + 1) * PIECE // FEW)
-                yield desk.draw(len(labels), places[groups] if tiled else None)[: len(labels)]
+            places = None if offsets is None else iter(desk.places(offsets).unbind())
+            for noise, labels in zip(query.noise.split(group), query.labels.split(group), strict=True):
+                yield from desk.draw(Query(noise, labels), places)
         finally:  # also when nobody takes the rest
             free.append(desk)
 

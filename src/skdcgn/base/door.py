@@ -58,9 +58,8 @@ def read_bytes(path: Path, most: int, start: int = 0) -> bytes:
     try:
         with regular_file(path, most).open("rb") as file:
             file.seek(start)
-            return file.read(
-                min(most, max(0, path.stat().st_size - start))
-            )  # read takes memory for as many bytes as it is given
+            rest = max(0, path.stat().st_size - start)
+            return file.read(min(most, rest))  # read takes memory for as many bytes as it is given
     except OSError as error:
         raise UserError(f"{path} cannot be read ({error.strerror}): check its permissions") from None
 

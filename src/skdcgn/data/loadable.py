@@ -21,7 +21,7 @@ class Loadable(IterableDataset[Item]):
         """Return a DataLoader whose ``workers`` processes share the work batch by batch.
 
         Without a transform and a ``collate_fn`` of your own, batches are cut out of the blocks that are composed at
-        once, three times as fast for small images; they are the same ones.
+        once, which is faster for small images; they are the same ones.
 
         Args:
             workers: processes beside this one; 0: images are composed in this one.

@@ -62,7 +62,7 @@ def spare_processes(
 ) -> Iterator["Processes | None"]:
     """Yield processes for ``count`` jobs that would train on ``device`` here: those that have ``started``, or new ones.
 
-    Yields None if they would save no time: with one thread alone, on a GPU, as one of several ranks.
+    Yields None if they would save no time: with one thread alone, on a GPU, as one of several ranks, not on Linux.
     """
     if _saves_time(device):
         with nullcontext(started) if started else Processes(count, *modules) as processes:
@@ -80,13 +80,18 @@ def _saves_time(device: str) -> bool:
     from skdcgn.training.train import make_accelerator
 
     on_cpu = make_accelerator(device).device.type == "cpu"
-    return on_cpu and process_count() == 1 and torch.get_num_threads() > 1 and bool(sys.executable)
+    return _can_start() and on_cpu and process_count() == 1 and torch.get_num_threads() > 1
+
+
+def _can_start() -> bool:
+    """Whether workers can be forked here: on macOS that is unsafe once libraries are loaded, on Windows impossible."""
+    return sys.platform == "linux" and bool(sys.executable)
 
 
 @contextmanager
 def early_processes(count: int, *modules: str) -> Iterator["Processes | None"]:
     """Yield processes that import while this one imports torch, or None if it will surely have one thread alone."""
-    if os.environ.get("OMP_NUM_THREADS") == "1" or len(os.sched_getaffinity(0)) == 1 or not sys.executable:
+    if not _can_start() or os.environ.get("OMP_NUM_THREADS") == "1" or len(os.sched_getaffinity(0)) == 1:
         yield None
     else:
         with Processes(count, *modules) as processes:

@@ -1,11 +1,11 @@
 """Stages that all runs share: open the run, query and distill, compare the student with its teacher."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from skdcgn.base.bounds import Duration
 from skdcgn.base.config import ImageNetConfig, RunConfig
@@ -29,7 +29,7 @@ from skdcgn.students.asking import ask
 from skdcgn.students.distill import Preview, distill, distill_reads
 from skdcgn.students.generator import StudentCGN
 from skdcgn.training.run_folder import RunFolder
-from skdcgn.training.side_by_side import Processes
+from skdcgn.training.side_by_side import Job, Processes
 from skdcgn.training.train import make_accelerator
 
 C = TypeVar("C", RunConfig, ImageNetConfig, PhotosConfig)
@@ -124,8 +124,10 @@ def _check_budget(config: OfTeacher, teacher: Teacher) -> None:
     )
 
 
-def query_and_distill(run: Run[C], preview: Preview | None = None) -> tuple[dict[str, int], StudentCGN]:
-    """Query the teacher, which has the classes of the run alone, and distill it.
+def query_and_distill(
+    run: Run[C], preview: Preview | None = None, meanwhile: Sequence[Job[Any]] = ()
+) -> tuple[dict[str, int], StudentCGN]:
+    """Query the teacher, which has the classes of the run alone, and distill it; do other jobs meanwhile.
 
     Returns the number of queries of each mechanism, and the student on the run's device.
     """
@@ -144,6 +146,7 @@ def query_and_distill(run: Run[C], preview: Preview | None = None) -> tuple[dict
             watch=space.watch,
             preview=preview,
             processes=space.processes,
+            meanwhile=meanwhile,
         )
     return queries, student.to(space.torch_device)
 

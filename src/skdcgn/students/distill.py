@@ -8,7 +8,7 @@ exists only while w_f, w_k or w_a is not zero; the features g_i are fixed (:mod:
 the first term may be the mean of (s - t)^2 instead. Teachers are seen through stored pairs alone.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -155,6 +155,7 @@ def distill(
     watch: Watch = log_progress,
     preview: Preview | None = None,
     processes: Processes | None = None,
+    meanwhile: Sequence[Job[Any]] = (),
 ) -> StudentCGN:
     """Distill a teacher into a student CGN, saved in ``out/student``; resumes where it was killed.
 
@@ -175,6 +176,7 @@ def distill(
         preview: an early look at the student, before which no mechanism takes further steps.
         processes: that distill side by side; None: three, unless ``config.steps`` are too few, they would compute on a
             GPU or with several ranks, there is one thread alone, ``track`` is set, or the teacher is queried again.
+        meanwhile: further jobs, for processes that have no mechanism left to distill; not done without processes.
 
     Raises:
         UserError: ``source`` is no teacher and no folder of pairs, ``out`` is missing or holds another distillation.
@@ -209,7 +211,7 @@ def distill(
         )
         if preview and _steps_done(out) <= preview.steps < config.steps:
             preview.show(joined(students(until=preview.steps), config))
-        return assemble(students(), config, out / "student")
+        return assemble(students(meanwhile=meanwhile), config, out / "student")
 
 
 def _students(
@@ -221,6 +223,7 @@ def _students(
     *,
     teacher: Teacher | None,
     track: str | None,
+    meanwhile: Sequence[Job[Any]] = (),
     **more: Any,
 ) -> dict[Mechanism, StudentGenerator]:
     """Distill the three mechanisms, in processes if nothing of a job belongs to this one alone."""
@@ -234,9 +237,10 @@ def _students(
         Job(f"distill {one}", partial(work, pairs / one / TRAIN, out / "students" / one, f"distill {one}"))
         for one in plans
     ]
+    results = run_jobs([*jobs, *(meanwhile if processes else ())], watch, processes)
     return {
         one: _with_weights(new_student(config, one, plan.spec), weights)
-        for (one, plan), weights in zip(plans.items(), run_jobs(jobs, watch, processes), strict=True)
+        for (one, plan), weights in zip(plans.items(), results, strict=False)
     }
 
 

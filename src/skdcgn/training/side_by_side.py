@@ -23,6 +23,7 @@ from skdcgn.base.progress import Tell, Watch, logger
 from skdcgn.training.worker import Ended, Order, Report, Task
 
 T = TypeVar("T")
+OPTIMISERS = "torch._dynamo"  # every optimiser of PyTorch imports it, for a second: better once, before workers fork
 PROGRAM = "import sys; sys.path[:] = sys.argv[3:]; from skdcgn.training.worker import serve; serve(*sys.argv[1:3])"
 
 
@@ -113,7 +114,8 @@ class Processes:
         pipes = [Pipe() for _ in range(count)]
         self.pipes, self.used = [own for own, _ in pipes], False
         theirs = [other.fileno() for _, other in pipes]
-        command = [sys.executable, "-c", PROGRAM, ",".join(map(str, theirs)), ",".join(modules), *sys.path]
+        words = ",".join(map(str, theirs)), ",".join([*modules, OPTIMISERS])
+        command = [sys.executable, "-c", PROGRAM, *words, *sys.path]
         with _signals_blocked():  # for the children: they end when their pipes close
             self.child = subprocess.Popen(command, pass_fds=theirs, stdin=subprocess.DEVNULL)
         for _, other in pipes:

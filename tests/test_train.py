@@ -33,6 +33,7 @@ from skdcgn.training.loop import (
     fit,
     stop_if_not_finite,
 )
+from skdcgn.training.optimizer_state import load_optimizer_state, optimizer_state
 from skdcgn.training.run_folder import RunFolder, read_metrics
 from skdcgn.training.trackers import require_tracker
 from skdcgn.training.train import train
@@ -393,3 +394,24 @@ def test_what_is_not_finite_is_left_out_of_the_log_and_the_tracker(tmp_path):
     line = (tmp_path / "metrics.jsonl").read_text()
     assert json.loads(line, parse_constant=pytest.fail) == {"step": 1, "loss": 0.5}
     assert folder.metrics() == [(1, {"loss": 0.5})]
+
+
+def test_a_fused_optimiser_of_channels_last_weights_goes_on_from_its_state():
+    def optimizer():
+        torch.manual_seed(0)
+        layer = nn.Conv2d(3, 4, 3).to(memory_format=torch.channels_last)
+        return layer, torch.optim.AdamW(layer.parameters(), lr=0.1, fused=True)
+
+    def step(layer, own, seed):
+        layer.zero_grad()
+        layer(torch.randn(2, 3, 5, 5, generator=torch.Generator().manual_seed(seed))).square().sum().backward()
+        own.step()
+
+    (layer, own), (copy, resumed) = optimizer(), optimizer()
+    step(layer, own, 1)
+    copy.load_state_dict(layer.state_dict())
+    state = {name: value.contiguous() for name, value in optimizer_state(own).items()}  # as a file has them
+    load_optimizer_state(resumed, state, "checkpoint")
+    step(layer, own, 2)
+    step(copy, resumed, 2)
+    assert torch.equal(layer.weight, copy.weight)

@@ -31,7 +31,7 @@ def load_optimizer_state(optimizer: torch.optim.Optimizer, state: dict[str, Tens
             if value.shape != expected or not value.is_floating_point():
                 raise UserError(f"{origin}: {index}/{slot} is {tuple(value.shape)}, not {tuple(expected)}: {MEND}")
         if own:
-            slots[index] = own
+            slots[index] = {slot: _laid_out(value, parameter) if shaped[slot] else value for slot, value in own.items()}
     surplus = state.keys() - {f"{index}/{slot}" for index, own in slots.items() for slot in own}
     missing = sorted(f"{index}/{slot}" for index, own in slots.items() for slot in shaped.keys() - own.keys())
     if surplus or missing:
@@ -39,6 +39,11 @@ def load_optimizer_state(optimizer: torch.optim.Optimizer, state: dict[str, Tens
         raise UserError(f"{origin}: {fault}: {MEND}")
     check_finite(state, origin)
     optimizer.load_state_dict({"state": slots, "param_groups": optimizer.state_dict()["param_groups"]})
+
+
+def _laid_out(value: Tensor, parameter: Tensor) -> Tensor:
+    """Return a value in its parameter's layout in memory, channels-last or not: fused optimisers count on it."""
+    return torch.empty_like(parameter, dtype=value.dtype, requires_grad=False).copy_(value)
 
 
 def _rehearsed(optimizer: torch.optim.Optimizer) -> dict[str, bool]:

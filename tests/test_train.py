@@ -410,7 +410,7 @@ def test_a_fused_optimiser_of_channels_last_weights_goes_on_from_its_state():
     (layer, own), (copy, resumed) = optimizer(), optimizer()
     step(layer, own, 1)
     copy.load_state_dict(layer.state_dict())
-    state = {name: value.contiguous() for name, value in optimizer_state(own).items()}  # as a file has them
+    state = {name: value.clone(memory_format=torch.contiguous_format) for name, value in optimizer_state(own).items()}
     load_optimizer_state(resumed, state, "checkpoint")
     step(layer, own, 2)
     step(copy, resumed, 2)

@@ -165,7 +165,7 @@ def test_workers_end_with_a_caller_that_is_killed_or_interrupted(number, work, t
         caller.kill()
     else:
         os.killpg(caller.pid, number)
-    errors = caller.communicate(timeout=20)[1]
+    errors = caller.communicate(timeout=60)[1]
     assert errors.count("Traceback") == (number is signal.SIGINT)  # of the caller alone
     time.sleep(0.1)
     assert_still(*files)

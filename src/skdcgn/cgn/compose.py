@@ -190,7 +190,8 @@ class _Recipe:
         if not self.policy.on_layers:
             return map(blend, self._layers(inputs, masks))
         layers = self.fast.layers(inputs, masks) if self.fast else self._all_layers(inputs, masks)
-        return _into(images, map(blend, _split(self.policy.layers(layers, rng))))
+        batches = _split(self.policy.layers(layers, rng))
+        return _blended(batches, images) if self.fast else map(blend, batches)
 
     def _all_layers(self, inputs: Inputs, masks: Tensor | None) -> Layers:
         return Layers(*_join(self._layers(inputs, masks), len(inputs.texture_labels)))
@@ -273,11 +274,11 @@ def _join(batches: Iterable[tuple[Tensor, ...]], n: int) -> list[Tensor]:
     return columns
 
 
-def _into(images: Tensor | None, batches: Iterator[Tensor]) -> Iterator[Tensor]:
-    """Yield batches, copied into ``images`` if they are given."""
-    for number, batch in enumerate(batches):
-        start = number * BATCH
-        yield batch if images is None else images[start : start + len(batch)].copy_(batch)
+def _blended(batches: Iterator[Layers], images: Tensor | None) -> Iterator[Tensor]:
+    """Blend batches as the fast form does, whose bytes they have; into ``images`` if they are given."""
+    for number, layers in enumerate(batches):
+        own = slice(number * BATCH, number * BATCH + len(layers.texture))
+        yield blend(layers, out=torch.empty_like(layers.texture) if images is None else images[own])
 
 
 def _split(layers: Layers) -> Iterator[Layers]:

@@ -115,13 +115,13 @@ def peak_mebibytes(preset: str, student: Path | None, count: int) -> float:
 
 def measured(preset: str, student: Path | None) -> dict[str, Any]:
     teacher = load_teacher(preset)
-    drawn = StudentCGN.load(student) if student else student_of(preset, teacher)
+    cgn = StudentCGN.load(student) if student else student_of(preset, teacher)
     results: dict[str, Any] = {"preset": preset, "versions": versions(), "rounds": ROUNDS, "threads": {}}
     rows, inner, columns = SIDES
     for threads in (1, 2):
         torch.set_num_threads(threads)
         with tempfile.TemporaryDirectory() as folder:
-            own = rates(calls(teacher, drawn, Path(folder)))
+            own = rates(calls(teacher, cgn, Path(folder)))
         gigaflops = own.pop("GEMM, products") * 2 * rows * inner * columns / 1e9
         wall = 1e3 * gigaflops / MEGAFLOPS
         ratios = {name: rate / own["teacher, eager"] for name, rate in own.items()}
@@ -156,9 +156,9 @@ def main(
 ) -> None:
     """Time compose and generate."""
     if only_generate is not None:
-        drawn = StudentCGN.load(student) if student else student_of(preset, load_teacher(preset))
+        cgn = StudentCGN.load(student) if student else student_of(preset, load_teacher(preset))
         with tempfile.TemporaryDirectory() as folder:
-            write_counterfactuals(drawn, Path(folder), only_generate)
+            write_counterfactuals(cgn, Path(folder), only_generate)
         print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
         return
     results = measured(preset, student)

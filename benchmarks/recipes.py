@@ -22,13 +22,14 @@ import torch.nn.functional as F
 from skdcgn.base.config import ClassifyConfig
 from skdcgn.base.door import read_json
 from skdcgn.base.files import write_json
-from skdcgn.base.presets import PUBLISHED_TRAINING, run_preset
+from skdcgn.base.presets import run_preset
 from skdcgn.base.records import to_dict
 from skdcgn.base.seeds import set_seed
 from skdcgn.classifiers.schedules import Epochs, step_decay
 from skdcgn.classifiers.small_cnn import Classifier, Classify, accuracy, computes_bf16
 from skdcgn.data.images import LabelledImages
 from skdcgn.experiments.training_sets import MnistData, training_sets
+from skdcgn.results.published import RECIPE
 from skdcgn.results.statistics import mean_and_deviation
 from skdcgn.results.versions import versions
 from skdcgn.students.generator import StudentCGN
@@ -82,10 +83,11 @@ class Unfused(Classify):
 
 
 # What a recipe changes of the preset's own, and the method that trains.
+PUBLISHED = {path.removeprefix("classify."): value for path, value in RECIPE.items()}
 SHORT = {"he_init": True, "cooldown": 1.0}
 RECIPES: dict[str, tuple[dict[str, Any], Callable[..., Classify]]] = {
-    "published": ({**to_dict(PUBLISHED_TRAINING)}, Classify),
-    "before: Adadelta, He, falling rate": ({**to_dict(PUBLISHED_TRAINING), **SHORT}, Classify),
+    "published": (PUBLISHED, Classify),
+    "before: Adadelta, He, falling rate": (PUBLISHED | SHORT, Classify),
     "default: AdamW 4e-3, batches of 32": ({}, Classify),
     "in float32": ({"bf16": False}, Classify),
     "rate 2e-3": ({"learning_rate": 2e-3}, Classify),
@@ -98,13 +100,11 @@ RECIPES: dict[str, tuple[dict[str, Any], Callable[..., Classify]]] = {
     "compiled": ({}, Compiled),
     "half the epochs": ({}, Classify),
 }
-RECIPE = ("optimizer", "he_init", "batch_size", "learning_rate", "decay", "warmup", "cooldown", "bf16")
 
 
 def configured(budget: ClassifyConfig, name: str) -> ClassifyConfig:
     """Return a preset's budget with the fields that a recipe changes."""
-    changes = {key: value for key, value in RECIPES[name][0].items() if key in RECIPE}
-    changes |= {"epochs": max(1, budget.epochs // 2)} if name.startswith("half") else {}
+    changes = RECIPES[name][0] | ({"epochs": max(1, budget.epochs // 2)} if name.startswith("half") else {})
     return replace(budget, **changes)
 
 

@@ -121,8 +121,8 @@ class FastLayers:
         crops, shape = zip(PICTURES, inputs[6:], strict=True), inputs.query(Mechanism.SHAPE)
         pieces = (self.drawer.pieces(m, inputs.query(m), offsets) for m, offsets in crops)
         piece = self.drawer.piece
-        drawn = self.drawer.pieces(Mechanism.SHAPE, shape, None) if masks is None else iter(masks.split(piece))
-        return map(Layers, drawn, *pieces)
+        shapes = self.drawer.pieces(Mechanism.SHAPE, shape, None) if masks is None else iter(masks.split(piece))
+        return map(Layers, shapes, *pieces)
 
     def _asked(self, inputs: Inputs, masks: Tensor | None) -> Layers:
         """Ask the CGN itself for the layers of a batch, cropped; raise UserError where they are not finite."""

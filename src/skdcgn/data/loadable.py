@@ -38,9 +38,10 @@ class Loadable(IterableDataset[Item]):
             raise UserError(
                 f"loader takes no {min(surplus)}: images come in random order; workers are its first argument"
             )
-        dataset: IterableDataset[Any] = self._in_batches_of(size)
+        own = self._in_batches_of(size)
+        dataset: IterableDataset[Any] = own
         if self._in_blocks and options.get("collate_fn") is None:
-            dataset, options = _Rows(self._in_batches_of(size)), options | {"collate_fn": collate_rows}
+            dataset, options = _Rows(own), options | {"collate_fn": collate_rows}
         return DataLoader(dataset, batch_size=size, num_workers=workers, **options)
 
     @abstractmethod

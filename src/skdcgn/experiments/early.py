@@ -4,11 +4,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from skdcgn.base.config import RunConfig
-from skdcgn.training.side_by_side import Processes, early_processes
+from skdcgn.training.side_by_side import LEAST_STEPS, Processes, early_processes
 
 COUNT = 3  # as there are mechanisms
 RUN = "skdcgn.experiments.run_mnist"  # the module of the jobs
-LEAST_STEPS, LEAST_IMAGES = 500, 10_000  # of a mechanism and a classifier; fewer take less time than a process to start
+LEAST_IMAGES = 10_000  # of a classifier, as LEAST_STEPS of a mechanism
 
 
 def is_long(config: RunConfig) -> bool:

@@ -46,12 +46,10 @@ from skdcgn.training.loop import (
 )
 from skdcgn.training.processes import own_share, process_count, process_index, wait_for_all
 from skdcgn.training.run_folder import RunFolder, steps_done
-from skdcgn.training.side_by_side import Job, Processes, run_jobs, share_of_threads, spare_processes
+from skdcgn.training.side_by_side import LEAST_STEPS, Job, Processes, run_jobs, share_of_threads, spare_processes
 from skdcgn.training.trackers import require_tracker
 from skdcgn.training.train import train
 from skdcgn.training.worker import threads
-
-LEAST_STEPS = 500  # of a mechanism; fewer are done before a process has started
 
 
 def distill_mechanism(

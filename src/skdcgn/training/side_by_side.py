@@ -23,6 +23,7 @@ from skdcgn.base.progress import Tell, Watch, logger
 from skdcgn.training.worker import Ended, Order, Report, Task
 
 T = TypeVar("T")
+LEAST_STEPS = 500  # of a mechanism; fewer are done before a process has started
 OPTIMISERS = "torch._dynamo"  # every optimiser of PyTorch imports it, for a second: better once, before workers fork
 PROGRAM = "import sys; sys.path[:] = sys.argv[3:]; from skdcgn.training.worker import serve; serve(*sys.argv[1:3])"
 
